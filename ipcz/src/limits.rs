@@ -1,0 +1,49 @@
+//! Named limits of a node: everything a peer or an application can grow, with the defaults (nodes.md D-15, hazards.md RE).
+
+/// Limits of one node and of each of its links. The defaults let a million routes live on one link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Data bytes of one parcel. Beyond: Put answers `ResourceExhausted`.
+    pub parcel_bytes: usize,
+    /// Attachments of one parcel. Beyond: Put answers `ResourceExhausted`.
+    pub parcel_objects: usize,
+    /// Parcels up to this size travel inside the message; bigger ones take a block of link memory if one is free.
+    pub inline_bytes: usize,
+    /// Bytes waiting on a link (outbox and the driver's backlog). Beyond: Put answers `ResourceExhausted`.
+    pub link_backlog_bytes: usize,
+    /// Parcels that may wait on a portal that has no link yet. Beyond: Put answers `ResourceExhausted`.
+    pub portal_backlog_parcels: usize,
+    /// Bound sublinks a link. Beyond: a new one is refused, its route disconnected.
+    pub link_sublinks: usize,
+    /// Memory buffers a link, our own and the peer's. Beyond: ours fail to grow, the peer's drop the link.
+    pub link_buffers: usize,
+    /// Bytes of memory buffers a link. Beyond: as for `link_buffers`.
+    pub link_memory_bytes: u64,
+    /// Parcels and link states on a link that wait for a buffer not announced yet. Beyond: the link is dropped.
+    pub link_buffer_waits: usize,
+    /// Introductions a peer may have pending here. Beyond: rejected.
+    pub pending_introductions: usize,
+    /// Bytes of parcel memory a link may grow to per block size (memory.md 6.1).
+    pub parcel_capacity_bytes: u64,
+    /// Whether a link's memory may grow for parcel data at all (api.md: fixed parcel capacity).
+    pub grow_parcel_capacity: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            parcel_bytes: 128 << 20,
+            parcel_objects: 65_535,
+            inline_bytes: 240,
+            link_backlog_bytes: 1 << 30,
+            portal_backlog_parcels: 1_000_000,
+            link_sublinks: 2_097_152,
+            link_buffers: 4096,
+            link_memory_bytes: 1 << 30,
+            link_buffer_waits: 4096,
+            pending_introductions: 64,
+            parcel_capacity_bytes: 2 << 20,
+            grow_parcel_capacity: true,
+        }
+    }
+}

@@ -257,7 +257,13 @@ mod tests {
             draws(&mut source, Site::Workload(3), u32::MAX, 4),
             u128::from_le_bytes(name),
         );
-        assert_eq!(format!("{values:x?}"), "");
+        let expected = (
+            vec![0xc7, 0xe9, 0x164, 0x9],
+            vec![0x216, 0x260, 0x12b, 0x325, 0x21c, 0x9f, 0x388, 0x52, 0x9, 0x234],
+            vec![0xf2, 0x349, 0x303, 0x141],
+            0x5022_ca97_382f_91f2_6d4c_240b_c168_6627,
+        );
+        assert_eq!(values, expected);
     }
 
     #[test]

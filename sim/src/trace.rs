@@ -246,7 +246,7 @@ mod tests {
         }
         assert_eq!(often.fingerprint(), once.fingerprint());
         assert_eq!(often.recent().map(|m| m.length).collect::<Vec<_>>(), [298 * 40, 299 * 40]);
-        assert_eq!(often.transmitted(17), 1);
+        assert_eq!((often.transmitted(17), often.transmitted(200)), (2, 1));
     }
 
     #[test]

@@ -12,6 +12,11 @@ mod ports;
 mod queue;
 mod state;
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use ipcz::api::{Error, NodeOptions, Process};

@@ -72,10 +72,10 @@ impl VirtualMemory for Explored {
     }
 }
 
-fn explore(name: &str, preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+fn explore(name: &str, preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
     let seen = Arc::new(AtomicUsize::new(0));
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(preemptions);
+    model.preemption_bound = preemptions;
     let count = seen.clone();
     model.check(move || {
         count.fetch_add(1, Relaxed);
@@ -120,7 +120,7 @@ impl Blocks {
 
 #[test]
 fn three_threads_share_a_free_list() {
-    explore("allocate and free", 2, || {
+    explore("allocate and free", Some(2), || {
         let blocks = Blocks::new(0);
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -143,7 +143,7 @@ fn three_threads_share_a_free_list() {
 
 #[test]
 fn a_free_list_survives_the_wrap_of_its_version() {
-    explore("version wrap", 3, || {
+    explore("version wrap", None, || {
         let blocks = Blocks::new(u16::MAX - 1);
         let other = blocks.clone();
         let thread = loom::thread::spawn(move || {
@@ -182,7 +182,7 @@ fn state() -> [LinkState; 2] {
 
 #[test]
 fn both_sides_want_the_lock_and_exactly_one_gets_it() {
-    explore("lock and stable", 5, || {
+    explore("lock and stable", None, || {
         let [a, b] = state();
         let side = |state: LinkState, me: LinkSide| {
             move || {
@@ -203,7 +203,7 @@ fn both_sides_want_the_lock_and_exactly_one_gets_it() {
 
 #[test]
 fn who_waits_for_the_other_side_is_told() {
-    explore("waiting", 5, || {
+    explore("waiting", None, || {
         let [a, b] = state();
         let peer = loom::thread::spawn(move || {
             b.set_stable(B);
@@ -218,7 +218,7 @@ fn who_waits_for_the_other_side_is_told() {
 
 #[test]
 fn a_lock_given_up_can_be_taken_by_a_closing_side() {
-    explore("lock, unlock, closure", 3, || {
+    explore("lock, unlock, closure", None, || {
         let [a, b] = state();
         let inside = Arc::new(AtomicBool::new(false));
         let bypass = |state: LinkState, me: LinkSide, inside: Arc<AtomicBool>| {
@@ -244,7 +244,7 @@ fn a_lock_given_up_can_be_taken_by_a_closing_side() {
 
 #[test]
 fn the_last_of_two_owners_frees_the_state_once() {
-    explore("release", 3, || {
+    explore("release", None, || {
         let [a, b] = ends();
         let mine = a.new_link_state().unwrap();
         let Adopted::State(theirs) = b.adopt_link_state(mine.share()).unwrap() else { panic!("the buffer is known") };

@@ -1,4 +1,5 @@
-//! Where a route graph's boxes, dots and lines go. Nodes fill rows from left to right; of a large graph only a sample is drawn.
+//! Where a route graph's boxes, dots and lines go. Nodes fill rows, the first from left to right, the next back again, so
+//! that a chain's links stay short; of a large graph only a sample is drawn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -99,7 +100,8 @@ pub fn layout(graph: &RouteGraph) -> Layout {
         let dot_rows = cells.iter().map(|(_, routers)| routers.len().div_ceil(DOTS_IN_ROW)).max().unwrap_or(0).max(1);
         let height = HEAD + dot_rows * DOT_STEP + PAD / 2;
         for (column, (n, routers)) in cells.iter().enumerate() {
-            let x = PAD + column * (width + GAP_X);
+            let from_left = if row % 2 == 0 { column } else { columns - 1 - column };
+            let x = PAD + from_left * (width + GAP_X);
             let node = &graph.nodes[*n];
             let label = labels[row * columns + column].clone();
             out.boxes.push(NodeBox { x, y, width, height, label, title: clip(&node.name, 200) });
@@ -167,12 +169,13 @@ fn label(graph: &RouteGraph, n: usize, shown: usize) -> String {
     }
 }
 
-/// A curve bent to one side, so that it does not run through the dots between its ends.
-fn line((x1, y1): (usize, usize), (x2, y2): (usize, usize), kind: LinkKind) -> Line {
+/// A curve bent to one side, downward in a row, so that it runs through neither names nor the dots between its ends.
+fn line(a: (usize, usize), b: (usize, usize), kind: LinkKind) -> Line {
+    let ((x1, y1), (x2, y2)) = (a.min(b), a.max(b));
     let (dx, dy) = (x2 as i64 - x1 as i64, y2 as i64 - y1 as i64);
     let bend = |d: i64| (d / 4).clamp(-40, 40);
-    let cx = (x1 + x2) as i64 / 2 + bend(dy);
-    let cy = (y1 + y2) as i64 / 2 - bend(dx);
+    let cx = (x1 + x2) as i64 / 2 - bend(dy);
+    let cy = (y1 + y2) as i64 / 2 + bend(dx);
     Line { x1, y1, cx, cy, x2, y2, kind }
 }
 

@@ -9,7 +9,7 @@ use crate::record::{Checker, Count, Demand, Failure, Report, Requirement, RouteG
 
 /// Most rows of a sweep's table.
 const MAX_RESULTS: usize = 200;
-/// Length of the longest bar, in pixels.
+/// Length of the longest bar, in units of its drawing.
 const MAX_BAR: u128 = 200;
 /// Most messages shown up to and with the violating one, and after it.
 const MESSAGES_BEFORE: usize = 200;
@@ -46,6 +46,7 @@ impl From<minijinja::Error> for ReportError {
 pub fn html(report: &Report) -> Result<String, ReportError> {
     let mut env = Environment::new();
     env.add_filter("number", format::number);
+    env.add_filter("plural", format::plural);
     env.add_filter("time", format::time);
     env.add_filter("measured", format::measured);
     env.add_filter("bytes", format::bytes);
@@ -95,7 +96,7 @@ impl Page<'_> {
     }
 }
 
-/// A count and the length of its bar, in pixels.
+/// A count and the length of its bar.
 #[derive(Serialize)]
 struct Bar<'a> {
     name: &'a str,
@@ -155,6 +156,8 @@ struct FailureView<'a> {
     replay: &'a str,
     messages: Vec<MessageRow<'a>>,
     all_messages: usize,
+    /// Whether one of `messages` is the violating one.
+    marked: bool,
 }
 
 #[derive(Serialize)]
@@ -188,6 +191,7 @@ fn failure(f: &Failure) -> FailureView<'_> {
             })
             .collect(),
         all_messages: f.messages.len(),
+        marked: f.violation.is_some_and(|i| i < f.messages.len()),
     }
 }
 

@@ -24,7 +24,7 @@ fn a_held_run_tells_everything_it_was_given() {
     has(&page, &["exactly-once in-order delivery", ">40,961<", ">88<", ">41,214<", "link lost: 3", "node crashed: 2"]);
     has(&page, &[">41,214<", ">12,345<", ">97<", ">31<", ">2.500001 s<", ">87.654 ms<", ">5.0 MiB<", ">730.25 ms<", "9f3c00000008"]);
     has(&page, &[">470,187<", "AcceptParcel", ">9,001<", ">194<", ">8<", ">9,300<", "at least 90", "at most 4", "exactly 16"]);
-    has(&page, &["8 nodes, 16 routers (6 of them proxies), 14 links", "<h2>What held</h2>"]);
+    has(&page, &["8 nodes, 16 routers (proxies: 6), 14 links", "<h2>What held</h2>"]);
     assert!(!page.contains("missed") && !page.contains("sample") && !page.contains("class=\"bad\""));
 }
 
@@ -58,6 +58,7 @@ fn a_failed_run_says_what_where_when_and_how_to_replay() {
     let row = page.split("<tr").find(|row| row.contains("id=\"violation\"")).expect("the violating message is marked");
     assert!(row.contains("class=\"bad\"") && row.contains("sequence=16 "), "{row}");
     assert_eq!(page.matches("id=\"violation\"").count(), 1);
+    has(&page, &["href=\"#violation\""]);
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn a_sweep_lists_failed_seeds_first_and_says_what_it_left_out() {
     }
     let page = page(&report);
     assert_eq!(report.sentence(), "Scenario relay-chain over 3,000 seeds failed for 1 seed.");
-    has(&page, &["200 of 3,000 seeds are listed", ">2,999<", ">2,998<"]);
+    has(&page, &["What was checked", "200 of 3,000 seeds are listed", ">2,999<", ">2,998<"]);
     let first = page.find("<td class=\"n\">2999</td>").expect("the failed seed is listed");
     assert!(first < page.find("<td class=\"n\">1</td>").expect("the first seed is listed"));
     assert!(!page.contains("<td class=\"n\">200</td>"));
@@ -175,7 +176,7 @@ fn links_to_nowhere_are_counted_not_drawn() {
     let mut graph = chain(3);
     graph.links[0].b.node = 99;
     assert!(!dot(&graph).contains("n99"));
-    has(&page(&Report { graph: Some(graph), ..held() }), &["1 links name a router that is not in the graph"]);
+    has(&page(&Report { graph: Some(graph), ..held() }), &["name a router that is not in the graph: 1 link."]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ const MESSAGES_BEFORE: usize = 200;
 const MESSAGES_AFTER: usize = 50;
 /// Most characters of a message's line.
 const MAX_LINE: usize = 300;
+/// Most characters of a node's name beside a message.
+const MAX_NAME: usize = 60;
 /// Longest DOT text on a page, in bytes.
 const MAX_DOT: usize = 192 * 1024;
 
@@ -154,17 +156,17 @@ struct FailureView<'a> {
     seed: u64,
     step: u64,
     replay: &'a str,
-    messages: Vec<MessageRow<'a>>,
+    messages: Vec<MessageRow>,
     all_messages: usize,
     /// Whether one of `messages` is the violating one.
     marked: bool,
 }
 
 #[derive(Serialize)]
-struct MessageRow<'a> {
+struct MessageRow {
     virtual_ns: u64,
-    from: &'a str,
-    to: &'a str,
+    from: String,
+    to: String,
     text: String,
     violating: bool,
 }
@@ -184,8 +186,8 @@ fn failure(f: &Failure) -> FailureView<'_> {
         messages: messages
             .map(|(i, m)| MessageRow {
                 virtual_ns: m.virtual_ns,
-                from: &m.from,
-                to: &m.to,
+                from: format::clip(&m.from, MAX_NAME),
+                to: format::clip(&m.to, MAX_NAME),
                 text: format::clip(&m.text, MAX_LINE),
                 violating: f.violation == Some(i),
             })

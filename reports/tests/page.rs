@@ -158,6 +158,16 @@ fn large_reports_stay_small_and_say_what_is_missing() {
 }
 
 #[test]
+fn the_drawing_has_every_node_router_and_link_by_kind() {
+    let page = page(&held());
+    let drawing = page.split("class=\"graph\"").nth(1).and_then(|rest| rest.split("</svg>").next()).expect("a drawing");
+    let classes = ["node", "terminal", "proxy", "bridge", "central", "decaying", "peripheral", "local"];
+    let counts = classes.map(|class| drawing.matches(&format!("class=\"{class}\"")).count());
+    assert_eq!(counts, [8, 2, 6, 8, 1, 1, 5, 7]);
+    has(drawing, &[">node-7<title>", "<title>router 3.1</title>"]);
+}
+
+#[test]
 fn a_sample_is_of_the_nodes_with_proxies_and_their_neighbours() {
     let mut graph = chain(500);
     for node in &mut graph.nodes {

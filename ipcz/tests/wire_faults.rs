@@ -267,7 +267,7 @@ fn referenced_end(bytes: &[u8]) -> usize {
     if word(16) != 0 {
         fields.extend((0..word(word(16) + 4)).map(|i| word(16) + 8 + i * 8));
     }
-    let ends = fields.into_iter().map(|at| word(at)).filter(|off| *off != 0).map(|off| off + word(off));
+    let ends = fields.into_iter().map(word).filter(|off| *off != 0).map(|off| off + word(off));
     ends.chain([start + size]).max().unwrap()
 }
 

@@ -135,6 +135,13 @@ fn f6_params_size() {
 }
 
 #[test]
+fn f6_counts_from_the_end_of_a_longer_header() {
+    let bytes = altered("variant_newer_header", &[(32, &[32])]);
+    let fault = Fault::ParamsSize { size: 32, available: 24, least: 24 };
+    expect(&bytes, 0, "F6", "RouteClosed", "params.size", 32, fault);
+}
+
+#[test]
 fn f7_array() {
     let array = Fault::Array;
     expect(&altered(PARCEL, &[(72, &[232])]), 0, "F7", "AcceptParcel", "parcel_data", 72, array(ArrayFault::Offset));

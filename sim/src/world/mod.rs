@@ -208,7 +208,7 @@ impl World {
         self.shared.lock().now
     }
 
-    /// Lets [`Event::App`] happen at `at`, or now if that is past.
+    /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
     pub fn schedule(&mut self, at: u64, token: u64) {
         self.shared.lock().schedule(at, token);
     }

@@ -260,7 +260,7 @@ impl Keyed {
 
     /// A number below `n`, from exactly one draw: the product of 64 random bits, whose bias is below 2^-32.
     fn below(&mut self, site: Site, actor: u32, n: u64) -> u64 {
-        (u128::from(self.next(site, actor)) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next(site, actor)) * u128::from(n)) >> 64) as u64
     }
 }
 

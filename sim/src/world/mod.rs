@@ -11,6 +11,7 @@ mod pages;
 mod ports;
 mod queue;
 mod state;
+mod transports;
 
 #[cfg(test)]
 mod bench;

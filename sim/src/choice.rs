@@ -337,16 +337,16 @@ mod tests {
 
     #[test]
     fn a_list_replays_and_changes_single_decisions() {
-        let run = |source: &mut Source| [7, 8, 7, 7, 8].map(|actor| source.draw(Site::Tie, actor, 1000));
+        let run = |source: &mut Source| [7, 8, 7, 7, 8, 7].map(|actor| source.draw(Site::Tie, actor, 1000));
         let plain = run(&mut Source::seeded(4, "list"));
         let mut recorder = Source::listed([], Source::seeded(4, "list"));
         assert_eq!(run(&mut recorder), plain);
         let log: Vec<_> = recorder.log().iter().map(|d| (d.actor, d.options, d.chosen)).collect();
-        assert_eq!(log, [7, 8, 7, 7, 8].into_iter().zip(plain).map(|(a, c)| (a, 1000, c)).collect::<Vec<_>>());
+        assert_eq!(log, [7, 8, 7, 7, 8, 7].into_iter().zip(plain).map(|(a, c)| (a, 1000, c)).collect::<Vec<_>>());
         let replay: Vec<_> = plain.map(Some).into();
         assert_eq!(run(&mut Source::listed(replay, Source::default())), plain);
         let changed = run(&mut Source::listed([None, None, Some(0), Some(5000)], Source::seeded(4, "list")));
-        assert_eq!(changed, [plain[0], plain[1], 0, 999, plain[4]]);
+        assert_eq!(changed, [plain[0], plain[1], 0, 999, plain[4], plain[5]]);
     }
 
     #[test]

@@ -37,8 +37,6 @@ pub(crate) struct End {
     waiting: VecDeque<u32>,
     /// What is transmitted here goes nowhere.
     mute: bool,
-    /// An error is under way to this end or was delivered.
-    told: bool,
     /// The error arrived before activation.
     error_waits: bool,
     /// No message is delivered any more: one was refused, or the error was delivered.
@@ -74,7 +72,6 @@ impl State {
             last: (0, 0),
             waiting: VecDeque::new(),
             mute: false,
-            told: false,
             error_waits: false,
             deaf: false,
             failed: false,
@@ -193,18 +190,15 @@ impl State {
         self.hang_up(index);
     }
 
-    /// Nothing goes between the ends any more; the other one learns it.
+    /// This end says nothing more; the other one learns it.
     fn hang_up(&mut self, index: u32) {
-        for end in [index, index ^ 1] {
-            self.ends[end as usize].mute = true;
-        }
+        self.ends[index as usize].mute = true;
         self.tell(index ^ 1);
     }
 
     fn tell(&mut self, index: u32) {
-        let end = &mut self.ends[index as usize];
-        if !end.told && !end.closed {
-            end.told = true;
+        let end = &self.ends[index as usize];
+        if !end.closed && !end.failed && matches!(end.phase, Phase::Idle | Phase::Active) {
             self.arrive(index, What::Error(index));
         }
     }
@@ -225,7 +219,7 @@ impl State {
         self.trace.record(Kind::Refuse, index, self.now, 0);
         let end = &mut self.ends[index as usize];
         if end.phase == Phase::Active && !end.deaf {
-            (end.deaf, end.told) = (true, true);
+            end.deaf = true;
             self.push_last(What::Error(index));
         }
     }
@@ -260,7 +254,6 @@ impl State {
                 self.tell(first + 1);
             }
         }
-        self.drain_doomed();
     }
 
     /// Loses the last of the messages under way to `end`; how many is a choice.
@@ -270,9 +263,7 @@ impl State {
         under_way.sort_unstable();
         let lost = self.source.choose(Site::Cut, end, under_way.len() as u32 + 1, None) as usize;
         for &(_, slot) in under_way.iter().rev().take(lost) {
-            let message = &mut self.messages[slot];
-            message.lost = true;
-            self.doomed.append(&mut message.handles);
+            self.messages[slot].lost = true;
         }
     }
 
@@ -280,7 +271,7 @@ impl State {
         let message = &mut self.messages[slot as usize];
         let index = message.to;
         let end = &mut self.ends[index as usize];
-        if message.lost || end.closed || end.deaf || matches!(end.phase, Phase::Stopping | Phase::Inactive) {
+        if message.lost || end.closed || matches!(end.phase, Phase::Stopping | Phase::Inactive) {
             self.lose(slot);
             self.drain_doomed();
             return (Event::Lost { transport: index / 2 }, None);

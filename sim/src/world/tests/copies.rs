@@ -116,6 +116,12 @@ fn a_fork_at_rest_is_the_whole_world() {
     let copy = stage.world.fork();
     assert_eq!(Some(&copy.fingerprint()), prints.last());
     assert_eq!(copy.population(), stage.world.population());
+    let driver = &stage.fakes[0].ports.driver;
+    let memory = driver.allocate(64).unwrap();
+    let held_outside = driver.map(memory).unwrap();
+    driver.close(memory);
+    assert_eq!((stage.world.population().memories, stage.world.fork().population().memories), (2, 1));
+    drop(held_outside);
 }
 
 #[test]
@@ -128,7 +134,7 @@ fn forks_do_not_share_memory() {
     assert_eq!(stage.world.population().resident_pages, 0);
     mapping.write(1_020, &[1; 8]);
     assert_eq!(stage.world.population().resident_pages, 2);
-    let copy = stage.world.fork();
+    let mut copy = stage.world.fork();
     let read = |m: &Mapping| (m.load32(1_020, Relaxed), m.load32(70_000, Relaxed));
     mapping.store32(70_000, 5, Relaxed);
     let population = copy.population();
@@ -143,7 +149,9 @@ fn forks_do_not_share_memory() {
     assert_eq!((read(&mapping), read(&remapped)), ((0x0101_0101, 5), (0x0101_0101, 0)));
     remapped.store32(1_020, 2, Relaxed);
     assert_eq!(read(&mapping), (0x0101_0101, 5));
-    drop((copy, remapped));
+    drop(remapped);
+    copy.kill(0);
+    assert_eq!((copy.population().memories, stage.world.population().memories), (0, 1));
     assert_eq!(read(&mapping), (0x0101_0101, 5));
 }
 
@@ -199,7 +207,9 @@ fn an_observer_sees_messages_come_and_go() {
     let (_, b) = stage.pair(0, 1);
     stage.send(1, b, b"hello");
     let mut copy = stage.world.fork();
+    let before = stage.world.fingerprint();
     stage.run();
+    assert_ne!(stage.world.fingerprint(), before);
     while copy.step().is_some() {}
     assert_eq!(*counter.0.lock().unwrap(), [(1, 0, 1, 5, false), (1, 0, 1, 5, true)]);
     let recent: Vec<_> = stage.world.trace(|t| t.recent().map(|m| (m.time, m.from, m.to, m.transport, m.bytes.clone())).collect());

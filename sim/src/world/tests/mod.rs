@@ -27,10 +27,12 @@ struct Memo {
     heard: Vec<Heard>,
     handles: Vec<ObjectId>,
     memory: Option<Mapping>,
+    stubborn: bool,
 }
 
 /// Writes down what it hears, refuses messages that begin with `!`, answers those that begin with `?` and writes into
-/// its memory then, and deactivates a transport that broke. Its keys are the transports themselves.
+/// its memory then, and deactivates a transport
+/// that broke, unless stubborn. Its keys are the transports themselves.
 struct Fake {
     ports: Ports,
     memo: Mutex<Memo>,
@@ -63,7 +65,9 @@ impl Activity for Fake {
 
     fn error(self: Arc<Self>, key: u64) {
         self.memo().heard.push(Heard::Error(id(key)));
-        self.ports.driver.deactivate(id(key));
+        if !self.memo().stubborn {
+            self.ports.driver.deactivate(id(key));
+        }
     }
 
     fn deactivated(self: Arc<Self>, key: u64) {

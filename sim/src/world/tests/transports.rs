@@ -81,6 +81,40 @@ fn an_error_that_came_before_activation_is_told_after_the_messages() {
 }
 
 #[test]
+fn nothing_overtakes_what_waited_for_activation() {
+    let mut stage = Stage::plain(2);
+    let (a, b) = stage.world.transport_pair(0, 1, None);
+    stage.send(0, a, b"one");
+    stage.world.schedule(5_000, 1);
+    stage.world.schedule(6_000, 2);
+    while let Some(step) = stage.world.step() {
+        match step.event {
+            Event::App { token: 1 } => {
+                stage.send(0, a, b"two");
+                stage.fakes[0].ports.driver.close(a);
+            }
+            Event::App { token: 2 } => stage.activate(1, b),
+            _ => (),
+        }
+    }
+    assert_eq!(stage.heard(1), [texts(b, &["one", "two"]), vec![Heard::Error(b), Heard::Deactivated(b)]].concat());
+}
+
+#[test]
+fn an_error_is_told_once() {
+    let mut stage = Stage::plain(2);
+    let (a, b) = stage.pair(0, 1);
+    stage.fakes[1].memo().stubborn = true;
+    stage.send(0, a, b"!");
+    stage.world.cut_link(0, 1);
+    stage.fakes[0].ports.driver.close(a);
+    stage.run();
+    stage.world.cut_link(0, 1);
+    stage.run();
+    assert_eq!(stage.heard(1), [texts(b, &["!"]), vec![Heard::Error(b)]].concat());
+}
+
+#[test]
 fn a_closed_end_errors_at_its_peer_after_what_was_sent() {
     for seed in 0..20 {
         let mut stage = Stage::jittery(seed);
@@ -162,7 +196,7 @@ fn a_killed_process_is_silent_and_its_peers_learn_it() {
     stage.send(0, a, b"last words");
     stage.send(1, b, b"too late");
     stage.world.kill(0);
-    stage.run();
+    assert!(stage.run().iter().all(|e| e.process() != Some(0)));
     assert_eq!(stage.heard(0), []);
     assert_eq!(stage.heard(1), [texts(b, &["last words"]), vec![Heard::Error(b), Heard::Deactivated(b)]].concat());
     assert_eq!((stage.open(), stage.world.population().memories), (vec![0, 1], 0));
@@ -204,6 +238,7 @@ fn objects_move_with_messages() {
     let [keep, give] = driver[0].create_transports(Some([a, a])).unwrap();
     assert_eq!(stage.send_object(0, a, give), [0; 8]);
     stage.send(0, keep, b"on the way");
+    assert_eq!(stage.world.trace(|t| t.recent().last().map(|m| m.to)), Some(u32::MAX));
     stage.run();
     let handle = stage.fakes[1].memo().handles.pop().unwrap();
     let given = driver[1].deserialize(&[0; 8], &[handle], b).unwrap();
@@ -250,7 +285,9 @@ fn wrong_objects_are_refused() {
     assert_eq!(driver.allocate(0).unwrap_err(), DriverError::InvalidArgument);
     driver.close(memory);
     driver.close(memory);
-    assert_eq!(stage.open(), [1, 1]);
+    let other = driver.allocate(20).unwrap();
+    assert_eq!((driver.size(memory), driver.size(other)), (Err(DriverError::InvalidArgument), Ok(20)));
+    assert_eq!(stage.open(), [2, 1]);
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl State {
 
     fn tell(&mut self, index: u32) {
         let end = &self.ends[index as usize];
-        if !end.closed && !end.failed && matches!(end.phase, Phase::Idle | Phase::Active) {
+        if !end.closed && matches!(end.phase, Phase::Idle | Phase::Active) {
             self.arrive(index, What::Error(index));
         }
     }

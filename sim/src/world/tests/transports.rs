@@ -101,6 +101,22 @@ fn nothing_overtakes_what_waited_for_activation() {
 }
 
 #[test]
+fn nothing_is_sent_on_a_transport_that_ended() {
+    let ends: [fn(&mut Stage, _); 2] = [|stage, a| stage.fakes[0].ports.driver.deactivate(a), |stage, _| stage.world.cut_link(0, 1)];
+    for end in ends {
+        let mut stage = Stage::plain(2);
+        let (a, b) = stage.world.transport_pair(0, 1, None);
+        stage.activate(0, a);
+        end(&mut stage, a);
+        stage.send(0, a, b"ghost");
+        stage.run();
+        stage.activate(1, b);
+        stage.run();
+        assert_eq!(stage.heard(1), [Heard::Error(b), Heard::Deactivated(b)]);
+    }
+}
+
+#[test]
 fn an_error_is_told_once() {
     let mut stage = Stage::plain(2);
     let (a, b) = stage.pair(0, 1);

@@ -1,1 +1,5 @@
-//! Simulator.
+//! Deterministic simulator for ipcz: a run is a pure function of scenario and choices (design.md 5).
+
+pub mod choice;
+pub mod trace;
+pub mod world;

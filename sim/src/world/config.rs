@@ -1,0 +1,59 @@
+//! What a world is told before it begins.
+
+use std::collections::BTreeMap;
+
+/// How long a message is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkProfile {
+    /// Nanoseconds that every message takes.
+    pub latency_ns: u64,
+    /// At most this many nanoseconds more, by choice; order within a transport stays.
+    pub jitter_ns: u32,
+    /// Whether driver objects may travel here; else they must be relayed by the broker (driver.md 4).
+    pub carries_objects: bool,
+}
+
+impl Default for LinkProfile {
+    fn default() -> LinkProfile {
+        LinkProfile { latency_ns: 1_000, jitter_ns: 0, carries_objects: true }
+    }
+}
+
+/// The nth message with a message id is silently lost: no driver may do this, so a checker must notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DropRule {
+    /// Message id (wire.md 2).
+    pub message: u8,
+    /// Which one, counted from 0 over the whole world.
+    pub nth: u64,
+}
+
+/// What a world is told before it begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Links between processes not named in `links`.
+    pub link: LinkProfile,
+    /// Links of particular pairs of processes, lower number first.
+    pub links: BTreeMap<(u32, u32), LinkProfile>,
+    /// Whether the order of events at one instant is a choice instead of first in first out.
+    pub chosen_ties: bool,
+    /// Bytes of an initialised primary buffer (memory.md 2.1): a memory of this size and content costs nothing.
+    pub template: Option<Vec<u8>>,
+    /// How many of the last messages are kept for reports.
+    pub recent: usize,
+    /// Messages lost on purpose.
+    pub drops: Vec<DropRule>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { link: LinkProfile::default(), links: BTreeMap::new(), chosen_ties: false, template: None, recent: 256, drops: Vec::new() }
+    }
+}
+
+impl Config {
+    /// The profile of links between two processes.
+    pub fn profile(&self, a: u32, b: u32) -> LinkProfile {
+        self.links.get(&(a.min(b), a.max(b))).copied().unwrap_or(self.link)
+    }
+}

@@ -1,0 +1,356 @@
+//! The discrete-event engine: virtual time, one queue of events, and the driver, clock and memory of every process
+//! (design.md 3b, 5). Here lives what happens between processes; what a process does is the library's, what a workload
+//! wants is the caller's, and nothing here knows a message's meaning beyond its id.
+//!
+//! A world belongs to one thread at a time. Every call that a process makes of its driver only changes the state or
+//! schedules an event; processes are called by [`World::step`] alone, one event a step, with nothing locked.
+
+mod config;
+mod objects;
+mod pages;
+mod ports;
+mod queue;
+mod state;
+mod transports;
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use ipcz::api::{Error, NodeOptions, Process};
+use ipcz::clock::Wake;
+use ipcz::driver::{Activity, Verdict};
+use ipcz::ids::{Handle, NodeType, ObjectId};
+use ipcz::mapping::VirtualMemory;
+use ipcz::trap::TrapEvent;
+
+pub use config::{Config, DropRule, LinkProfile};
+pub use ports::Ports;
+pub use queue::bare_heap;
+pub use state::Population;
+
+use crate::choice::Source;
+use crate::trace::Trace;
+use objects::Holds;
+use ports::{Shared, SimMemory};
+use state::{Call, State};
+
+/// Something other than a [`Process`] that lives in a world: a hostile peer, a test's fake.
+pub trait Actor: Activity + Wake {
+    /// A copy of it for a copy of the world.
+    fn fork(&self, ports: Ports, remap: &mut Remap<'_>) -> Arc<dyn Actor>;
+}
+
+/// Finds a virtual memory's counterpart in a copy of its world.
+pub type Remap<'a> = dyn FnMut(&Arc<dyn VirtualMemory>) -> Arc<dyn VirtualMemory> + 'a;
+
+/// What one step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// Virtual nanoseconds.
+    pub time: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What can happen. Transports are numbered by pair, in order of creation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A message was handed to a process.
+    Delivered {
+        /// Who took it.
+        process: u32,
+        /// Over what.
+        transport: u32,
+    },
+    /// A message arrived at an end that is not active yet, and waits there.
+    Held {
+        /// Where.
+        transport: u32,
+    },
+    /// A message arrived at an end that takes none any more, or was cut off.
+    Lost {
+        /// Where.
+        transport: u32,
+    },
+    /// A process learnt that a transport is broken.
+    Error {
+        /// Who learnt it.
+        process: u32,
+        /// Which one.
+        transport: u32,
+    },
+    /// A process learnt that a transport is inactive.
+    Deactivated {
+        /// Who learnt it.
+        process: u32,
+        /// Which one.
+        transport: u32,
+    },
+    /// A process's deadline passed.
+    Timer {
+        /// Whose.
+        process: u32,
+    },
+    /// A token of [`World::schedule`] is due; nobody was called.
+    App {
+        /// The token.
+        token: u64,
+    },
+    /// Nobody was left to tell.
+    Nothing,
+}
+
+impl Event {
+    /// The process that was called, if one was.
+    pub fn process(self) -> Option<u32> {
+        match self {
+            Event::Delivered { process, .. }
+            | Event::Error { process, .. }
+            | Event::Deactivated { process, .. }
+            | Event::Timer { process } => Some(process),
+            Event::Held { .. } | Event::Lost { .. } | Event::App { .. } | Event::Nothing => None,
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Body {
+    Process(Arc<Process>),
+    Actor(Arc<dyn Actor>),
+    Killed,
+}
+
+struct Tenant {
+    body: Body,
+    ports: Ports,
+    /// Drivers given to `create_node`.
+    nodes: usize,
+}
+
+/// A world of processes.
+pub struct World {
+    shared: Arc<Shared>,
+    tenants: Vec<Tenant>,
+    /// The last message's bytes, on their way back to the pool.
+    spent: Option<Vec<u8>>,
+}
+
+impl World {
+    /// An empty world at time 0 whose decisions come from `source`.
+    pub fn new(config: Config, source: Source) -> World {
+        World { shared: Shared::new(State::new(config, source)), tenants: Vec::new(), spent: None }
+    }
+
+    /// A new process; they are numbered from 0.
+    pub fn add_process(&mut self) -> u32 {
+        self.add(|ports| Body::Process(Process::new(Arc::clone(&ports.clock), Arc::clone(&ports.traps))))
+    }
+
+    /// Something else in place of a process.
+    pub fn add_actor(&mut self, make: impl FnOnce(&Ports) -> Arc<dyn Actor>) -> u32 {
+        self.add(|ports| Body::Actor(make(ports)))
+    }
+
+    fn add(&mut self, make: impl FnOnce(&Ports) -> Body) -> u32 {
+        let process = self.shared.lock().add_seat();
+        let ports = Ports::new(&self.shared, process);
+        self.tenants.push(Tenant { body: make(&ports), ports, nodes: 0 });
+        process
+    }
+
+    /// The process of this number, unless it was killed or is an actor.
+    pub fn process(&self, process: u32) -> Option<&Arc<Process>> {
+        match &self.tenants.get(process as usize)?.body {
+            Body::Process(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// The actor of this number, unless it was killed or is a process.
+    pub fn actor(&self, process: u32) -> Option<&Arc<dyn Actor>> {
+        match &self.tenants.get(process as usize)?.body {
+            Body::Actor(body) => Some(body),
+            _ => None,
+        }
+    }
+
+    /// Driver, clock and trap target of a process. Panics if there is no such process.
+    pub fn ports(&self, process: u32) -> &Ports {
+        &self.tenants[process as usize].ports
+    }
+
+    /// Processes ever added, killed ones included.
+    pub fn processes(&self) -> u32 {
+        self.tenants.len() as u32
+    }
+
+    /// A node in a process, on the world's driver: to be made here, so that a copy of the world can have it too.
+    pub fn create_node(&mut self, process: u32, kind: NodeType, options: NodeOptions) -> Result<Handle, Error> {
+        let Some(tenant) = self.tenants.get_mut(process as usize) else { return Err(Error::InvalidArgument) };
+        let Body::Process(body) = &tenant.body else { return Err(Error::InvalidArgument) };
+        tenant.nodes += 1;
+        body.create_node(kind, Arc::clone(&tenant.ports.driver), options)
+    }
+
+    /// A transport between two processes, one end each; without a profile the configured one.
+    pub fn transport_pair(&mut self, a: u32, b: u32, profile: Option<LinkProfile>) -> (ObjectId, ObjectId) {
+        let mut state = self.shared.lock();
+        let profile = profile.unwrap_or_else(|| state.config().profile(a, b));
+        let [first, second] = state.transport_pair([a, b], profile);
+        (state.objects.open(a, Holds::Transport(first)), state.objects.open(b, Holds::Transport(second)))
+    }
+
+    /// Virtual nanoseconds since the world began.
+    pub fn now(&self) -> u64 {
+        self.shared.lock().now
+    }
+
+    /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
+    pub fn schedule(&mut self, at: u64, token: u64) {
+        self.shared.lock().schedule(at, token);
+    }
+
+    /// Whether nothing is left to happen.
+    pub fn idle(&self) -> bool {
+        self.next_time().is_none()
+    }
+
+    /// When the next event is.
+    pub fn next_time(&self) -> Option<u64> {
+        self.shared.lock().queue.next_time()
+    }
+
+    /// Carries out the next event; none if the world is idle.
+    pub fn step(&mut self) -> Option<Step> {
+        let (step, call) = {
+            let mut state = self.shared.lock();
+            if let Some(bytes) = self.spent.take() {
+                state.recycle(bytes);
+            }
+            state.next()?
+        };
+        match call {
+            None => (),
+            Some(Call::Message { process, end, key, bytes, handles }) => {
+                if self.message(process, key, &bytes, &handles) == Verdict::Refused {
+                    self.shared.lock().refused(end);
+                }
+                self.spent = Some(bytes);
+            }
+            Some(Call::Error { process, key }) => match self.body(process) {
+                Body::Process(body) => Arc::clone(body).error(key),
+                Body::Actor(body) => Arc::clone(body).error(key),
+                Body::Killed => (),
+            },
+            Some(Call::Deactivated { process, key }) => match self.body(process) {
+                Body::Process(body) => Arc::clone(body).deactivated(key),
+                Body::Actor(body) => Arc::clone(body).deactivated(key),
+                Body::Killed => (),
+            },
+            Some(Call::Timer { process }) => match self.body(process) {
+                Body::Process(body) => body.timer(),
+                Body::Actor(body) => body.timer(),
+                Body::Killed => (),
+            },
+        }
+        Some(step)
+    }
+
+    fn body(&self, process: u32) -> &Body {
+        &self.tenants[process as usize].body
+    }
+
+    fn message(&self, process: u32, key: u64, data: &[u8], handles: &[ObjectId]) -> Verdict {
+        match self.body(process) {
+            Body::Process(body) => Arc::clone(body).message(key, data, handles, None),
+            Body::Actor(body) => Arc::clone(body).message(key, data, handles, None),
+            Body::Killed => Verdict::Accepted,
+        }
+    }
+
+    /// Moves the trap events that fired since the last time to `out`, with their processes, in order.
+    pub fn take_traps(&mut self, out: &mut Vec<(u32, TrapEvent)>) {
+        out.append(&mut self.shared.lock().traps);
+    }
+
+    /// Cuts every transport between two processes: both ends get an error after the link's latency; of the messages
+    /// under way the last few (a choice) are lost, the others arrive first.
+    pub fn cut_link(&mut self, a: u32, b: u32) {
+        self.shared.lock().cut_link(a, b);
+    }
+
+    /// Ends a process on the spot: what it sent still arrives, then its peers get errors; it is never called again.
+    pub fn kill(&mut self, process: u32) {
+        if let Some(tenant) = self.tenants.get_mut(process as usize) {
+            self.shared.lock().kill(process);
+            tenant.body = Body::Killed;
+        }
+    }
+
+    /// Whether the process was killed.
+    pub fn is_gone(&self, process: u32) -> bool {
+        self.shared.lock().gone(process)
+    }
+
+    /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.
+    pub fn objects_open(&self, process: u32) -> usize {
+        self.shared.lock().objects.count(process)
+    }
+
+    /// Reads or extends the trace.
+    pub fn trace<R>(&self, look: impl FnOnce(&mut Trace) -> R) -> R {
+        look(&mut self.shared.lock().trace)
+    }
+
+    /// Draws from the world's choice source.
+    pub fn choose<R>(&self, ask: impl FnOnce(&mut Source) -> R) -> R {
+        ask(&mut self.shared.lock().source)
+    }
+
+    /// Replaces the choice source from here on: a copied world then takes another way.
+    pub fn set_source(&mut self, source: Source) {
+        self.shared.lock().source = source;
+    }
+
+    /// Hash over everything that happened so far.
+    pub fn fingerprint(&self) -> u128 {
+        self.shared.lock().trace.fingerprint()
+    }
+
+    /// What is in the world now.
+    pub fn population(&self) -> Population {
+        self.shared.lock().population()
+    }
+
+    /// A copy that would go on exactly as this one; the two share nothing but memory pages neither has changed.
+    pub fn fork(&self) -> World {
+        let mut state = State::clone(&self.shared.lock());
+        state.unmap_all();
+        let shared = Shared::new(state);
+        let mut remap = |memory: &Arc<dyn VirtualMemory>| -> Arc<dyn VirtualMemory> {
+            match SimMemory::of(memory) {
+                Some(memory) => Arc::new(memory.fork(&shared)),
+                None => Arc::clone(memory),
+            }
+        };
+        let mut copy = |(process, tenant): (usize, &Tenant)| {
+            let ports = Ports::new(&shared, process as u32);
+            let body = match &tenant.body {
+                Body::Process(body) => {
+                    let drivers = vec![Arc::clone(&ports.driver); tenant.nodes];
+                    Body::Process(body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap))
+                }
+                Body::Actor(body) => Body::Actor(body.fork(ports.clone(), &mut remap)),
+                Body::Killed => Body::Killed,
+            };
+            Tenant { body, ports, nodes: tenant.nodes }
+        };
+        let tenants = self.tenants.iter().enumerate().map(&mut copy).collect();
+        shared.lock().free_unmapped();
+        World { shared, tenants, spent: None }
+    }
+}

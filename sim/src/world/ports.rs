@@ -1,0 +1,267 @@
+//! The world as one process sees it: the simulator's driver, clock, trap target and memory. Each call takes the world's
+//! lock once and calls nobody.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipcz::clock::{Clock, Time, Wake};
+use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
+use ipcz::ids::ObjectId;
+use ipcz::mapping::{Mapping, Rmw, VirtualMemory, Width};
+use ipcz::trap::{TrapEvent, TrapTarget};
+
+use super::objects::{Carried, Holds};
+use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
+use crate::choice::Site;
+use crate::trace::Kind;
+
+/// A world's state behind its one lock, never held while a process is called.
+pub(crate) struct Shared(Mutex<State>);
+
+impl Shared {
+    pub fn new(state: State) -> Arc<Shared> {
+        Arc::new(Shared(Mutex::new(state)))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a process of the world is made with.
+#[derive(Clone)]
+pub struct Ports {
+    /// For `create_node`, and for objects of the workload.
+    pub driver: Arc<dyn Driver>,
+    /// Virtual time.
+    pub clock: Arc<dyn Clock>,
+    /// Collects trap events for [`World::take_traps`](super::World::take_traps).
+    pub traps: Arc<dyn TrapTarget>,
+}
+
+impl Ports {
+    pub(crate) fn new(shared: &Arc<Shared>, process: u32) -> Ports {
+        let port = || Port { shared: Arc::clone(shared), process };
+        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps: Arc::new(SimTraps(port())) }
+    }
+}
+
+struct Port {
+    shared: Arc<Shared>,
+    process: u32,
+}
+
+/// The simulator's driver for one process: bytes and objects move through the world's event queue.
+struct SimDriver(Port);
+
+impl SimDriver {
+    fn world(&self) -> (u32, MutexGuard<'_, State>) {
+        (self.0.process, self.0.shared.lock())
+    }
+}
+
+/// What would travel, if the object can at all.
+fn travels(state: &State, process: u32, object: ObjectId) -> Option<Carried> {
+    match state.objects.find(process, object)? {
+        Holds::Memory(index) => Some(Carried::Memory(index)),
+        Holds::Transport(end) if state.is_idle(end) => Some(Carried::Transport(end)),
+        _ => None,
+    }
+}
+
+impl Driver for SimDriver {
+    fn close(&self, object: ObjectId) {
+        let (process, mut state) = self.world();
+        state.close(process, object);
+    }
+
+    fn can_travel(&self, object: ObjectId, via: Option<ObjectId>) -> Travel {
+        let (process, state) = self.world();
+        if travels(&state, process, object).is_none() {
+            return Travel::Never;
+        }
+        match via.map(|via| state.objects.transport(process, via).map(|end| state.profile(end).carries_objects)) {
+            None | Some(Some(true)) => Travel::Yes,
+            Some(Some(false)) => Travel::NotHere,
+            Some(None) => Travel::Never,
+        }
+    }
+
+    fn serialize(&self, object: ObjectId, via: ObjectId, out: &mut Packed) -> Result<(), DriverError> {
+        let (process, mut state) = self.world();
+        let carried = travels(&state, process, object).ok_or(DriverError::InvalidArgument)?;
+        let via = state.objects.transport(process, via).ok_or(DriverError::InvalidArgument)?;
+        if !state.profile(via).carries_objects {
+            return Err(DriverError::PermissionDenied);
+        }
+        let (kind, size) = match carried {
+            Carried::Transport(end) if end == via => return Err(DriverError::InvalidArgument),
+            Carried::Transport(_) => (KIND_TRANSPORT, 0),
+            Carried::Memory(index) => (KIND_MEMORY, state.memory(index).len() as u32),
+        };
+        out.data.extend_from_slice(&kind.to_le_bytes());
+        out.data.extend_from_slice(&size.to_le_bytes());
+        out.handles.push(state.pack(process, object, carried));
+        Ok(())
+    }
+
+    fn deserialize(&self, data: &[u8], handles: &[ObjectId], _via: ObjectId) -> Result<ObjectId, DriverError> {
+        let (process, mut state) = self.world();
+        state.unpack(process, data, handles)
+    }
+
+    fn create_transports(&self, toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
+        let (process, mut state) = self.world();
+        let profile = match toward {
+            None => state.config().profile(process, process),
+            Some(toward) => {
+                let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
+                let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
+                state.config().profile(a, b)
+            }
+        };
+        let ends = state.transport_pair([process; 2], profile);
+        Ok(ends.map(|end| state.objects.open(process, Holds::Transport(end))))
+    }
+
+    fn activate(&self, transport: ObjectId, listener: Listener) -> Result<(), DriverError> {
+        let (process, mut state) = self.world();
+        state.activate(process, transport, listener.key())
+    }
+
+    fn deactivate(&self, transport: ObjectId) {
+        let (process, mut state) = self.world();
+        state.deactivate(process, transport);
+    }
+
+    fn transmit(&self, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
+        let (process, mut state) = self.world();
+        state.transmit(process, transport, frames)
+    }
+
+    fn report_bad(&self, transport: ObjectId, context: usize) {
+        let (process, mut state) = self.world();
+        let end = state.objects.transport(process, transport).unwrap_or(u32::MAX);
+        state.trace.record(Kind::Reject, process, end.into(), context as u64);
+        state.trace.counters().rejected += 1;
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<ObjectId, DriverError> {
+        let (process, mut state) = self.world();
+        match u32::try_from(bytes) {
+            Ok(0) => Err(DriverError::InvalidArgument),
+            Err(_) => Err(DriverError::ResourceExhausted),
+            Ok(_) => {
+                let index = state.add_memory(bytes);
+                Ok(state.objects.open(process, Holds::Memory(index)))
+            }
+        }
+    }
+
+    fn size(&self, memory: ObjectId) -> Result<usize, DriverError> {
+        let (process, mut state) = self.world();
+        let index = state.objects.memory(process, memory).ok_or(DriverError::InvalidArgument)?;
+        Ok(state.memory(index).len())
+    }
+
+    fn duplicate(&self, memory: ObjectId) -> Result<ObjectId, DriverError> {
+        let (process, mut state) = self.world();
+        let index = state.objects.memory(process, memory).ok_or(DriverError::InvalidArgument)?;
+        state.memory(index).owners += 1;
+        Ok(state.objects.open(process, Holds::Memory(index)))
+    }
+
+    fn map(&self, memory: ObjectId) -> Result<Mapping, DriverError> {
+        let (process, mut state) = self.world();
+        let index = state.objects.memory(process, memory).ok_or(DriverError::InvalidArgument)?;
+        let len = state.memory(index).len();
+        state.map(index);
+        Ok(Mapping::Virtual(Arc::new(SimMemory { shared: Arc::clone(&self.0.shared), index, len })))
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), DriverError> {
+        let (process, mut state) = self.world();
+        state.source.fill(Site::Name, process, out);
+        Ok(())
+    }
+}
+
+/// Virtual time; a deadline is an event.
+struct SimClock(Port);
+
+impl Clock for SimClock {
+    fn now(&self) -> Time {
+        Time(self.0.shared.lock().now)
+    }
+
+    fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
+        self.0.shared.lock().wake_at(self.0.process, at.0);
+    }
+}
+
+/// Keeps trap events for the workload.
+struct SimTraps(Port);
+
+impl TrapTarget for SimTraps {
+    fn fired(&self, event: &TrapEvent) {
+        let mut state = self.0.shared.lock();
+        state.trace.trap(self.0.process, event);
+        state.traps.push((self.0.process, *event));
+    }
+}
+
+/// One mapping of a memory object.
+pub(crate) struct SimMemory {
+    shared: Arc<Shared>,
+    index: u32,
+    len: usize,
+}
+
+impl SimMemory {
+    /// The same mapping in a copy of its world.
+    pub fn fork(&self, shared: &Arc<Shared>) -> SimMemory {
+        shared.lock().map(self.index);
+        SimMemory { shared: Arc::clone(shared), index: self.index, len: self.len }
+    }
+
+    /// `memory` as what it must be in a world: one of ours.
+    pub fn of(memory: &Arc<dyn VirtualMemory>) -> Option<&SimMemory> {
+        let any: &dyn Any = memory.as_ref();
+        any.downcast_ref()
+    }
+}
+
+impl Drop for SimMemory {
+    fn drop(&mut self) {
+        self.shared.lock().unmap(self.index);
+    }
+}
+
+impl VirtualMemory for SimMemory {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
+        self.shared.lock().memory(self.index).load(at, width)
+    }
+
+    fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
+        self.shared.lock().store(self.index, at, width, value);
+    }
+
+    fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
+        self.shared.lock().update(self.index, at, width, op)
+    }
+
+    fn read(&self, at: usize, out: &mut [u8]) {
+        self.shared.lock().memory(self.index).read(at, out);
+    }
+
+    fn write(&self, at: usize, data: &[u8]) {
+        self.shared.lock().write(self.index, at, data);
+    }
+
+    fn fence(&self) {}
+}

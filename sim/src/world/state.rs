@@ -1,0 +1,301 @@
+//! All that changes in a world: its tables, and what the next event is.
+
+use std::sync::Arc;
+
+use ipcz::driver::DriverError;
+use ipcz::ids::ObjectId;
+use ipcz::mapping::{Rmw, Width};
+use ipcz::trap::TrapEvent;
+use slab::Slab;
+
+use super::config::Config;
+use super::objects::{Carried, Holds, NOBODY, Objects};
+use super::pages::{Memory, Template};
+use super::queue::{Queue, What};
+use super::transports::{End, Message};
+use super::{Event, Step};
+use crate::choice::{Choices, Site, Source};
+use crate::trace::{Kind, Trace};
+
+#[derive(Clone, Default, Debug)]
+struct Seat {
+    gone: bool,
+    timer: Option<u64>,
+}
+
+/// What the world must call, with the state unlocked.
+pub(crate) enum Call {
+    Message { process: u32, end: u32, key: u64, bytes: Vec<u8>, handles: Vec<ObjectId> },
+    Error { process: u32, key: u64 },
+    Deactivated { process: u32, key: u64 },
+    Timer { process: u32 },
+}
+
+/// Counts of what is in a world now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Population {
+    /// Events in the queue.
+    pub events: usize,
+    /// Messages under way or waiting for an activation.
+    pub messages: usize,
+    /// Transport pairs ever made.
+    pub transports: usize,
+    /// Memory objects.
+    pub memories: usize,
+    /// Memory pages that hold something of their own.
+    pub resident_pages: usize,
+}
+
+#[derive(Clone)]
+pub(crate) struct State {
+    pub config: Arc<Config>,
+    template: Option<Arc<Template>>,
+    pub now: u64,
+    pub queue: Queue,
+    pub source: Source,
+    pub trace: Trace,
+    pub objects: Objects,
+    pub traps: Vec<(u32, TrapEvent)>,
+    pub ends: Vec<End>,
+    pub messages: Slab<Message>,
+    pub sent: u64,
+    tokens: Slab<u64>,
+    memories: Slab<Memory>,
+    seats: Vec<Seat>,
+    pub pool: Vec<Vec<u8>>,
+    pub doomed: Vec<Carried>,
+}
+
+impl State {
+    pub fn new(config: Config, source: Source) -> State {
+        State {
+            template: config.template.as_deref().map(|bytes| Arc::new(Template::new(bytes))),
+            now: 0,
+            queue: Queue::default(),
+            source,
+            trace: Trace::new(config.recent),
+            objects: Objects::default(),
+            traps: Vec::new(),
+            ends: Vec::new(),
+            messages: Slab::new(),
+            sent: 0,
+            tokens: Slab::new(),
+            memories: Slab::new(),
+            seats: Vec::new(),
+            pool: Vec::new(),
+            doomed: Vec::new(),
+            config: Arc::new(config),
+        }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn population(&self) -> Population {
+        Population {
+            events: self.queue.len(),
+            messages: self.messages.len(),
+            transports: self.ends.len() / 2,
+            memories: self.memories.len(),
+            resident_pages: self.memories.iter().map(|(_, m)| m.resident()).sum(),
+        }
+    }
+
+    pub fn add_seat(&mut self) -> u32 {
+        self.seats.push(Seat::default());
+        self.seats.len() as u32 - 1
+    }
+
+    /// Whether the process was killed.
+    pub fn gone(&self, process: u32) -> bool {
+        self.seats.get(process as usize).is_none_or(|seat| seat.gone)
+    }
+
+    /// Where among the events of one instant one of `actor` stands.
+    pub fn tie(&mut self, actor: u32) -> u16 {
+        if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
+    }
+
+    pub fn schedule(&mut self, at: u64, token: u64) {
+        let slot = self.tokens.insert(token) as u32;
+        self.queue.push(at.max(self.now), 0, What::App(slot));
+    }
+
+    pub fn wake_at(&mut self, process: u32, at: u64) {
+        let at = at.max(self.now);
+        let seat = &mut self.seats[process as usize];
+        if seat.timer != Some(at) {
+            seat.timer = Some(at);
+            let tie = self.tie(process);
+            self.queue.push(at, tie, What::Timer(process));
+        }
+    }
+
+    // Objects.
+
+    pub fn discard(&mut self, handles: Vec<Carried>) {
+        self.doomed.extend(handles);
+        self.drain_doomed();
+    }
+
+    /// Closes what nobody owns any more; transports inside messages inside transports included.
+    pub fn drain_doomed(&mut self) {
+        while let Some(carried) = self.doomed.pop() {
+            match carried {
+                Carried::Transport(end) => self.close_end(end),
+                Carried::Memory(index) => self.release_memory(index),
+            }
+        }
+    }
+
+    pub fn close(&mut self, process: u32, object: ObjectId) {
+        let carried = match self.objects.take(process, object) {
+            Some(Holds::Transport(end)) => Carried::Transport(end),
+            Some(Holds::Memory(index)) => Carried::Memory(index),
+            Some(Holds::Handle(carried)) => carried,
+            None => return,
+        };
+        self.doomed.push(carried);
+        self.drain_doomed();
+    }
+
+    /// Turns an object into a transmissible handle.
+    pub fn pack(&mut self, process: u32, object: ObjectId, carried: Carried) -> ObjectId {
+        self.objects.take(process, object);
+        if let Carried::Transport(end) = carried {
+            self.ends[end as usize].holder = NOBODY;
+        }
+        self.objects.open(process, Holds::Handle(carried))
+    }
+
+    /// Rebuilds an object from 8 bytes {kind, size} and the handle that came with them; consumes the handles in any case.
+    pub fn unpack(&mut self, process: u32, data: &[u8], handles: &[ObjectId]) -> Result<ObjectId, DriverError> {
+        let carried: Vec<_> = handles.iter().filter_map(|h| self.objects.take_handle(process, *h)).collect();
+        let word = |at: usize| Some(u32::from_le_bytes(data.get(at..at + 4)?.try_into().ok()?));
+        let announced = word(0).zip(word(4));
+        let holds = match (carried.as_slice(), handles.len(), announced) {
+            ([Carried::Transport(end)], 1, Some((KIND_TRANSPORT, _))) => {
+                self.ends[*end as usize].holder = process;
+                Holds::Transport(*end)
+            }
+            ([Carried::Memory(index)], 1, Some((KIND_MEMORY, size))) if self.memories[*index as usize].len() == size as usize => {
+                Holds::Memory(*index)
+            }
+            _ => {
+                self.discard(carried);
+                return Err(DriverError::InvalidArgument);
+            }
+        };
+        Ok(self.objects.open(process, holds))
+    }
+
+    // Memory.
+
+    pub fn add_memory(&mut self, len: usize) -> u32 {
+        self.memories.insert(Memory::new(len)) as u32
+    }
+
+    pub fn memory(&mut self, index: u32) -> &mut Memory {
+        &mut self.memories[index as usize]
+    }
+
+    fn release_memory(&mut self, index: u32) {
+        self.memories[index as usize].owners -= 1;
+        self.free_memory(index);
+    }
+
+    pub fn map(&mut self, index: u32) {
+        self.memories[index as usize].mappings += 1;
+    }
+
+    pub fn unmap(&mut self, index: u32) {
+        self.memories[index as usize].mappings -= 1;
+        self.free_memory(index);
+    }
+
+    fn free_memory(&mut self, index: u32) {
+        let memory = &self.memories[index as usize];
+        if memory.owners == 0 && memory.mappings == 0 {
+            self.memories.remove(index as usize);
+        }
+    }
+
+    /// Forgets all mappings: those of a copied world are made anew.
+    pub fn unmap_all(&mut self) {
+        for (_, memory) in &mut self.memories {
+            memory.mappings = 0;
+        }
+    }
+
+    /// Frees memory that the copied world did not map again.
+    pub fn free_unmapped(&mut self) {
+        self.memories.retain(|_, memory| memory.owners > 0 || memory.mappings > 0);
+    }
+
+    pub fn store(&mut self, index: u32, at: usize, width: Width, value: u64) {
+        self.trace.record(Kind::Store, index, (width.bytes() as u64) << 48 | at as u64, value);
+        self.memories[index as usize].store(at, width, value, self.template.as_ref());
+    }
+
+    pub fn update(&mut self, index: u32, at: usize, width: Width, op: Rmw) -> Result<u64, u64> {
+        let (old, new) = self.memories[index as usize].update(at, width, op, self.template.as_ref())?;
+        self.trace.record(Kind::Store, index, (width.bytes() as u64) << 48 | at as u64, new);
+        Ok(old)
+    }
+
+    pub fn write(&mut self, index: u32, at: usize, data: &[u8]) {
+        self.trace.record(Kind::Write, index, at as u64, data.len() as u64);
+        self.trace.fold(data);
+        self.memories[index as usize].write(at, data, self.template.as_ref());
+    }
+
+    // Faults.
+
+    /// The process is gone, with everything it owned.
+    pub fn kill(&mut self, process: u32) {
+        self.trace.record(Kind::Fault, process, self.now, u64::MAX);
+        self.seats[process as usize].gone = true;
+        for object in self.objects.of(process) {
+            self.close(process, object);
+        }
+    }
+
+    // Events.
+
+    /// Takes the next event: what happened, and what is to be called for it.
+    pub fn next(&mut self) -> Option<(Step, Option<Call>)> {
+        let entry = self.queue.pop()?;
+        self.now = entry.time;
+        self.trace.counters().events += 1;
+        let (event, call) = match entry.what {
+            What::Deliver(slot) => self.pop_message(slot),
+            What::Waiting(end) => self.pop_waiting(end),
+            What::Error(end) => self.pop_error(end),
+            What::Deactivated(end) => self.pop_deactivated(end),
+            What::Timer(process) => {
+                let seat = &mut self.seats[process as usize];
+                seat.timer = seat.timer.filter(|at| *at != entry.time);
+                if seat.gone {
+                    (Event::Nothing, None)
+                } else {
+                    self.trace.record(Kind::Timer, process, entry.time, 0);
+                    (Event::Timer { process }, Some(Call::Timer { process }))
+                }
+            }
+            What::App(slot) => {
+                let token = self.tokens.remove(slot as usize);
+                self.trace.record(Kind::App, 0, entry.time, token);
+                (Event::App { token }, None)
+            }
+        };
+        Some((Step { time: entry.time, event }, call))
+    }
+}
+
+/// Above every tie that is drawn.
+pub(crate) const LAST_TIE: u16 = 256;
+
+/// Kinds of object in messages (driver.md 8.4).
+pub(crate) const KIND_TRANSPORT: u32 = 0;
+pub(crate) const KIND_MEMORY: u32 = 1;

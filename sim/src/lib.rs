@@ -1,5 +1,6 @@
 //! Deterministic simulator for ipcz: a run is a pure function of scenario and choices (design.md 5).
 
 pub mod choice;
+pub mod scenario;
 pub mod trace;
 pub mod world;

@@ -1,0 +1,58 @@
+//! The scenario language: TOML text and `--set` overrides in, one resolved and validated [`Scenario`] out (docs/scenarios.md).
+//! It knows nothing of the engine, of time or of chance.
+
+mod error;
+mod expr;
+mod names;
+mod order;
+mod read;
+mod resolve;
+mod set;
+mod steps;
+mod tree;
+mod types;
+mod units;
+mod workload;
+
+pub use error::ScenarioError;
+pub use types::{
+    Action, Fault, LinkSpec, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
+    Verbs, Wait,
+};
+
+use std::path::Path;
+
+use error::Place;
+use set::Override;
+
+impl Scenario {
+    /// Reads a scenario file and resolves it. `sets` are `--set key=value` pairs; of two for one value the later wins.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: the file can't be read or is not UTF-8, or whatever [`Scenario::parse`] finds.
+    pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| {
+            let place = Place { source: tree::source(&name, ""), range: 0..0 };
+            place.error(format!("can't read the file: {error}"), "a scenario file")
+        })?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Scenario::parse(&name, &text, sets),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let source = tree::source(&name, &String::from_utf8_lossy(error.as_bytes()));
+                Err(Place { source, range: at..at }.error("the file is not UTF-8", "UTF-8 text"))
+            }
+        }
+    }
+
+    /// Resolves the text of a scenario; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line: no TOML, an unknown key or name, a value of the wrong kind, a portal that never
+    /// gets where it is needed, steps that wait for each other, an override that means no value or several.
+    pub fn parse(name: &str, text: &str, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
+        let sets: Vec<Override> = sets.iter().map(|(key, value)| Override::new(key, value)).collect();
+        resolve::scenario(&tree::source(name, text), &sets)
+    }
+}

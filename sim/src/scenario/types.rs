@@ -1,0 +1,284 @@
+//! What a scenario is once it is resolved: names are indexes, templates are filled in, every wait is explicit.
+
+use std::collections::BTreeMap;
+
+/// Index of a node in [`Scenario::nodes`].
+pub type NodeId = usize;
+/// Index of a portal in [`Scenario::portals`].
+pub type PortalId = usize;
+/// Index of a step in [`Scenario::steps`].
+pub type StepId = usize;
+
+/// A whole scenario, valid by construction: every index is in range and no step waits for itself, however indirectly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// The file's `name`.
+    pub name: String,
+    /// One line that says what it is for.
+    pub purpose: String,
+    /// Every node, in file order; at least one is a broker.
+    pub nodes: Vec<NodeSpec>,
+    /// Links made during set-up, in file order.
+    pub connects: Vec<LinkSpec>,
+    /// Pipes between two clients of one broker, made during set-up after all links, in file order.
+    pub pipes: Vec<PipeSpec>,
+    /// Every portal that has a name: both ends of each link's pipe, of each set-up pipe and of each `open`.
+    pub portals: Vec<PortalSpec>,
+    /// One-way latency of a link that is not in `connects` (an introduced one), in ns.
+    pub latency_ns: u64,
+    /// Jitter of such a link: each message takes `latency_ns` plus 0 to `jitter_ns`.
+    pub jitter_ns: u64,
+    /// The steps, in file order.
+    pub steps: Vec<Step>,
+    /// The random workload that starts once set-up is done.
+    pub random: Option<Random>,
+    /// The fault planted in the virtual transport.
+    pub fault: Option<Fault>,
+    /// Sizes of link memory.
+    pub memory: Memory,
+    /// Constants of the run.
+    pub run: Run,
+    /// What must hold at the end.
+    pub require: Require,
+    /// Every setting (dotted path as `--set` takes it, resolved value), steps and lists left out: for printing.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its name: a group `n` of 3 gives `n1`, `n2`, `n3`.
+    pub name: String,
+    /// Whether it is a broker.
+    pub broker: bool,
+}
+
+/// A link made during set-up by a client's ConnectNode to a broker, with one initial portal at each side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// The node that connects.
+    pub client: NodeId,
+    /// The broker it connects to.
+    pub broker: NodeId,
+    /// Name of the pipe between them.
+    pub pipe: String,
+    /// Its ends: the client's, the broker's.
+    pub ends: [PortalId; 2],
+    /// One-way latency in ns.
+    pub latency_ns: u64,
+    /// Jitter in ns: each message takes `latency_ns` plus 0 to `jitter_ns`.
+    pub jitter_ns: u64,
+}
+
+/// A pipe between two non-brokers that their broker opens and hands to both during set-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipeSpec {
+    /// Its name.
+    pub name: String,
+    /// One node.
+    pub a: NodeId,
+    /// The other node.
+    pub b: NodeId,
+    /// The broker that both are clients of.
+    pub broker: NodeId,
+    /// The link (index in [`Scenario::connects`]) by which the broker reaches `a`, then `b`.
+    pub links: [usize; 2],
+    /// Its ends: `a`'s, `b`'s.
+    pub ends: [PortalId; 2],
+}
+
+/// A portal that has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalSpec {
+    /// Its name; both ends of a set-up pipe have the pipe's name.
+    pub name: String,
+    /// The node it is on first. Ends of set-up pipes stay there.
+    pub home: NodeId,
+    /// The other end of its pipe.
+    pub peer: PortalId,
+    /// The step that opens it; `None` for ends of set-up pipes.
+    pub opened_by: Option<StepId>,
+}
+
+/// Something done once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its label: `id`, or `step 3` (counting resolved steps from 1).
+    pub id: String,
+    /// The node that does it; `None` for cuts.
+    pub on: Option<NodeId>,
+    /// Everything that must have happened before: what the file's `after` says and what the language implies (the step's portals are
+    /// on its node, earlier steps of the node with the same portal are done).
+    pub after: Vec<Wait>,
+    /// Not before this time after set-up, in ns.
+    pub at_ns: u64,
+    /// Delay between being ready and acting, in ns. 0: it acts within the input that made it ready.
+    pub think_ns: u64,
+    /// What is done.
+    pub action: Action,
+    /// Line of the file it stands on, from 1.
+    pub line: usize,
+}
+
+/// One condition of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// The step is done (a `send`: its last parcel is put; a `hand`: the parcel is put).
+    Done(StepId),
+    /// The portal has arrived on the node at least `times` times (`times` >= 1; opening is not an arrival).
+    Arrived {
+        /// Which portal.
+        portal: PortalId,
+        /// Where.
+        node: NodeId,
+        /// Its how manyth arrival there.
+        times: u32,
+    },
+    /// At least `count` parcels of `send` steps have been taken from the portal, wherever it was then.
+    Received {
+        /// Which portal.
+        portal: PortalId,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Opens a pipe whose two portals are both on the step's node.
+    Open {
+        /// The new portals; each is the other's peer.
+        portals: [PortalId; 2],
+    },
+    /// Puts parcels into a portal.
+    Send {
+        /// The portal.
+        from: PortalId,
+        /// How many, at least 1.
+        count: u64,
+        /// Bytes of each.
+        bytes: u64,
+        /// Time between two of them in ns; 0: all at once.
+        every_ns: u64,
+    },
+    /// Puts one parcel that carries `portal` into `over`; the portal arrives on `to`.
+    Hand {
+        /// The portal that travels.
+        portal: PortalId,
+        /// The portal it is put into.
+        over: PortalId,
+        /// The node where it is taken.
+        to: NodeId,
+    },
+    /// Closes a portal.
+    Close {
+        /// The portal.
+        portal: PortalId,
+    },
+    /// The node dies.
+    CutNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// The link between two nodes is cut; nothing happens if they have none then.
+    CutLink {
+        /// The two nodes.
+        nodes: [NodeId; 2],
+    },
+}
+
+/// A random workload. It ends when the first of its limits is reached; at least one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Random {
+    /// Pipes opened at random nodes at the start.
+    pub pipes: u64,
+    /// Virtual time it lasts, in ns.
+    pub duration_ns: Option<u64>,
+    /// Operations it does, over all nodes.
+    pub operations: Option<u64>,
+    /// Mean of the exponential gap between two operations of a node, in ns, at least 1.
+    pub gap_ns: u64,
+    /// How likely each verb is, relative to the others; not all 0.
+    pub verbs: Verbs,
+    /// Parcels of one `send`.
+    pub count: Range,
+    /// Bytes of one parcel.
+    pub bytes: Range,
+    /// How many links may be cut.
+    pub cut_links: u64,
+    /// How many nodes may die.
+    pub cut_nodes: u64,
+    /// The nodes that take part, ascending, each once.
+    pub on: Vec<NodeId>,
+}
+
+/// Weights of the verbs of a random workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verbs {
+    /// Open a pipe.
+    pub open: u32,
+    /// Send parcels.
+    pub send: u32,
+    /// Hand a portal on.
+    pub hand: u32,
+    /// Close a portal.
+    pub close: u32,
+    /// Cut a link or a node.
+    pub cut: u32,
+}
+
+/// A uniform choice of a whole number, both ends included; `min <= max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Least.
+    pub min: u64,
+    /// Greatest.
+    pub max: u64,
+}
+
+/// The virtual transport silently drops one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Kind of message, as wire.md names it (`AcceptParcel`).
+    pub message: String,
+    /// Which one of that kind over the whole run, from 1.
+    pub nth: u64,
+}
+
+/// Sizes of link memory; `None` leaves the library's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that a parcel may have to travel inside its message.
+    pub inline: Option<u64>,
+    /// Bytes of shared memory that a link may grow to.
+    pub link_capacity: Option<u64>,
+}
+
+/// Constants of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The constant c of the liveness bound; `None` leaves the engine's default.
+    pub settle: Option<u64>,
+}
+
+/// What must hold at the end. Counts must be reached (at least), except `messages_max`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Require {
+    /// Pairs of portals with exactly one link (or none, on one node) and no proxy between them.
+    pub direct: Vec<[PortalId; 2]>,
+    /// Parcels of `send` steps taken at their destination.
+    pub delivered: Option<u64>,
+    /// Bypasses completed.
+    pub bypasses: Option<u64>,
+    /// Greatest number of proxies alive at one time.
+    pub proxies_peak: Option<u64>,
+    /// Parcels that a proxy has passed on.
+    pub forwarded: Option<u64>,
+    /// Introductions completed.
+    pub introductions: Option<u64>,
+    /// Portals that saw their peer closed.
+    pub closed: Option<u64>,
+    /// Messages transmitted: at most this many.
+    pub messages_max: Option<u64>,
+}

@@ -20,6 +20,12 @@ pub struct Arena<K, T> {
     key: PhantomData<fn() -> K>,
 }
 
+impl<K: Key + std::fmt::Debug, T: std::fmt::Debug> std::fmt::Debug for Arena<K, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
 impl<K, T> Default for Arena<K, T> {
     fn default() -> Self {
         Arena { slots: slab::Slab::new(), next_stamp: 0, key: PhantomData }

@@ -174,6 +174,18 @@ keys! {
     DriverKey
 }
 
+impl LinkKey {
+    /// The key as one number: what a driver's listener is known by.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.stamp) << 32 | u64::from(self.index)
+    }
+
+    /// The key that [`LinkKey::to_bits`] made this of.
+    pub fn from_bits(bits: u64) -> LinkKey {
+        LinkKey { index: bits as u32, stamp: (bits >> 32) as u32 }
+    }
+}
+
 impl Handle {
     /// The handle as one number, never zero.
     pub fn to_bits(self) -> u64 {

@@ -1,9 +1,19 @@
-//! stub: signatures only. Read-only views of a process's core (feature `inspect`).
-#![allow(missing_docs, unused_variables)]
+//! Read-only views of a process's core, for checkers, reports and tests (feature `inspect`). No stable interface.
+
+#![allow(missing_docs, reason = "the fields are the words of routing.md 6 and nodes.md 1")]
+
+use crate::core::{Core, Entry};
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
+use crate::memory::status;
+use crate::node::Phase;
+use crate::routing::{Edge, Kind, Object, ParcelQueue, Router, RouterLink, State, Sublink};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LinkKind { Central, PeripheralInward, PeripheralOutward }
+pub enum LinkKind {
+    Central,
+    PeripheralInward,
+    PeripheralOutward,
+}
 
 /// A router link as its router holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,10 +25,22 @@ pub enum LinkView {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EdgeView { pub primary: Option<LinkView>, pub decaying: Option<LinkView>, pub length_to: Option<u64>, pub length_from: Option<u64> }
+pub struct EdgeView {
+    pub primary: Option<LinkView>,
+    pub decaying: Option<LinkView>,
+    pub length_to: Option<u64>,
+    pub length_from: Option<u64>,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QueueView { pub next: u64, pub length: u64, pub final_length: Option<u64>, pub available: usize, pub bytes: usize, pub beyond_gap: usize }
+pub struct QueueView {
+    pub next: u64,
+    pub length: u64,
+    pub final_length: Option<u64>,
+    pub available: usize,
+    pub bytes: usize,
+    pub beyond_gap: usize,
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RouterView {
@@ -34,49 +56,231 @@ pub struct RouterView {
     pub outbound: QueueView,
     pub peer_closed: bool,
     pub disconnected: bool,
+    /// Its owner closed the portal.
+    pub closed: bool,
+    /// Raised: peer closed, and everything it sent has arrived.
+    pub status_peer_closed: bool,
+    /// Raised: and has been read.
+    pub status_dead: bool,
     /// Routers of portals attached to parcels waiting in this router's queues.
     pub carried: Vec<RouterKey>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeLinkView {
-    pub key: LinkKey, pub node: NodeKey, pub established: bool, pub dead: bool,
-    pub local_name: NodeName, pub remote_name: NodeName, pub remote_type: Option<NodeType>, pub side: LinkSide,
+    pub key: LinkKey,
+    pub node: NodeKey,
+    pub established: bool,
+    pub dead: bool,
+    pub local_name: NodeName,
+    pub remote_name: NodeName,
+    pub remote_type: Option<NodeType>,
+    pub side: LinkSide,
     /// Bound sublinks and the routers they lead to.
     pub sublinks: Vec<(SublinkId, RouterKey)>,
     /// Blocks taken in this end's view of the link memory, summed over all buffers: found by walking the free lists.
     pub blocks_taken: u64,
-    pub outbox: usize, pub buffers: usize, pub buffer_waits: usize,
+    pub outbox: usize,
+    pub buffers: usize,
+    pub buffer_waits: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodeView { pub key: NodeKey, pub name: NodeName, pub kind: NodeType, pub broker_link: Option<LinkKey>, pub pending_introductions: Vec<NodeName> }
+pub struct NodeView {
+    pub key: NodeKey,
+    pub name: NodeName,
+    pub kind: NodeType,
+    pub broker_link: Option<LinkKey>,
+    pub pending_introductions: Vec<NodeName>,
+}
 
 /// Running totals since the process began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals { pub bypasses: u64, pub forwarded: u64, pub routers_made: u64, pub links_lost: u64, pub refused: u64 }
+pub struct Totals {
+    /// Proxies bypassed, counted where the new link was accepted.
+    pub bypasses: u64,
+    /// Parcels that a proxy passed on.
+    pub forwarded: u64,
+    /// Routers made.
+    pub routers_made: u64,
+    /// Node links lost.
+    pub links_lost: u64,
+    /// Links dropped for their peer's fault.
+    pub refused: u64,
+    /// Bypass requests without authority.
+    pub unauthorised: u64,
+}
 
 /// What can be seen of a core.
-pub struct View<'a>(std::marker::PhantomData<&'a ()>);
+pub struct View<'a> {
+    core: &'a Core,
+}
 
-impl View<'_> {
-    pub fn routers(&self) -> Vec<RouterView> { todo!() }
-    pub fn router(&self, key: RouterKey) -> Option<RouterView> { todo!() }
-    pub fn router_of(&self, portal: Handle) -> Option<RouterKey> { todo!() }
-    pub fn links(&self) -> Vec<NodeLinkView> { todo!() }
-    pub fn link(&self, key: LinkKey) -> Option<NodeLinkView> { todo!() }
+impl<'a> View<'a> {
+    pub(crate) fn of(core: &'a Core) -> View<'a> {
+        View { core }
+    }
+
+    /// Every router, in the order of their keys' positions.
+    pub fn routers(&self) -> Vec<RouterView> {
+        self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
+    }
+
+    /// One router.
+    pub fn router(&self, key: RouterKey) -> Option<RouterView> {
+        self.core.routing.get(key).map(|router| self.router_view(key, router))
+    }
+
+    /// The router of a portal.
+    pub fn router_of(&self, portal: Handle) -> Option<RouterKey> {
+        self.core.portal(portal).ok()
+    }
+
+    /// Every node link that is not forgotten.
+    pub fn links(&self) -> Vec<NodeLinkView> {
+        self.core.net.links.iter().filter_map(|(key, _)| self.link(key)).collect()
+    }
+
+    /// One node link.
+    pub fn link(&self, key: LinkKey) -> Option<NodeLinkView> {
+        let link = self.core.net.links.get(key)?;
+        let peer = link.peer();
+        Some(NodeLinkView {
+            key,
+            node: link.node,
+            established: peer.is_some(),
+            dead: matches!(link.phase, Phase::Dead),
+            local_name: peer.map(|p| p.local_name).unwrap_or_default(),
+            remote_name: peer.map(|p| p.remote_name).unwrap_or_default(),
+            remote_type: peer.map(|p| p.remote_type),
+            side: peer.map_or(LinkSide::A, |p| p.side),
+            sublinks: peer.map(|p| p.sublinks.iter().map(|(id, router)| (*id, *router)).collect()).unwrap_or_default(),
+            blocks_taken: peer.map_or(0, |p| p.memory.blocks_taken()),
+            outbox: link.outbox.len(),
+            buffers: peer.map_or(0, |p| p.memory.buffers()),
+            buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
+        })
+    }
+
     /// The router bound to a sublink.
-    pub fn bound(&self, link: LinkKey, sublink: SublinkId) -> Option<RouterKey> { todo!() }
-    pub fn nodes(&self) -> Vec<NodeView> { todo!() }
-    /// Number of routers that have an inward edge; O(1).
-    pub fn proxies(&self) -> usize { todo!() }
-    pub fn router_count(&self) -> usize { todo!() }
-    pub fn handle_count(&self) -> usize { todo!() }
-    /// Driver objects the core owns (transports and memory).
-    pub fn objects_owned(&self) -> usize { todo!() }
+    pub fn bound(&self, link: LinkKey, sublink: SublinkId) -> Option<RouterKey> {
+        self.core.net.bound(Sublink { link, id: sublink })
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        let view = |(key, node): (NodeKey, &crate::node::Node)| NodeView {
+            key,
+            name: node.name,
+            kind: node.kind,
+            broker_link: node.broker_link,
+            pending_introductions: node.pending.keys().copied().collect(),
+        };
+        self.core.net.nodes.iter().map(view).collect()
+    }
+
+    /// Number of routers that have an inward edge.
+    pub fn proxies(&self) -> usize {
+        self.core.routing.proxies
+    }
+
+    /// Number of routers.
+    pub fn router_count(&self) -> usize {
+        self.core.routing.routers.len()
+    }
+
+    /// Number of handles that applications hold.
+    pub fn handle_count(&self) -> usize {
+        self.core.handles.len()
+    }
+
+    /// Driver objects that the core owns, transports and memory.
+    pub fn objects_owned(&self) -> usize {
+        self.core.net.objects
+    }
+
     /// Questions to the driver, waits for links and waits for memory that are open.
-    pub fn waits(&self) -> usize { todo!() }
-    pub fn totals(&self) -> Totals { todo!() }
-    /// Why links were dropped for a peer's fault, newest last: (link, reason).
-    pub fn violations(&self) -> Vec<(LinkKey, String)> { todo!() }
+    pub fn waits(&self) -> usize {
+        let net = &self.core.net;
+        let introductions: usize = net.nodes.iter().map(|(_, node)| node.pending.len() + node.introducing.len()).sum();
+        let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
+        net.requests.len() + introductions + growing + self.core.timers()
+    }
+
+    /// Running totals.
+    pub fn totals(&self) -> Totals {
+        let (routing, net) = (&self.core.routing.totals, &self.core.net);
+        Totals {
+            bypasses: routing.bypasses,
+            forwarded: routing.forwarded,
+            routers_made: routing.routers,
+            links_lost: net.links_lost,
+            refused: net.refused,
+            unauthorised: routing.unauthorised,
+        }
+    }
+
+    /// Why links were dropped for a peer's fault, newest last; the newest few are kept.
+    pub fn violations(&self) -> Vec<(LinkKey, String)> {
+        self.core.net.blames.iter().map(|blame| (blame.link, blame.reason.clone())).collect()
+    }
+
+    fn router_view(&self, key: RouterKey, router: &Router) -> RouterView {
+        let parcels = router.inbound.iter().chain(router.outbound.iter());
+        RouterView {
+            key,
+            portal: router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_)))),
+            held: router.holders > 0,
+            out: self.edge_view(&router.out),
+            inward: router.inward.as_deref().map(|edge| self.edge_view(edge)),
+            inbound: queue_view(&router.inbound),
+            outbound: queue_view(&router.outbound),
+            peer_closed: router.peer_closed,
+            disconnected: router.disconnected,
+            closed: router.closed,
+            status_peer_closed: router.status_peer_closed,
+            status_dead: router.status_dead,
+            carried: parcels.flat_map(|parcel| parcel.objects.iter().map(|Object::Portal(router)| *router)).collect(),
+        }
+    }
+
+    fn edge_view(&self, edge: &Edge) -> EdgeView {
+        let decay = edge.decay.as_deref();
+        EdgeView {
+            primary: edge.primary.as_ref().map(|link| self.link_view(link)),
+            decaying: decay.map(|decay| self.link_view(&decay.link)),
+            length_to: decay.and_then(|decay| decay.length_to),
+            length_from: decay.and_then(|decay| decay.length_from),
+        }
+    }
+
+    fn link_view(&self, link: &RouterLink) -> LinkView {
+        let pairs = &self.core.routing.pairs;
+        match link {
+            RouterLink::Local { pair, side } => {
+                let status = link.status(pairs).unwrap_or(status::STABLE);
+                LinkView::Local { pair: *pair, side: *side, peer: link.local_peer(pairs), status }
+            }
+            RouterLink::Remote(remote) => {
+                let (kind, status) = match &remote.kind {
+                    Kind::Central(State::Ready(state)) => (LinkKind::Central, Some(state.status())),
+                    Kind::Central(State::Pending { .. }) => (LinkKind::Central, None),
+                    Kind::Inward => (LinkKind::PeripheralInward, None),
+                    Kind::Outward => (LinkKind::PeripheralOutward, None),
+                };
+                LinkView::Remote { link: remote.at.link, sublink: remote.at.id, kind, side: remote.side, status }
+            }
+        }
+    }
+}
+
+fn queue_view(queue: &ParcelQueue) -> QueueView {
+    QueueView {
+        next: queue.next(),
+        length: queue.length(),
+        final_length: queue.final_length(),
+        available: queue.available(),
+        bytes: queue.available_bytes(),
+        beyond_gap: queue.beyond_gap(),
+    }
 }

@@ -59,6 +59,8 @@ pub enum Source {
     Bytes(Tape),
     /// Option 0 for ever.
     Default(Keyed),
+    /// A list of decisions over another source, and a log of all: replay, shrinking and enumeration.
+    Listed(List),
 }
 
 impl Source {
@@ -72,6 +74,20 @@ impl Source {
         Source::Bytes(Tape { bytes: bytes.into(), at: 0, names: Keyed::new(0, "") })
     }
 
+    /// `chosen[i]` decides the i-th decision of the run; where it is none, and beyond the list, `then` does. What `then`
+    /// draws does not depend on the list: it is asked either way.
+    pub fn listed(chosen: impl Into<Arc<[Option<u32>]>>, then: Source) -> Source {
+        Source::Listed(List { chosen: chosen.into(), then: Box::new(then), log: Vec::new() })
+    }
+
+    /// Every decision so far, if this source keeps a list.
+    pub fn log(&self) -> &[Decision] {
+        match self {
+            Source::Listed(list) => &list.log,
+            _ => &[],
+        }
+    }
+
     /// Fills `out` with bytes that look random, different for each call and actor whatever the source: names must
     /// differ even where nothing is left to chance. A fuzzer still steers their order through the first byte.
     pub fn fill(&mut self, site: Site, actor: u32, out: &mut [u8]) {
@@ -81,6 +97,7 @@ impl Source {
                 let mask = tape.take(256) as u8;
                 (&mut tape.names, mask)
             }
+            Source::Listed(list) => return list.then.fill(site, actor, out),
         };
         for chunk in out.chunks_mut(8) {
             let bytes = keyed.next(site, actor).to_le_bytes();
@@ -123,8 +140,36 @@ impl Choices for Source {
                 }
             },
             Source::Default(_) => 0,
+            Source::Listed(list) => {
+                let drawn = list.then.choose(site, actor, options, weights);
+                let listed = list.chosen.get(list.log.len()).copied().flatten();
+                let chosen = listed.unwrap_or(drawn).min(options.saturating_sub(1));
+                list.log.push(Decision { site, actor, options, chosen });
+                chosen
+            }
         }
     }
+}
+
+/// A decision that was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// About what.
+    pub site: Site,
+    /// For whom.
+    pub actor: u32,
+    /// Out of how many.
+    pub options: u32,
+    /// Which.
+    pub chosen: u32,
+}
+
+/// Decisions fixed beforehand, and all that were taken.
+#[derive(Clone, Debug)]
+pub struct List {
+    chosen: Arc<[Option<u32>]>,
+    then: Box<Source>,
+    log: Vec<Decision>,
 }
 
 /// A fuzzer's bytes.
@@ -215,7 +260,7 @@ impl Keyed {
 
     /// A number below `n`, from exactly one draw: the product of 64 random bits, whose bias is below 2^-32.
     fn below(&mut self, site: Site, actor: u32, n: u64) -> u64 {
-        (u128::from(self.next(site, actor)) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next(site, actor)) * u128::from(n)) >> 64) as u64
     }
 }
 
@@ -288,6 +333,20 @@ mod tests {
             counts[source.draw(Site::Tie, 0, 3) as usize] += 1;
         }
         assert!(counts.iter().all(|c| (9_500..10_500).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_list_replays_and_changes_single_decisions() {
+        let run = |source: &mut Source| [7, 8, 7, 7, 8, 7].map(|actor| source.draw(Site::Tie, actor, 1000));
+        let plain = run(&mut Source::seeded(4, "list"));
+        let mut recorder = Source::listed([], Source::seeded(4, "list"));
+        assert_eq!(run(&mut recorder), plain);
+        let log: Vec<_> = recorder.log().iter().map(|d| (d.actor, d.options, d.chosen)).collect();
+        assert_eq!(log, [7, 8, 7, 7, 8, 7].into_iter().zip(plain).map(|(a, c)| (a, 1000, c)).collect::<Vec<_>>());
+        let replay: Vec<_> = plain.map(Some).into();
+        assert_eq!(run(&mut Source::listed(replay, Source::default())), plain);
+        let changed = run(&mut Source::listed([None, None, Some(0), Some(5000)], Source::seeded(4, "list")));
+        assert_eq!(changed, [plain[0], plain[1], 0, 999, plain[4], plain[5]]);
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub struct Trace {
 
 impl Clone for Trace {
     fn clone(&self) -> Trace {
-        let mut chunk = Vec::with_capacity(2 * CHUNK);
+        let mut chunk = Vec::with_capacity(CHUNK);
         chunk.extend_from_slice(&self.chunk);
         Trace {
             hash: self.hash.clone(),
@@ -117,7 +117,7 @@ impl Trace {
     pub fn new(keep: usize) -> Trace {
         Trace {
             hash: Xxh3::new(),
-            chunk: Vec::with_capacity(2 * CHUNK),
+            chunk: Vec::with_capacity(CHUNK),
             totals: Totals::default(),
             by_id: [0; 256],
             recent: VecDeque::with_capacity(keep),

@@ -68,7 +68,7 @@ impl RouterDescriptor {
         set(80, self.proxy_peer_node_name.low);
         set(88, self.proxy_peer_sublink.0);
         put(&mut bytes, 16, &fragment_to_bytes(self.new_link_state_fragment));
-        bytes[64] = u8::from(self.peer_closed) * PEER_CLOSED | u8::from(self.proxy_already_bypassed) * PROXY_ALREADY_BYPASSED;
+        bytes[64] = (u8::from(self.peer_closed) * PEER_CLOSED) | (u8::from(self.proxy_already_bypassed) * PROXY_ALREADY_BYPASSED);
         bytes
     }
 }

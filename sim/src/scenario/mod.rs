@@ -2,7 +2,17 @@
 //! It knows nothing of the engine, of time or of chance.
 
 mod error;
+mod expr;
+mod names;
+mod order;
+mod read;
+mod resolve;
+mod set;
+mod steps;
+mod tree;
 mod types;
+mod units;
+mod workload;
 
 pub use error::ScenarioError;
 pub use types::{
@@ -10,17 +20,39 @@ pub use types::{
     Verbs, Wait,
 };
 
+use std::path::Path;
+
+use error::Place;
+use set::Override;
+
 impl Scenario {
-    /// Reads a scenario file and resolves it. `sets` are `--set key=value` pairs, later ones win.
-    pub fn load(path: &std::path::Path, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
+    /// Reads a scenario file and resolves it. `sets` are `--set key=value` pairs; of two for one value the later wins.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: the file can't be read or is not UTF-8, or whatever [`Scenario::parse`] finds.
+    pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        Scenario::parse(&name, &text, sets)
+        let bytes = std::fs::read(path).map_err(|error| {
+            let place = Place { source: tree::source(&name, ""), range: 0..0 };
+            place.error(format!("can't read the file: {error}"), "a scenario file")
+        })?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Scenario::parse(&name, &text, sets),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let source = tree::source(&name, &String::from_utf8_lossy(error.as_bytes()));
+                Err(Place { source, range: at..at }.error("the file is not UTF-8", "UTF-8 text"))
+            }
+        }
     }
 
     /// Resolves the text of a scenario; `name` is what errors call it.
-    pub fn parse(name: &str, text: &str, _sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
-        let source = std::sync::Arc::new(miette::NamedSource::new(name, text.to_owned()));
-        Err(error::Place { source, range: 0..0 }.error("not resolved yet", "nothing").help("none"))
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its line: no TOML, an unknown key or name, a value of the wrong kind, a portal that never
+    /// gets where it is needed, steps that wait for each other, an override that means no value or several.
+    pub fn parse(name: &str, text: &str, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
+        let sets: Vec<Override> = sets.iter().map(|(key, value)| Override::new(key, value)).collect();
+        resolve::scenario(&tree::source(name, text), &sets)
     }
 }

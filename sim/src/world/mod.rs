@@ -11,6 +11,7 @@ mod pages;
 mod ports;
 mod queue;
 mod state;
+mod transports;
 
 #[cfg(test)]
 mod bench;
@@ -19,7 +20,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use ipcz::api::{Error, NodeOptions, Process};
+use ipcz::Error;
+use ipcz::api::{NodeOptions, Process};
 use ipcz::clock::Wake;
 use ipcz::driver::{Activity, Verdict};
 use ipcz::ids::{Handle, NodeType, ObjectId};
@@ -208,7 +210,7 @@ impl World {
         self.shared.lock().now
     }
 
-    /// Lets [`Event::App`] happen at `at`, or now if that is past.
+    /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
     pub fn schedule(&mut self, at: u64, token: u64) {
         self.shared.lock().schedule(at, token);
     }

@@ -1,0 +1,179 @@
+//! Carrying out effects, without the lock: outboxes first, then questions, then releases, then trap events (design.md 3).
+
+use super::calls::free;
+use super::process::Process;
+use crate::clock::{Point, Wake};
+use crate::core::{Effects, LinkEvent};
+use crate::driver::{Driver, DriverError, Frame, Listener, Packed};
+use crate::ids::FragmentDescriptor;
+use crate::ids::{LinkKey, ObjectId};
+use crate::node::{Batch, Doomed, Envelope, LinkOp, Outgoing, ParcelData};
+use crate::routing::{Origin, Payload};
+use crate::wire::{AcceptParcel, HandleType, Message, ObjectBytes, ObjectRange, PARCEL_HEADROOM, encode_parcel_in_place};
+
+/// How the carrying out went.
+#[derive(Default)]
+pub(super) struct Carried {
+    /// Links whose transport could not be activated or written to.
+    pub failed: Vec<LinkKey>,
+}
+
+impl Process {
+    pub(super) fn carry_out(&self, fx: Effects) -> Carried {
+        let mut carried = Carried::default();
+        for batch in fx.batches {
+            self.drain(batch, &mut carried);
+        }
+        for (key, ask) in fx.asks {
+            self.clock.turn(Point::Effect);
+            let answer = self.ask(ask);
+            // Within the call that asked; a failed core waits for nothing.
+            let _ = self.input(|core, now, fx| core.answer(key, answer, Origin::Notification, now, fx));
+        }
+        for doomed in fx.doomed {
+            match doomed {
+                Doomed::Object(driver, object) => self.driver(driver).close(object),
+                Doomed::Mapping(mapping) => drop(mapping),
+                Doomed::Memory(memory) => drop(memory),
+            }
+        }
+        for parcel in fx.discarded {
+            free(parcel.payload);
+        }
+        for event in &fx.traps {
+            self.traps.fired(event);
+        }
+        if let Some(at) = fx.wake {
+            self.clock.wake_at(at, self.me() as std::sync::Arc<dyn Wake>);
+        }
+        carried
+    }
+
+    /// Carries out one transport's ops until none is left. Only one thread at a time does, the one with the batch.
+    fn drain(&self, batch: Batch, carried: &mut Carried) {
+        let driver = self.driver(batch.driver);
+        let mut next = Some(batch);
+        let mut message = Vec::new();
+        while let Some(mut batch) = next {
+            let mut bytes = 0;
+            while let Some(op) = batch.ops.pop_front() {
+                self.clock.turn(Point::Effect);
+                let done = match op {
+                    LinkOp::Activate => driver.activate(batch.transport, self.listener(batch.link)),
+                    LinkOp::Send(envelope) => {
+                        bytes += envelope.bytes;
+                        send(&*driver, batch.transport, envelope, &mut message)
+                    }
+                    LinkOp::Deactivate => {
+                        driver.deactivate(batch.transport);
+                        Ok(())
+                    }
+                    LinkOp::Close => {
+                        driver.close(batch.transport);
+                        self.link_event(batch.link, LinkEvent::Closed);
+                        Ok(())
+                    }
+                };
+                if done.is_err() {
+                    carried.failed.push(batch.link);
+                    self.link_event(batch.link, LinkEvent::Failed);
+                }
+            }
+            next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes));
+        }
+    }
+
+    fn listener(&self, link: LinkKey) -> Listener {
+        Listener::new(self.me(), link.to_bits())
+    }
+}
+
+/// Encodes and transmits one message. Its objects are consumed in any case.
+fn send(driver: &dyn Driver, transport: ObjectId, envelope: Envelope, buffer: &mut Vec<u8>) -> Result<(), DriverError> {
+    let Envelope { message, objects, sequence, .. } = envelope;
+    match message {
+        Outgoing::Parcel { sublink, number, data, routers } => {
+            let types = vec![HandleType::Portal as u32; routers.len()];
+            let (parcel_fragment, payload) = match data {
+                ParcelData::Fragment(fragment) => (fragment, Payload::None),
+                ParcelData::Inline(payload) => (FragmentDescriptor::NULL, payload),
+            };
+            let parcel = AcceptParcel {
+                sublink,
+                sequence_number: number,
+                subparcel_index: 0,
+                num_subparcels: 1,
+                parcel_fragment,
+                parcel_data: &[],
+                handle_types: types.into(),
+                new_routers: routers.into(),
+                driver_objects: ObjectRange { first: 0, num: 0 },
+            };
+            transmit_parcel(driver, transport, parcel, payload, sequence, buffer)
+        }
+        Outgoing::Message(message) => {
+            let mut packed = Packed::default();
+            let mut sizes = Vec::with_capacity(objects.len());
+            for (i, object) in objects.iter().enumerate() {
+                let before = (packed.data.len(), packed.handles.len());
+                if let Err(error) = driver.serialize(*object, transport, &mut packed) {
+                    objects[i..].iter().for_each(|object| driver.close(*object));
+                    packed.handles.iter().for_each(|handle| driver.close(*handle));
+                    return Err(error);
+                }
+                sizes.push((packed.data.len() - before.0, packed.handles.len() - before.1));
+            }
+            let mut data = &packed.data[..];
+            let mut bytes = Vec::with_capacity(sizes.len());
+            for (len, handles) in sizes {
+                let (mine, rest) = data.split_at(len);
+                bytes.push(ObjectBytes { data: mine, handles: handles as u16 });
+                data = rest;
+            }
+            buffer.clear();
+            message.encode(sequence, &bytes, buffer).map_err(|_| DriverError::InvalidArgument)?;
+            driver.transmit(transport, &[Frame { data: buffer, handles: &packed.handles }])
+        }
+    }
+}
+
+/// A parcel whose data is in private memory becomes a message around it, without another copy.
+fn transmit_parcel(
+    driver: &dyn Driver,
+    transport: ObjectId,
+    parcel: AcceptParcel<'_>,
+    payload: Payload,
+    sequence: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), DriverError> {
+    let too_large = |_| DriverError::InvalidArgument;
+    let mut own;
+    let buffer = match payload {
+        Payload::None => {
+            buffer.clear();
+            Message::AcceptParcel(parcel).encode(sequence, &[], buffer).map_err(too_large)?;
+            buffer
+        }
+        Payload::Heap(buf) => {
+            own = buf;
+            encode_parcel_in_place(&mut own, &parcel, sequence).map_err(too_large)?;
+            &mut own
+        }
+        Payload::Block { block, .. } if block.is_empty() => {
+            block.free();
+            buffer.clear();
+            Message::AcceptParcel(parcel).encode(sequence, &[], buffer).map_err(too_large)?;
+            buffer
+        }
+        // A block of another link's memory.
+        Payload::Block { block, .. } => {
+            buffer.clear();
+            buffer.resize(PARCEL_HEADROOM, 0);
+            block.append_to(buffer);
+            block.free();
+            encode_parcel_in_place(buffer, &parcel, sequence).map_err(too_large)?;
+            buffer
+        }
+    };
+    driver.transmit(transport, &[Frame { data: buffer, handles: &[] }])
+}

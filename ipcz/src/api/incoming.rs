@@ -1,0 +1,108 @@
+//! A driver's notifications: decoded, with objects and memory, before the lock is taken (design.md 3, "a message input is
+//! complete").
+
+use std::sync::Arc;
+
+use super::process::Process;
+use crate::core::{Incoming, LinkEvent, Offered};
+use crate::driver::{Activity, Driver, Verdict};
+use crate::ids::{LinkKey, ObjectId};
+use crate::mapping::Mapping;
+use crate::routing::Payload;
+use crate::wire::{Envelope, Message};
+
+impl Activity for Process {
+    fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], _envelope: Option<ObjectId>) -> Verdict {
+        let on = LinkKey::from_bits(key);
+        let end = match handles {
+            [] => None,
+            _ => self.lock().ok().and_then(|core| core.link_end(on)),
+        };
+        let driver = end.map(|(driver, transport)| (self.driver(driver), transport));
+        let incoming = read(data, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)));
+        let refused = Verdict::Refused;
+        self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused)
+    }
+
+    fn error(self: Arc<Self>, key: u64) {
+        self.link_event(LinkKey::from_bits(key), LinkEvent::Error);
+    }
+
+    fn deactivated(self: Arc<Self>, key: u64) {
+        self.link_event(LinkKey::from_bits(key), LinkEvent::Deactivated);
+    }
+}
+
+impl Process {
+    pub(super) fn link_event(&self, on: LinkKey, event: LinkEvent) {
+        // A failed core has no links any more.
+        let _ = self.input(|core, now, fx| core.link_event(on, event, now, fx));
+    }
+}
+
+/// The ladder of wire.md 12, steps 2 to 4, with the driver's part in between.
+fn read<'a>(data: &'a [u8], handles: &[ObjectId], driver: Option<(&dyn Driver, ObjectId)>) -> Result<Incoming<'a>, Offered> {
+    let mut objects = Vec::new();
+    let envelope = match Envelope::parse(data, handles.len()) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            close_unclaimed(handles, &[], driver);
+            return Err(Offered { reason: error.to_string(), objects });
+        }
+    };
+    let mut reason = None;
+    let mut claimed = Vec::new();
+    if envelope.object_count() > 0 || !handles.is_empty() {
+        for entry in envelope.objects() {
+            let object = match driver {
+                Some((driver, via)) => driver.deserialize(entry.data, &handles[entry.handles.clone()], via).map_err(|e| e.to_string()),
+                None => Err("objects without handles".into()),
+            };
+            claimed.push(entry.handles);
+            match object {
+                Ok(object) => objects.push(Some(object)),
+                Err(error) => {
+                    objects.push(None);
+                    reason.get_or_insert_with(|| format!("driver object {} is unusable (F5): {error}", claimed.len() - 1));
+                }
+            }
+        }
+        close_unclaimed(handles, &claimed, driver);
+    }
+    if let Some(reason) = reason {
+        return Err(Offered { reason, objects });
+    }
+    let message = match envelope.message() {
+        Ok(message) => message,
+        Err(error) => return Err(Offered { reason: error.to_string(), objects }),
+    };
+    let memory = match &message {
+        Some(Message::ConnectFromBrokerToNonBroker(m)) => m.buffer,
+        Some(Message::AcceptIntroduction(m)) => m.memory,
+        Some(Message::AddBlockBuffer(m)) => m.buffer,
+        _ => None,
+    };
+    let mapping = memory.and_then(|index| objects.get(index as usize).copied().flatten()).and_then(|object| map(object, driver));
+    let payload = match &message {
+        Some(Message::AcceptParcel(m)) if m.parcel_fragment.is_null() => Payload::copy_of(m.parcel_data),
+        _ => Payload::None,
+    };
+    Ok(Incoming { message, objects, mapping, payload })
+}
+
+/// Closes handles that no object of the message claimed (hazards.md MV-05).
+fn close_unclaimed(handles: &[ObjectId], claimed: &[std::ops::Range<usize>], driver: Option<(&dyn Driver, ObjectId)>) {
+    let Some((driver, _)) = driver else { return };
+    for (i, handle) in handles.iter().enumerate() {
+        if !claimed.iter().any(|range| range.contains(&i)) {
+            driver.close(*handle);
+        }
+    }
+}
+
+/// Maps received memory, if that is what it is and it has the size it claims.
+fn map(object: ObjectId, driver: Option<(&dyn Driver, ObjectId)>) -> Option<Mapping> {
+    let (driver, _) = driver?;
+    let size = driver.size(object).ok()?;
+    driver.map(object).ok().filter(|mapping| mapping.len() == size)
+}

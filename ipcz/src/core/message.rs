@@ -1,0 +1,242 @@
+//! One message: who may say it, and what it means (wire.md 9, nodes.md 10).
+
+use super::{Core, Effects};
+use crate::clock::Time;
+use crate::driver::Verdict;
+use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, NodeType, ObjectId, RouterKey, SublinkId};
+use crate::mapping::Mapping;
+use crate::memory::Adopted;
+use crate::node::{BufferWait, Doomed, Phase};
+use crate::routing::bypass::{self, Offered as Outcome};
+use crate::routing::{Broken, Origin, Payload, State, Sublink, Violation};
+use crate::wire::{AcceptBypassLink, BypassPeerWithLink, Message, RouteDisconnected};
+
+/// A message as it enters the core: copied, decoded, its objects deserialized and its memory mapped.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// None: of an unknown kind, to be ignored.
+    pub message: Option<Message<'a>>,
+    /// The objects that came with it.
+    pub objects: Vec<Option<ObjectId>>,
+    /// The memory object it names, mapped.
+    pub mapping: Option<Mapping>,
+    /// A parcel's inline data, copied.
+    pub payload: Payload,
+}
+
+/// A message that never became one; its objects are closed and its link dropped.
+#[derive(Debug)]
+pub struct Offered {
+    /// What is wrong with it.
+    pub reason: String,
+    /// The objects that came with it.
+    pub objects: Vec<Option<ObjectId>>,
+}
+
+/// Drops the link: not supported yet (README, table of messages).
+const UNSUPPORTED: Violation = Violation("this message is not supported yet");
+
+impl Core {
+    /// The driver and transport of a link that is not forgotten yet.
+    pub fn link_end(&self, on: LinkKey) -> Option<(DriverKey, ObjectId)> {
+        let link = self.net.links.get(on)?;
+        Some((self.net.nodes.get(link.node)?.driver, link.outbox.transport))
+    }
+
+    /// A message arrived. Refused: the driver must report an error of the transport; nothing more is looked at.
+    pub fn message(
+        &mut self,
+        on: LinkKey,
+        driver: Option<DriverKey>,
+        incoming: Result<Incoming<'_>, Offered>,
+        now: Time,
+        fx: &mut Effects,
+    ) -> Verdict {
+        self.begin(Origin::Notification, now);
+        let mut incoming = incoming;
+        let objects = match &incoming {
+            Ok(incoming) => &incoming.objects,
+            Err(offered) => &offered.objects,
+        };
+        self.net.objects += objects.iter().flatten().count();
+        let alive = self.net.links.get(on).is_some_and(|link| !link.poisoned && !matches!(link.phase, Phase::Dead));
+        let verdict = match &mut incoming {
+            _ if !alive => Verdict::Accepted,
+            Ok(incoming) => match self.dispatch(on, incoming) {
+                Ok(()) => Verdict::Accepted,
+                Err(violation) => self.refuse(on, violation.to_string()),
+            },
+            Err(offered) => self.refuse(on, std::mem::take(&mut offered.reason)),
+        };
+        let (objects, payload, mapping) = match incoming {
+            Ok(incoming) => (incoming.objects, incoming.payload, incoming.mapping),
+            Err(offered) => (offered.objects, Payload::None, None),
+        };
+        for object in objects.into_iter().flatten() {
+            self.net.doom(driver.expect("objects come with their driver"), object);
+        }
+        self.net.out.doomed.extend(mapping.map(Doomed::Mapping));
+        if !payload.is_empty() {
+            self.routing.discarded.push(crate::routing::Parcel { payload, ..Default::default() });
+        }
+        self.finish(fx);
+        verdict
+    }
+
+    fn refuse(&mut self, on: LinkKey, reason: String) -> Verdict {
+        self.net.blame(on, reason);
+        Verdict::Refused
+    }
+
+    fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
+        let Some(message) = &incoming.message else { return Ok(()) };
+        let Some(peer) = self.net.peer(on) else {
+            return self.net.greeted(on, message, incoming.mapping.take());
+        };
+        let from_broker = peer.remote_type == NodeType::Broker;
+        let at = |id: &SublinkId| Sublink { link: on, id: *id };
+        match message {
+            Message::RequestIntroduction(m) => self.net.requested(on, m.name),
+            Message::AcceptIntroduction(m) => {
+                if !from_broker {
+                    return Err(Violation("AcceptIntroduction: its sender is no broker"));
+                }
+                let mut none = None;
+                let slot = m.transport.and_then(|i| incoming.objects.get_mut(i as usize)).unwrap_or(&mut none);
+                self.net.introduced(on, m, slot, incoming.mapping.take())
+            }
+            Message::RejectIntroduction(m) => self.net.rejected(on, m.name),
+            Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.take()),
+            Message::AcceptParcel(m) => {
+                let payload = std::mem::take(&mut incoming.payload);
+                self.accept_parcel(on, m, payload)
+            }
+            Message::RouteClosed(m) => {
+                self.on_router(at(&m.sublink), |core, router| core.routing.route_closed(router, at(&m.sublink), m.sequence_length))
+            }
+            Message::RouteDisconnected(m) => self.on_router(at(&m.sublink), |core, router| {
+                core.routing.route_disconnected(router, at(&m.sublink));
+                Ok(())
+            }),
+            Message::BypassPeer(m) => self.on_router(at(&m.sublink), |core, router| {
+                core.routing.bypass_peer(router, at(&m.sublink), m.bypass_target_node, m.bypass_target_sublink)
+            }),
+            Message::AcceptBypassLink(m) => self.accept_bypass_link(on, m),
+            Message::StopProxying(m) => self.on_router(at(&m.sublink), |core, router| {
+                core.routing.stop_proxying(router, m.inbound_sequence_length, m.outbound_sequence_length)
+            }),
+            Message::ProxyWillStop(m) => {
+                self.on_router(at(&m.sublink), |core, router| core.routing.proxy_will_stop(router, m.inbound_sequence_length))
+            }
+            Message::BypassPeerWithLink(m) => self.bypass_peer_with_link(on, m),
+            Message::StopProxyingToLocalPeer(m) => {
+                self.on_router(at(&m.sublink), |core, router| core.routing.stop_proxying_to_local_peer(router, m.outbound_sequence_length))
+            }
+            Message::FlushRouter(m) => self.on_router(at(&m.sublink), |core, router| {
+                core.routing.mark_dirty(router, true);
+                Ok(())
+            }),
+            Message::ConnectFromBrokerToNonBroker(_)
+            | Message::ConnectFromNonBrokerToBroker(_)
+            | Message::ConnectToReferredBroker(_)
+            | Message::ConnectToReferredNonBroker(_)
+            | Message::ConnectFromBrokerToBroker(_) => Err(Violation("a greeting on a link that works already")),
+            Message::ReferNonBroker(_)
+            | Message::NonBrokerReferralAccepted(_)
+            | Message::NonBrokerReferralRejected(_)
+            | Message::RequestIndirectIntroduction(_)
+            | Message::AcceptParcelDriverObjects(_)
+            | Message::RequestMemory(_)
+            | Message::ProvideMemory(_)
+            | Message::RelayMessage(_)
+            | Message::AcceptRelayedMessage(_) => Err(UNSUPPORTED),
+        }
+    }
+
+    /// Acts on the router that a sublink leads to; a message for an unknown one is ignored.
+    fn on_router(&mut self, at: Sublink, act: impl FnOnce(&mut Core, RouterKey) -> Result<(), Violation>) -> Result<(), Violation> {
+        match self.net.bound(at) {
+            Some(router) => act(self, router),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over the reference on a link state that a message carried (memory.md 9).
+    pub(super) fn adopt_state(&mut self, on: LinkKey, fragment: FragmentDescriptor) -> Result<State, Violation> {
+        let peer = self.net.peer(on).ok_or(Violation("link state: no link"))?;
+        match peer.memory.adopt_link_state(fragment) {
+            Ok(Adopted::State(state)) => Ok(State::Ready(state)),
+            Ok(Adopted::Pending) => Ok(State::Pending { fragment, stable: false }),
+            Err(_) => Err(Violation("link state: null, too short, misaligned or out of bounds")),
+        }
+    }
+
+    /// Lets a bound central link wait for its state's buffer, if that is not known yet.
+    pub(super) fn await_state(&mut self, at: Sublink, fragment: FragmentDescriptor) -> Result<(), Violation> {
+        if self.net.peer(at.link).is_some_and(|peer| !peer.memory.has_buffer(fragment.buffer)) {
+            let wait = BufferWait::State { sublink: at.id, fragment };
+            return self.net.wait_for_buffer(at.link, fragment.buffer, wait);
+        }
+        Ok(())
+    }
+
+    /// X is told of a link that replaces the one to its proxy (routing.md 12.4).
+    fn accept_bypass_link(&mut self, on: LinkKey, m: &AcceptBypassLink) -> Result<(), Violation> {
+        let state = self.adopt_state(on, m.new_link_state_fragment)?;
+        let node = self.net.links.get(on).map(|link| link.node);
+        let old = node.and_then(|node| self.net.link_to(node, m.current_peer_node));
+        let target = old.and_then(|link| {
+            let old = Sublink { link, id: m.current_peer_sublink };
+            Some((old, self.net.bound(old)?))
+        });
+        let Some((old, router)) = target else {
+            release(state);
+            return Ok(());
+        };
+        let new = Sublink { link: on, id: m.new_sublink };
+        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length_from_bypassed_link };
+        self.offer(router, offer, m.new_link_state_fragment)
+    }
+
+    /// Z is told of a link to its proxy's local peer (routing.md 12.5).
+    fn bypass_peer_with_link(&mut self, on: LinkKey, m: &BypassPeerWithLink) -> Result<(), Violation> {
+        let state = self.adopt_state(on, m.new_link_state_fragment)?;
+        let old = Sublink { link: on, id: m.sublink };
+        let Some(router) = self.net.bound(old) else {
+            release(state);
+            return Ok(());
+        };
+        let new = Sublink { link: on, id: m.new_sublink };
+        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length };
+        self.offer(router, offer, m.new_link_state_fragment)
+    }
+
+    fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
+        let new = offer.new;
+        if !self.net.is_free(new) {
+            release(offer.state);
+            self.routing.break_route(router, Broken::Outward);
+            return Ok(());
+        }
+        let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
+        match self.routing.accept_bypass_link(router, offer, offerer)? {
+            Outcome::Adopted => {
+                self.net.bind(new, router);
+                self.await_state(new, fragment)
+            }
+            Outcome::Ignored => Ok(()),
+            Outcome::Unauthorised => {
+                // Only the route that relied on it ends, not the link to whoever was misled (nodes.md D-14).
+                self.routing.count_unauthorised();
+                self.net.send(new.link, Message::RouteDisconnected(RouteDisconnected { sublink: new.id }));
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn release(state: State) {
+    if let State::Ready(state) = state {
+        state.release();
+    }
+}

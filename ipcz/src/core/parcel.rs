@@ -1,0 +1,222 @@
+//! Parcels between nodes: how their portals are moved on, and how they come in (routing.md 9, 10).
+
+use super::Core;
+use super::message::release;
+use crate::ids::{FragmentDescriptor, LinkKey, RouterKey, SublinkId};
+use crate::memory::Opened;
+use crate::node::{BufferWait, MemoryWait, Outgoing, ParcelData};
+use crate::planted::Bug;
+use crate::routing::{MovePlan, Object, Parcel, Payload, Router, State, Sublink, Violation, WINDOW};
+use crate::wire::{AcceptParcel, HandleType, RouterDescriptor};
+
+impl Core {
+    /// Sends a parcel over a sublink. Its portals become proxies in the same step (design.md 3, "a portal that travels").
+    pub(super) fn send_parcel(&mut self, at: Sublink, mut parcel: Parcel) {
+        if self.net.peer(at.link).is_none() {
+            return self.routing.discard(parcel);
+        }
+        let objects = std::mem::take(&mut parcel.objects);
+        let mut routers = Vec::with_capacity(objects.len());
+        for (i, Object::Portal(portal)) in objects.iter().copied().enumerate() {
+            match self.move_portal(portal, at.link) {
+                Some(descriptor) => routers.push(descriptor),
+                None => {
+                    self.drop_link(at.link, "the link has no sublink left to move a portal over".into());
+                    parcel.objects = objects[i..].to_vec();
+                    return self.routing.discard(parcel);
+                }
+            }
+        }
+        let data = Self::outgoing_data(at.link, std::mem::take(&mut parcel.payload));
+        let size = match &data {
+            ParcelData::Inline(payload) => payload.len(),
+            ParcelData::Fragment(_) => 0,
+        };
+        let bytes = 104 + size + routers.len() * 104;
+        let message = Outgoing::Parcel { sublink: at.id, number: parcel.number, data, routers };
+        self.net.append(at.link, message, Vec::new(), bytes, false);
+    }
+
+    /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
+    fn outgoing_data(link: LinkKey, payload: Payload) -> ParcelData {
+        match payload {
+            Payload::Block { link: of, block } if of == link => ParcelData::Fragment(block.descriptor()),
+            payload => ParcelData::Inline(payload),
+        }
+    }
+
+    /// Moves a portal over a node link (routing.md 10.1 to 10.4). None if the link has no sublinks to give.
+    fn move_portal(&mut self, y: RouterKey, link: LinkKey) -> Option<RouterDescriptor> {
+        let locked = match self.routing.plan_move(y, link) {
+            MovePlan::Split { peer } => {
+                match self.net.peer(link)?.memory.new_link_state() {
+                    Some(state) => match self.net.draw_sublinks(link, 2) {
+                        Some(new) => {
+                            self.net.bind(new, peer);
+                            self.net.bind(Sublink { link, id: SublinkId(new.id.0 + 1) }, y);
+                            return Some(self.routing.split(y, peer, new, state));
+                        }
+                        None => {
+                            state.release();
+                            return None;
+                        }
+                    },
+                    // A proxy for now; it is bypassed when there is memory again.
+                    None => self.net.request_capacity(link, 64, MemoryWait::Nobody),
+                }
+                true
+            }
+            MovePlan::Proxy { locked } => locked,
+        };
+        let new = self.net.draw_sublinks(link, 1)?;
+        self.net.bind(new, y);
+        Some(self.routing.extend(y, new, locked))
+    }
+
+    /// AcceptParcel (routing.md 9.4). Everything is validated before anything changes.
+    pub(super) fn accept_parcel(&mut self, on: LinkKey, m: &AcceptParcel<'_>, payload: Payload) -> Result<(), Violation> {
+        if m.num_subparcels != 1 || m.subparcel_index != 0 {
+            return Err(Violation("AcceptParcel: subparcels are not supported yet"));
+        }
+        if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
+            return Err(Violation("AcceptParcel: only portals can be attached yet"));
+        }
+        if m.handle_types.len() != m.new_routers.len() {
+            return Err(Violation("AcceptParcel: handle_types and new_routers differ"));
+        }
+        let (payload, pending) = match self.open_data(on, m.parcel_fragment)? {
+            Data::Inline => (payload, false),
+            Data::Here(payload) => (payload, false),
+            Data::Pending => (Payload::None, true),
+        };
+        let arrived = self.arrive_all(on, m);
+        let objects = arrived.iter().flatten().copied().map(Object::Portal).collect();
+        let parcel = Parcel { number: m.sequence_number, payload, objects, via: Some(on) };
+        if let Err(violation) = arrived {
+            self.routing.discard(parcel);
+            return Err(violation);
+        }
+        if pending {
+            let wait = BufferWait::Parcel { sublink: m.sublink, parcel, fragment: m.parcel_fragment };
+            return self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
+        }
+        self.deliver(Sublink { link: on, id: m.sublink }, parcel);
+        Ok(())
+    }
+
+    fn open_data(&mut self, on: LinkKey, fragment: FragmentDescriptor) -> Result<Data, Violation> {
+        if fragment.is_null() {
+            return Ok(Data::Inline);
+        }
+        let early = self.routing.planted.has(Bug::BlockFreedEarly);
+        let Some(peer) = self.net.peer(on) else { return Ok(Data::Inline) };
+        match peer.memory.open_parcel(fragment) {
+            Ok(Opened::Block(block)) => {
+                if early {
+                    block.clone().free();
+                }
+                Ok(Data::Here(Payload::Block { link: on, block }))
+            }
+            Ok(Opened::Pending) => Ok(Data::Pending),
+            Err(_) => Err(Violation("AcceptParcel: parcel_fragment does not hold a parcel")),
+        }
+    }
+
+    /// The buffer of a waiting parcel's data came.
+    pub(super) fn resume_parcel(&mut self, on: LinkKey, sublink: SublinkId, mut parcel: Parcel, fragment: FragmentDescriptor) {
+        match self.open_data(on, fragment) {
+            Ok(Data::Here(payload)) => {
+                parcel.payload = payload;
+                self.deliver(Sublink { link: on, id: sublink }, parcel);
+            }
+            Ok(_) => self.routing.discard(parcel),
+            Err(violation) => {
+                self.routing.discard(parcel);
+                self.drop_link(on, violation.to_string());
+            }
+        }
+    }
+
+    /// Hands a complete parcel to the router its sublink leads to.
+    fn deliver(&mut self, at: Sublink, parcel: Parcel) {
+        match self.net.bound(at) {
+            None => self.routing.discard(parcel),
+            Some(router) if self.routing.get(router).is_some_and(|r| r.is_inward(at)) => self.routing.accept_outbound(router, parcel),
+            Some(router) => self.routing.accept_inbound(router, parcel),
+        }
+    }
+
+    /// Makes the routers of all portals attached to a parcel, or none of them.
+    fn arrive_all(&mut self, on: LinkKey, m: &AcceptParcel<'_>) -> Result<Vec<RouterKey>, Violation> {
+        let mut named = vec![m.sublink];
+        let mut states = Vec::with_capacity(m.new_routers.len());
+        for descriptor in m.new_routers.iter() {
+            match self.check_descriptor(on, descriptor, &mut named) {
+                Ok(state) => states.push(state),
+                Err(violation) => {
+                    for state in states.into_iter().flatten() {
+                        release(state);
+                    }
+                    return Err(violation);
+                }
+            }
+        }
+        let mut routers = Vec::with_capacity(states.len());
+        let mut waits = Ok(());
+        for (descriptor, state) in m.new_routers.iter().zip(states) {
+            let at = |id| Sublink { link: on, id };
+            let router = self.routing.insert(Router::default());
+            let bound = self.net.is_free(at(descriptor.new_sublink));
+            if bound {
+                self.net.bind(at(descriptor.new_sublink), router);
+            }
+            let split = state.is_some();
+            if split {
+                self.net.bind(at(descriptor.new_decaying_sublink), router);
+            }
+            self.routing.arrive(router, on, descriptor, state, bound);
+            if split {
+                waits = waits.and(self.await_state(at(descriptor.new_sublink), descriptor.new_link_state_fragment));
+            }
+            routers.push(router);
+        }
+        match waits {
+            Ok(()) => Ok(routers),
+            Err(violation) => {
+                self.routing.discard(Parcel { objects: routers.into_iter().map(Object::Portal).collect(), ..Parcel::default() });
+                Err(violation)
+            }
+        }
+    }
+
+    /// wire.md 7.1. Takes over the reference on the link state of a split route.
+    fn check_descriptor(&mut self, on: LinkKey, d: &RouterDescriptor, named: &mut Vec<SublinkId>) -> Result<Option<State>, Violation> {
+        let (last, next) = (d.closed_peer_sequence_length, d.next_incoming_sequence_number);
+        if d.peer_closed && (last < next || last - next > WINDOW) {
+            return Err(Violation("RouterDescriptor: impossible closed_peer_sequence_length"));
+        }
+        let mut distinct = |id: SublinkId| {
+            let fresh = !named.contains(&id);
+            named.push(id);
+            if fresh { Ok(()) } else { Err(Violation("RouterDescriptor: a sublink is named twice")) }
+        };
+        distinct(d.new_sublink)?;
+        if !d.proxy_already_bypassed {
+            let null = d.new_link_state_fragment.is_null();
+            return if null { Ok(None) } else { Err(Violation("RouterDescriptor: a link state without a use")) };
+        }
+        distinct(d.new_decaying_sublink)?;
+        let free = |id| self.net.is_free(Sublink { link: on, id });
+        if !free(d.new_sublink) || !free(d.new_decaying_sublink) {
+            return Err(Violation("RouterDescriptor: a sublink is in use"));
+        }
+        self.adopt_state(on, d.new_link_state_fragment).map(Some)
+    }
+}
+
+/// Where a parcel's data is.
+enum Data {
+    Inline,
+    Here(Payload),
+    Pending,
+}

@@ -1,0 +1,128 @@
+//! One end of a node link, from its handshake to its end (nodes.md 3).
+
+use std::collections::BTreeMap;
+
+use super::network::MemoryWait;
+use super::outbox::Outbox;
+use crate::ids::{BufferId, Features, FragmentDescriptor, LinkSide, NodeKey, NodeName, NodeType, RouterKey, SublinkId};
+use crate::mapping::Mapping;
+use crate::memory::LinkMemory;
+use crate::routing::Parcel;
+
+/// A transport, and what stands at its far end as far as is known.
+#[derive(Clone, Debug)]
+pub struct NodeLink {
+    /// The node it belongs to.
+    pub node: NodeKey,
+    /// What is to happen to the transport.
+    pub outbox: Outbox,
+    /// How far the connection has come.
+    pub phase: Phase,
+    /// A message was refused: no further one is looked at (nodes.md D-16).
+    pub poisoned: bool,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Waiting for the peer's greeting.
+    Greeting(Greeting),
+    /// Connected.
+    Established(Box<Peer>),
+    /// Over.
+    Dead,
+}
+
+/// A connection attempt (nodes.md 5).
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// Routers of the portals that ConnectNode returned; held by this attempt.
+    pub portals: Vec<RouterKey>,
+    /// What this end offers or waits for.
+    pub role: Role,
+}
+
+/// Which of the handshakes, and which side of it.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// A broker that has named its client and made the link's memory.
+    Broker {
+        /// The client's name.
+        client: NodeName,
+        /// The primary buffer.
+        memory: Mapping,
+    },
+    /// A normal node that waits for its broker.
+    Client,
+}
+
+/// The node at the far end, and what is shared with it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// What the far end calls this node.
+    pub local_name: NodeName,
+    /// Its name.
+    pub remote_name: NodeName,
+    /// What it is.
+    pub remote_type: NodeType,
+    /// Its protocol version; never acted upon.
+    pub remote_version: u32,
+    /// Its features.
+    pub remote_features: Features,
+    /// This end.
+    pub side: LinkSide,
+    /// The shared memory.
+    pub memory: LinkMemory,
+    /// Where messages for a sublink go.
+    pub sublinks: BTreeMap<SublinkId, RouterKey>,
+    /// What waits for a buffer that was not announced yet.
+    pub waits: BTreeMap<BufferId, Vec<BufferWait>>,
+    /// Block sizes being grown, with who waits for each.
+    pub growing: BTreeMap<u32, Vec<MemoryWait>>,
+}
+
+/// Something that came with a fragment in an unknown buffer (memory.md 9).
+#[derive(Clone, Debug)]
+pub enum BufferWait {
+    /// A parcel whose data lies there.
+    Parcel {
+        /// It came over this sublink.
+        sublink: SublinkId,
+        /// Complete but for its data.
+        parcel: Parcel,
+        /// Where the data lies.
+        fragment: FragmentDescriptor,
+    },
+    /// The state of a central link.
+    State {
+        /// The link.
+        sublink: SublinkId,
+        /// Where the state lies.
+        fragment: FragmentDescriptor,
+    },
+}
+
+impl NodeLink {
+    /// The peer, if connected.
+    pub fn peer(&self) -> Option<&Peer> {
+        match &self.phase {
+            Phase::Established(peer) => Some(peer),
+            Phase::Greeting(_) | Phase::Dead => None,
+        }
+    }
+
+    /// The peer, if connected.
+    pub fn peer_mut(&mut self) -> Option<&mut Peer> {
+        match &mut self.phase {
+            Phase::Established(peer) => Some(peer),
+            Phase::Greeting(_) | Phase::Dead => None,
+        }
+    }
+}
+
+impl Peer {
+    /// Number of parcels and states waiting for buffers.
+    pub fn buffer_waits(&self) -> usize {
+        self.waits.values().map(Vec::len).sum()
+    }
+}

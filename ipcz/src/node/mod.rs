@@ -1,0 +1,15 @@
+//! Nodes and the links between them: handshakes, introductions, link memory's growth, outboxes (docs/spec/nodes.md).
+//!
+//! Nothing here knows how a route works: a router is a key that a sublink leads to. What routers must learn comes out
+//! as a [`NodeEvent`]; what the driver must do, as an [`Ask`] or in an outbox. No I/O, no time, no randomness.
+
+pub mod capacity;
+pub mod handshake;
+pub mod introduction;
+pub mod link;
+pub mod network;
+pub mod outbox;
+
+pub use link::{BufferWait, NodeLink, Peer, Phase};
+pub use network::{Answer, Ask, Doomed, Introduced, MemoryWait, Network, Node, NodeEvent, Request};
+pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData};

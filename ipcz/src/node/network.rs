@@ -1,0 +1,497 @@
+//! All nodes and node links of a process: who is connected to whom, and how a link ends (nodes.md 2, 3).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::introduction::{Introducing, Pending};
+use super::link::{BufferWait, Greeting, NodeLink, Peer, Phase, Role};
+use super::outbox::{Batch, Outbox, Outgoing};
+use crate::arena::Arena;
+use crate::driver::DriverError;
+use crate::ids::{
+    DriverKey, Features, LinkKey, MAX_INITIAL_PORTALS, NodeKey, NodeName, NodeType, ObjectId, RequestKey, RouterKey, SublinkId,
+};
+use crate::limits::Limits;
+use crate::mapping::Mapping;
+use crate::memory::LinkMemory;
+use crate::routing::{Parcel, SeekBypass, Sublink};
+use crate::wire::Message;
+
+/// A node of this process.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is to its network.
+    pub kind: NodeType,
+    /// Its driver.
+    pub driver: DriverKey,
+    /// Its name; a normal node has one while it has a broker.
+    pub name: NodeName,
+    /// What it can do beyond the base protocol.
+    pub features: Features,
+    /// Its limits.
+    pub limits: Limits,
+    /// Links by the name of the node they lead to.
+    pub connections: BTreeMap<NodeName, LinkKey>,
+    /// The link to its broker.
+    pub broker_link: Option<LinkKey>,
+    /// Introductions asked for.
+    pub pending: BTreeMap<NodeName, Pending>,
+    /// Introductions being made, by unordered pair of names; brokers only.
+    pub introducing: BTreeMap<(NodeName, NodeName), Introducing>,
+    /// Closed by its owner: no connection comes to be any more (nodes.md D-1).
+    pub closed: bool,
+    /// Links made so far.
+    pub links_made: u64,
+    /// Links not forgotten yet.
+    pub links_open: u32,
+}
+
+/// A question for the driver; asked without the lock, answered exactly once.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Memory for a link's pool, mapped and initialised as one block allocator.
+    Memory {
+        /// Asked of this driver.
+        driver: DriverKey,
+        /// Bytes.
+        bytes: usize,
+        /// Of these blocks.
+        block_size: u32,
+    },
+    /// A pair of transports and a primary buffer for two nodes to be introduced.
+    Introduction {
+        /// Asked of this driver.
+        driver: DriverKey,
+        /// The links they will be sent over; pinned.
+        toward: [ObjectId; 2],
+    },
+}
+
+/// What the driver said.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Ask::Memory`].
+    Memory(Result<(ObjectId, Mapping), DriverError>),
+    /// To [`Ask::Introduction`].
+    Introduction(Result<Introduced, DriverError>),
+}
+
+/// What two nodes are introduced with.
+#[derive(Clone, Copy, Debug)]
+pub struct Introduced {
+    /// An end for each.
+    pub transports: [ObjectId; 2],
+    /// The primary buffer for each.
+    pub memory: [ObjectId; 2],
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// A link's pool.
+    Growth {
+        /// Asked of this driver.
+        driver: DriverKey,
+        /// The link.
+        link: LinkKey,
+        /// Its block size.
+        block_size: u32,
+    },
+    /// A broker that introduces.
+    Introduction {
+        /// Asked of this driver.
+        driver: DriverKey,
+        /// The broker.
+        node: NodeKey,
+        /// Who becomes side A.
+        first: LinkKey,
+        /// Who becomes side B.
+        second: LinkKey,
+        /// Their names, ordered.
+        names: (NodeName, NodeName),
+    },
+}
+
+/// A route that waits for link memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryWait {
+    /// Z, which has to make a link state.
+    Bypass {
+        /// What it seeks.
+        seek: SeekBypass,
+        /// How often it has asked.
+        attempt: u32,
+    },
+    /// A proxy with a local peer, to be flushed again.
+    Flush(RouterKey),
+    /// Nobody; parcels just go inline meanwhile.
+    Nobody,
+}
+
+/// What the rest of the core must learn.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// A link works: its initial portals can be bound.
+    Connected {
+        /// The link.
+        link: LinkKey,
+        /// This end's routers.
+        portals: Vec<RouterKey>,
+        /// How many of them the far end has.
+        remote: u32,
+    },
+    /// A link works, or will not.
+    LinkAnswered {
+        /// Who asked.
+        seek: SeekBypass,
+        /// Whether.
+        found: bool,
+    },
+    /// These portals will not be connected.
+    NeverConnected(Vec<RouterKey>),
+    /// The node links of these routers are gone.
+    Lost(LinkKey, Vec<(SublinkId, RouterKey)>),
+    /// Memory came, or will not.
+    MemoryAnswered {
+        /// Who waited.
+        wait: MemoryWait,
+        /// Whether.
+        granted: bool,
+    },
+    /// A buffer came that these waited for.
+    Resume(LinkKey, Vec<BufferWait>),
+    /// A parcel is thrown away.
+    Discard(Parcel),
+}
+
+/// Something to be released outside the lock.
+#[derive(Debug)]
+pub enum Doomed {
+    /// A driver object.
+    Object(DriverKey, ObjectId),
+    /// A mapping.
+    Mapping(Mapping),
+    /// A lost link's memory.
+    Memory(Box<LinkMemory>),
+}
+
+/// Why a link was dropped; the newest [`Network::BLAMES`] are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blame {
+    /// The link.
+    pub link: LinkKey,
+    /// What its peer did.
+    pub reason: String,
+}
+
+/// All nodes and node links of a process.
+#[derive(Clone, Default, Debug)]
+pub struct Network {
+    pub(crate) nodes: Arena<NodeKey, Node>,
+    pub(crate) links: Arena<LinkKey, NodeLink>,
+    pub(crate) requests: Arena<RequestKey, Request>,
+    pub(crate) blames: VecDeque<Blame>,
+    pub(crate) links_lost: u64,
+    pub(crate) refused: u64,
+    /// Driver objects owned, transports and memory alike.
+    pub(crate) objects: usize,
+    pub(super) touched: Vec<LinkKey>,
+    pub(crate) out: Out,
+}
+
+/// What leaves the network in the running input; empty between inputs.
+#[derive(Default, Debug)]
+pub struct Out {
+    pub(crate) events: VecDeque<NodeEvent>,
+    pub(crate) asks: Vec<(RequestKey, Ask)>,
+    pub(crate) doomed: Vec<Doomed>,
+}
+
+impl Clone for Out {
+    fn clone(&self) -> Out {
+        assert!(self.events.is_empty() && self.asks.is_empty() && self.doomed.is_empty(), "a core is cloned between inputs");
+        Out::default()
+    }
+}
+
+impl Network {
+    /// How many reasons of dropped links are kept.
+    pub const BLAMES: usize = 16;
+
+    /// The peer at the other end of a working link.
+    pub fn peer(&self, link: LinkKey) -> Option<&Peer> {
+        self.links.get(link)?.peer()
+    }
+
+    /// The peer at the other end of a working link.
+    pub fn peer_mut(&mut self, link: LinkKey) -> Option<&mut Peer> {
+        self.links.get_mut(link)?.peer_mut()
+    }
+
+    /// The node a link belongs to.
+    pub fn node_of(&self, link: LinkKey) -> Option<&Node> {
+        self.nodes.get(self.links.get(link)?.node)
+    }
+
+    /// The limits of the node a link belongs to.
+    pub fn limits_of(&self, link: LinkKey) -> Limits {
+        self.node_of(link).map(|node| node.limits).unwrap_or_default()
+    }
+
+    /// The router a sublink leads to.
+    pub fn bound(&self, at: Sublink) -> Option<RouterKey> {
+        self.peer(at.link)?.sublinks.get(&at.id).copied()
+    }
+
+    /// Whether a sublink can be bound.
+    pub fn is_free(&self, at: Sublink) -> bool {
+        let limit = self.limits_of(at.link).link_sublinks;
+        self.peer(at.link).is_some_and(|peer| peer.sublinks.len() < limit && !peer.sublinks.contains_key(&at.id))
+    }
+
+    /// Leads a free sublink to a router.
+    pub fn bind(&mut self, at: Sublink, router: RouterKey) {
+        let peer = self.peer_mut(at.link).expect("a free sublink is on a working link");
+        let before = peer.sublinks.insert(at.id, router);
+        assert!(before.is_none(), "only a free sublink is bound");
+    }
+
+    /// Frees a sublink.
+    pub fn unbind(&mut self, at: Sublink) {
+        if let Some(peer) = self.peer_mut(at.link) {
+            peer.sublinks.remove(&at.id);
+        }
+    }
+
+    /// `count` consecutive free sublinks. None on a dead link, at the limit, or if the peer spoils the counter.
+    pub fn draw_sublinks(&mut self, link: LinkKey, count: u64) -> Option<Sublink> {
+        let limit = self.limits_of(link).link_sublinks;
+        let peer = self.peer_mut(link)?;
+        if peer.sublinks.len() + count as usize > limit {
+            return None;
+        }
+        let sublinks = &peer.sublinks;
+        let id = peer.memory.draw_sublinks(count, |id| sublinks.contains_key(&id))?;
+        Some(Sublink { link, id })
+    }
+
+    /// Appends a message, if the link takes any.
+    pub fn send(&mut self, link: LinkKey, message: Message<'static>) {
+        self.append(link, Outgoing::Message(message), Vec::new(), 64, false);
+    }
+
+    /// Appends a message with driver objects; those of a dead link are closed.
+    pub fn append(&mut self, key: LinkKey, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
+        match self.links.get_mut(key) {
+            Some(link) if link.outbox.accepts() => {
+                link.outbox.send(message, objects, bytes, greeting);
+                self.touched.push(key);
+            }
+            gone => {
+                let driver = gone.and_then(|link| self.nodes.get(link.node)).map(|node| node.driver);
+                for object in objects {
+                    self.doom(driver.expect("objects are sent over links of known nodes"), object);
+                }
+            }
+        }
+    }
+
+    /// A driver object is given up.
+    pub fn doom(&mut self, driver: DriverKey, object: ObjectId) {
+        self.objects -= 1;
+        self.out.doomed.push(Doomed::Object(driver, object));
+    }
+
+    /// Inserts a link and counts it among its node's.
+    pub(super) fn insert_link(&mut self, node: NodeKey, transport: ObjectId, phase: Phase) -> LinkKey {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.links_made += 1;
+            node.links_open += 1;
+        }
+        self.objects += 1;
+        self.links.insert(NodeLink { node, outbox: Outbox::new(transport), phase, poisoned: false })
+    }
+
+    /// Enters an established link into its node's connections, instead of an older one to the same node (nodes.md 5.5).
+    pub(super) fn add_connection(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get(key) else { return };
+        let (node, Some(peer)) = (link.node, link.peer()) else { return };
+        let (local, remote, broker) = (peer.local_name, peer.remote_name, peer.remote_type == NodeType::Broker);
+        if let Some(old) = self.nodes.get(node).and_then(|n| n.connections.get(&remote)).copied() {
+            self.lose(old);
+        }
+        let Some(n) = self.nodes.get_mut(node) else { return };
+        n.connections.insert(remote, key);
+        if broker && n.kind == NodeType::Normal {
+            n.broker_link = Some(key);
+            n.name = local;
+        }
+    }
+
+    /// The link is over: routers, waiters and the node learn it (nodes.md 3.4). Losing its broker resets a normal node.
+    pub fn lose(&mut self, key: LinkKey) {
+        let mut lost = vec![key];
+        while let Some(key) = lost.pop() {
+            let Some(link) = self.links.get_mut(key) else { continue };
+            let phase = std::mem::replace(&mut link.phase, Phase::Dead);
+            link.outbox.stop();
+            self.touched.push(key);
+            let node = link.node;
+            match phase {
+                Phase::Dead => {}
+                Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
+                Phase::Established(peer) => {
+                    self.links_lost += 1;
+                    self.fail_waits(key, *peer);
+                    lost.extend(self.drop_connection(node, key));
+                }
+            }
+        }
+    }
+
+    /// Everything that waited on a link learns that it is over.
+    fn fail_waits(&mut self, key: LinkKey, peer: Peer) {
+        let events = &mut self.out.events;
+        events.push_back(NodeEvent::Lost(key, peer.sublinks.into_iter().collect()));
+        for wait in peer.growing.into_values().flatten() {
+            events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
+        }
+        for wait in peer.waits.into_values().flatten() {
+            if let BufferWait::Parcel { parcel, .. } = wait {
+                events.push_back(NodeEvent::Discard(parcel));
+            }
+        }
+        self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
+    }
+
+    /// Takes a lost link out of its node; answers with the links that end with it.
+    fn drop_connection(&mut self, node: NodeKey, key: LinkKey) -> Vec<LinkKey> {
+        let Some(n) = self.nodes.get_mut(node) else { return Vec::new() };
+        n.connections.retain(|_, link| *link != key);
+        if n.broker_link != Some(key) {
+            return Vec::new();
+        }
+        n.broker_link = None;
+        n.name = NodeName::INVALID;
+        let others = std::mem::take(&mut n.connections).into_values().collect();
+        self.fail_introductions(node);
+        others
+    }
+
+    /// The node's owner closes it: every link ends, no attempt succeeds any more (nodes.md 2.4).
+    pub fn close_node(&mut self, key: NodeKey) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        node.closed = true;
+        let mine: Vec<LinkKey> = self.links.iter().filter(|(_, link)| link.node == key).map(|(link, _)| link).collect();
+        for link in mine {
+            self.lose(link);
+        }
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.name = NodeName::INVALID;
+        }
+        self.fail_introductions(key);
+        self.forget_closed(key);
+    }
+
+    /// Notes why a link is dropped for its peer's fault, and drops it.
+    pub fn blame(&mut self, link: LinkKey, reason: String) {
+        if self.blames.len() == Self::BLAMES {
+            self.blames.pop_front();
+        }
+        self.blames.push_back(Blame { link, reason });
+        self.refused += 1;
+        if let Some(link) = self.links.get_mut(link) {
+            link.poisoned = true;
+        }
+    }
+
+    /// The next thing the rest of the core must learn.
+    pub fn next_event(&mut self) -> Option<NodeEvent> {
+        self.out.events.pop_front()
+    }
+
+    /// Swaps every mapping for its counterpart in a cloned world.
+    pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+        for (_, link) in self.links.iter_mut() {
+            match &mut link.phase {
+                Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
+                Phase::Established(peer) => peer.memory.remap(f),
+                Phase::Greeting(_) | Phase::Dead => {}
+            }
+        }
+    }
+
+    /// Ops that nobody carries out yet, of every link touched since the last call.
+    pub fn take_batches(&mut self, out: &mut Vec<Batch>) {
+        for i in 0..self.touched.len() {
+            out.extend(self.take_batch(self.touched[i]));
+        }
+        self.touched.clear();
+    }
+
+    fn take_batch(&mut self, key: LinkKey) -> Option<Batch> {
+        let link = self.links.get_mut(key)?;
+        let driver = self.nodes.get(link.node)?.driver;
+        let ops = link.outbox.take()?;
+        Some(Batch { link: key, driver, transport: link.outbox.transport, ops })
+    }
+
+    /// A drainer comes back for more; or gives back the token, and a finished link is forgotten.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize) -> Option<Batch> {
+        let link = self.links.get_mut(batch.link)?;
+        match link.outbox.next(batch.ops, bytes) {
+            Some(ops) => Some(Batch { ops, ..batch }),
+            None => {
+                self.forget_finished(batch.link);
+                None
+            }
+        }
+    }
+
+    /// Forgets a link that is over and done with.
+    pub(super) fn forget_finished(&mut self, key: LinkKey) {
+        let finished = |link: &NodeLink| link.outbox.is_finished() && matches!(link.phase, Phase::Dead);
+        if !self.links.get(key).is_some_and(finished) {
+            return;
+        }
+        let Some(NodeLink { node, .. }) = self.links.remove(key) else { return };
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.links_open -= 1;
+        }
+        self.forget_closed(node);
+    }
+
+    /// Forgets a node that is closed and has no link left.
+    fn forget_closed(&mut self, key: NodeKey) {
+        if self.nodes.get(key).is_some_and(|node| node.closed && node.links_open == 0) {
+            self.nodes.remove(key);
+        }
+    }
+
+    /// The driver will deliver nothing more for this link.
+    pub fn deactivated(&mut self, key: LinkKey) {
+        self.lose(key);
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.stopped();
+            self.touched.push(key);
+        }
+    }
+
+    /// The transport was closed by the drainer.
+    pub fn closed(&mut self) {
+        self.objects -= 1;
+    }
+
+    /// An attempt failed at once: its transport goes back to the caller (api.md 7).
+    pub fn disown(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.abandon();
+            self.objects -= 1;
+        }
+        self.lose(key);
+    }
+}
+
+/// How many initial portals both ends have.
+pub fn shared_portals(local: usize, remote: u32) -> usize {
+    local.min(remote.min(MAX_INITIAL_PORTALS) as usize)
+}

@@ -1,0 +1,212 @@
+//! The outbox of a transport: in the order of the core's decisions, everything that is to happen to it (design.md 3).
+
+use std::collections::VecDeque;
+
+use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, SublinkId};
+use crate::routing::Payload;
+use crate::wire::{Message, RouterDescriptor};
+
+/// A message on its way out; encoded by whoever drains the outbox.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// What to say.
+    pub message: Outgoing,
+    /// Driver objects that travel with it, in the order of the message's object list.
+    pub objects: Vec<ObjectId>,
+    /// The header's sequence number.
+    pub sequence: u64,
+    /// Bytes it counts for in the link's backlog.
+    pub bytes: usize,
+}
+
+/// What an envelope holds.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// Any message but a parcel.
+    Message(Message<'static>),
+    /// AcceptParcel.
+    Parcel {
+        /// Over this sublink.
+        sublink: SublinkId,
+        /// The parcel's number.
+        number: u64,
+        /// Its data.
+        data: ParcelData,
+        /// The portals moved with it; all its attachments.
+        routers: Vec<RouterDescriptor>,
+    },
+}
+
+/// A parcel's data on its way out.
+#[derive(Clone, Debug)]
+pub enum ParcelData {
+    /// A block of this link's memory, which becomes the receiver's.
+    Fragment(FragmentDescriptor),
+    /// To be put into the message.
+    Inline(Payload),
+}
+
+/// One thing to do to a transport.
+#[derive(Clone, Debug)]
+pub enum LinkOp {
+    /// Start delivery.
+    Activate,
+    /// Transmit.
+    Send(Envelope),
+    /// Ask for the end of delivery.
+    Deactivate,
+    /// Release the transport.
+    Close,
+}
+
+/// What one thread carries out next, with what it needs to do so.
+#[derive(Debug)]
+pub struct Batch {
+    /// The link.
+    pub link: LinkKey,
+    /// Its driver.
+    pub driver: DriverKey,
+    /// Its transport.
+    pub transport: ObjectId,
+    /// In order.
+    pub ops: VecDeque<LinkOp>,
+}
+
+/// How far the transport's life has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Not activated yet: holds what may be sent nevertheless.
+    Fresh,
+    /// Activation was appended.
+    Active,
+    /// Deactivation was appended; the driver has yet to confirm it.
+    Stopping,
+    /// Nothing more will be delivered.
+    Stopped,
+    /// Closing was appended.
+    Closed,
+}
+
+/// Waiting ops of one transport, and the token of the one thread that drains them.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    /// The driver's transport.
+    pub transport: ObjectId,
+    ops: VecDeque<LinkOp>,
+    draining: bool,
+    /// Users outside the lock that still need the transport.
+    pins: u32,
+    stage: Stage,
+    /// Bytes waiting.
+    pub bytes: usize,
+    sequence: u64,
+}
+
+impl Outbox {
+    /// The empty outbox of a fresh transport.
+    pub fn new(transport: ObjectId) -> Outbox {
+        Outbox { transport, ops: VecDeque::new(), draining: false, pins: 0, stage: Stage::Fresh, bytes: 0, sequence: 0 }
+    }
+
+    /// Ops waiting.
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Appends the start of delivery.
+    pub fn activate(&mut self) {
+        assert_eq!(self.stage, Stage::Fresh, "a transport is activated once");
+        self.stage = Stage::Active;
+        self.ops.push_back(LinkOp::Activate);
+    }
+
+    /// Appends a message. A greeting does not count in the link's sequence (wire.md 10).
+    pub fn send(&mut self, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
+        let sequence = self.sequence;
+        self.sequence += u64::from(!greeting);
+        self.bytes += bytes;
+        self.ops.push_back(LinkOp::Send(Envelope { message, objects, sequence, bytes }));
+    }
+
+    /// Whether messages may still be appended.
+    pub fn accepts(&self) -> bool {
+        matches!(self.stage, Stage::Fresh | Stage::Active)
+    }
+
+    /// Appends the end of delivery; closing follows once the driver has confirmed it.
+    pub fn stop(&mut self) {
+        match self.stage {
+            Stage::Fresh => self.stage = Stage::Stopped,
+            Stage::Active => {
+                self.stage = Stage::Stopping;
+                self.ops.push_back(LinkOp::Deactivate);
+            }
+            Stage::Stopping | Stage::Stopped | Stage::Closed => {}
+        }
+        self.close_if_unused();
+    }
+
+    /// The driver will deliver nothing more.
+    pub fn stopped(&mut self) {
+        if self.stage != Stage::Closed {
+            self.stage = Stage::Stopped;
+            self.close_if_unused();
+        }
+    }
+
+    /// The transport is used outside the lock: it is not closed meanwhile.
+    pub fn pin(&mut self) {
+        self.pins += 1;
+    }
+
+    /// That use is over.
+    pub fn unpin(&mut self) {
+        self.pins -= 1;
+        self.close_if_unused();
+    }
+
+    /// Gives the transport back to whoever brought it: it is deactivated if need be, never closed.
+    pub fn abandon(&mut self) {
+        if self.stage == Stage::Active {
+            self.ops.push_back(LinkOp::Deactivate);
+        }
+        self.stage = Stage::Closed;
+    }
+
+    /// Whether nothing is left to do, ever.
+    pub fn is_finished(&self) -> bool {
+        self.stage == Stage::Closed && self.ops.is_empty() && !self.draining && self.pins == 0
+    }
+
+    /// Hands out the waiting ops and the token, if there are any and nobody has the token.
+    pub fn take(&mut self) -> Option<VecDeque<LinkOp>> {
+        if self.draining || self.ops.is_empty() {
+            return None;
+        }
+        self.draining = true;
+        Some(std::mem::take(&mut self.ops))
+    }
+
+    /// The drainer has carried out its ops: gives it the next ones, or takes the token back. `spent` is reused.
+    pub fn next(&mut self, spent: VecDeque<LinkOp>, bytes: usize) -> Option<VecDeque<LinkOp>> {
+        self.bytes -= bytes;
+        if self.ops.is_empty() {
+            self.draining = false;
+            self.ops = spent;
+            return None;
+        }
+        Some(std::mem::replace(&mut self.ops, spent))
+    }
+
+    fn close_if_unused(&mut self) {
+        if self.stage == Stage::Stopped && self.pins == 0 {
+            self.stage = Stage::Closed;
+            self.ops.push_back(LinkOp::Close);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! One edge of a router: the link it uses and, during a bypass, the link it is leaving (routing.md 5).
+
+use super::link::RouterLink;
+
+/// A link on its way out, and which parcels are still its business.
+#[derive(Clone, Debug)]
+pub struct Decay {
+    /// The link.
+    pub link: RouterLink,
+    /// Numbers below this still go over it; unknown: all of them.
+    pub length_to: Option<u64>,
+    /// Numbers below this are still expected from it.
+    pub length_from: Option<u64>,
+}
+
+/// At most two links; stable while none of them decays.
+#[derive(Clone, Default, Debug)]
+pub struct Edge {
+    /// The link in use.
+    pub primary: Option<RouterLink>,
+    /// The link being left.
+    pub decay: Option<Box<Decay>>,
+}
+
+impl Edge {
+    /// Whether no link decays.
+    pub fn is_stable(&self) -> bool {
+        self.decay.is_none()
+    }
+
+    /// Whether no link is left.
+    pub fn is_empty(&self) -> bool {
+        self.primary.is_none() && self.decay.is_none()
+    }
+
+    /// Turns the primary link into the decaying one; false if there is none or one decays already.
+    pub fn begin_decay(&mut self, length_to: Option<u64>, length_from: Option<u64>) -> bool {
+        if self.decay.is_some() {
+            return false;
+        }
+        let Some(link) = self.primary.take() else { return false };
+        self.decay = Some(Box::new(Decay { link, length_to, length_from }));
+        true
+    }
+
+    /// The link that parcel `number` must take, if it is there.
+    pub fn link_for(&self, number: u64) -> Option<&RouterLink> {
+        match &self.decay {
+            Some(decay) if decay.length_to.is_none_or(|to| number < to) => Some(&decay.link),
+            _ => self.primary.as_ref(),
+        }
+    }
+
+    /// Gives up the decaying link once everything due has been sent over it and received from it.
+    pub fn try_finish(&mut self, sent: u64, received: u64) -> Option<RouterLink> {
+        let decay = self.decay.as_ref()?;
+        let done = decay.length_to.is_some_and(|to| sent >= to) && decay.length_from.is_some_and(|from| received >= from);
+        if done { self.decay.take().map(|decay| decay.link) } else { None }
+    }
+
+    /// Both links, taken.
+    pub fn take_links(&mut self) -> impl Iterator<Item = RouterLink> + use<> {
+        self.primary.take().into_iter().chain(self.decay.take().map(|decay| decay.link))
+    }
+
+    /// Both links.
+    pub fn links_mut(&mut self) -> impl Iterator<Item = &mut RouterLink> {
+        self.primary.iter_mut().chain(self.decay.iter_mut().map(|decay| &mut decay.link))
+    }
+}

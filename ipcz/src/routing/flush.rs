@@ -1,0 +1,165 @@
+//! Flush: the engine of every route. Every change of a router ends in one (routing.md 8).
+
+use super::edge::Edge;
+use super::link::{Pairs, RouterLink};
+use super::parcel::Parcel;
+use super::queue::ParcelQueue;
+use super::table::{Hop, RouterOp, Routing};
+use crate::ids::{NodeName, RouterKey, SublinkId};
+use crate::memory::status;
+use crate::planted::Bug;
+use crate::wire::{BypassPeer, FlushRouter, Message};
+
+/// Pops every parcel whose proper link is there. One whose link is missing blocks all later ones.
+fn collect(queue: &mut ParcelQueue, edge: &Edge, pairs: &Pairs, into: &mut Vec<(Hop, Parcel)>) {
+    while queue.has_next() {
+        let Some(link) = edge.link_for(queue.next()) else { return };
+        let hop = Hop::to(link, pairs);
+        into.extend(queue.pop().map(|parcel| (hop, parcel)));
+    }
+}
+
+impl Routing {
+    /// Sends what can be sent, finishes what is finished, then looks for the next step of the route: closure or bypass.
+    pub(super) fn flush(&mut self, key: RouterKey) {
+        let Some(router) = self.routers.get_mut(key) else { return };
+        let mut parcels = std::mem::take(&mut self.scratch.0);
+        router.dirty = false;
+        let force = std::mem::take(&mut router.force);
+
+        collect(&mut router.outbound, &router.out, &self.pairs, &mut parcels);
+        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length());
+        let mut left_in = None;
+        if let Some(inward) = &mut router.inward {
+            collect(&mut router.inbound, inward, &self.pairs, &mut parcels);
+            left_in = inward.try_finish(router.inbound.next(), router.outbound.length());
+            self.totals.forwarded += parcels.len() as u64;
+        }
+
+        let raise = router.peer_closed && !router.status_peer_closed && !router.inbound.expects_more();
+        if raise {
+            router.status_peer_closed = true;
+            router.status_dead = router.inbound.fully_consumed();
+        }
+
+        let central = router.out.primary.as_ref().is_some_and(RouterLink::is_central);
+        let became_stable = central && (left_out.is_some() || left_in.is_some()) && router.is_quiet() && router.out.primary.is_some();
+        let primary = router.out.primary.as_mut();
+        let mut dead_out = None;
+        let mut closing = None;
+        if let Some(link) = primary {
+            if became_stable {
+                link.mark_stable(&mut self.pairs);
+            }
+            if central && router.outbound.fully_consumed() && link.try_lock(&mut self.pairs) {
+                closing = router.outbound.final_length();
+                dead_out = router.out.primary.take();
+            } else if !router.inbound.expects_more() {
+                dead_out = router.out.primary.take();
+            }
+        }
+        let mut dead_in = None;
+        if router.inbound.fully_consumed()
+            && let Some(inward) = &mut router.inward
+        {
+            dead_in = inward.primary.take().zip(router.inbound.final_length());
+        }
+
+        if raise {
+            self.evaluate_traps(key, false);
+        }
+        for (hop, parcel) in parcels.drain(..) {
+            self.deliver(hop, parcel);
+        }
+        self.scratch.0 = parcels;
+        for link in left_out.into_iter().chain(left_in) {
+            self.deactivate(link);
+        }
+        let stop = dead_out.is_some() || !central || !(became_stable || force);
+        if let Some(link) = dead_out {
+            if let Some(length) = closing {
+                self.close_over(&link, length);
+            }
+            self.deactivate(link);
+        }
+        if let Some((link, length)) = dead_in {
+            self.close_over(&link, length);
+            self.deactivate(link);
+        }
+        if !stop && !self.try_self_bypass(key) {
+            self.flush_other_side_if_waiting(key);
+        }
+        self.reap(key);
+    }
+
+    /// Wakes the other end of the central link if it waits for the lock and could have it now.
+    pub(super) fn flush_other_side_if_waiting(&mut self, key: RouterKey) {
+        let Some(link) = self.routers.get_mut(key).and_then(|router| router.out.primary.as_mut()) else { return };
+        if !link.take_waiting(&mut self.pairs) {
+            return;
+        }
+        match link.at() {
+            Some(at) => self.send(at.link, Message::FlushRouter(FlushRouter { sublink: at.id })),
+            None => {
+                if let Some(peer) = link.local_peer(&self.pairs) {
+                    self.mark_dirty(peer, true);
+                }
+            }
+        }
+    }
+
+    /// Starts this router's own bypass, if it is a proxy next to a central link that can be locked (routing.md 12.2).
+    fn try_self_bypass(&mut self, key: RouterKey) -> bool {
+        let Some(router) = self.routers.get_mut(key) else { return false };
+        let Some(inward) = router.inward.as_deref_mut().filter(|edge| edge.is_stable()) else { return false };
+        let Some(inner) = inward.primary.as_ref().and_then(RouterLink::at) else { return false };
+        // Asked of our own edge, not of a word that the peer can write.
+        if !router.out.is_stable() {
+            return false;
+        }
+        let Some(outer) = &mut router.out.primary else { return false };
+        let Some(toward) = self.neighbours.get(&inner.link).copied() else { return false };
+        match outer.at() {
+            None => {
+                if !can_lock(outer, &self.pairs) {
+                    // Fails, and leaves the waiting bit where the peer will find it.
+                    outer.try_lock(&mut self.pairs);
+                    return false;
+                }
+                self.ops.0.push_back(RouterOp::SeekLocalBypass { router: key, inward: inner });
+                true
+            }
+            Some(at) => {
+                let Some(beyond) = self.neighbours.get(&at.link).copied() else { return false };
+                // A router between two nodes of one process stays: nobody could introduce their peers.
+                if beyond.node != toward.node || !self.lock_for_bypass(key, toward.name) {
+                    return false;
+                }
+                let Some(router) = self.routers.get_mut(key) else { return false };
+                let inward = router.inward.as_mut().expect("looked at above");
+                let began = router.out.begin_decay(None, None) && inward.begin_decay(None, None);
+                assert!(began, "the lock is only had with both ends stable");
+                self.send(inner.link, bypass_peer(inner.id, beyond.name, at.id));
+                true
+            }
+        }
+    }
+
+    /// Locks a router's central link for a bypass by `source`.
+    pub(super) fn lock_for_bypass(&mut self, key: RouterKey, source: NodeName) -> bool {
+        let forget = self.planted(Bug::WaitingForgotten);
+        let Some(link) = self.routers.get_mut(key).and_then(|router| router.out.primary.as_mut()) else { return false };
+        if forget && !can_lock(link, &self.pairs) {
+            return false;
+        }
+        link.try_lock_for_bypass(&mut self.pairs, source)
+    }
+}
+
+fn can_lock(link: &RouterLink, pairs: &Pairs) -> bool {
+    link.status(pairs).is_some_and(|word| word & (status::LOCKED | status::STABLE) == status::STABLE)
+}
+
+fn bypass_peer(over: SublinkId, node: NodeName, sublink: SublinkId) -> Message<'static> {
+    Message::BypassPeer(BypassPeer { sublink: over, bypass_target_node: node, bypass_target_sublink: sublink })
+}

@@ -1,0 +1,81 @@
+//! Traps: what they wait for, and when they are looked at (routing.md 15, api.md 12).
+
+use super::router::Router;
+use super::table::{Origin, Routing};
+use crate::ids::RouterKey;
+use crate::trap::{PortalStatus, TrapConditions, TrapEvent, TrapFlags};
+
+/// An installed trap; fires once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trap {
+    /// What it waits for.
+    pub conditions: TrapConditions,
+    /// What its owner gave.
+    pub context: u64,
+}
+
+/// The requested level conditions that hold.
+fn satisfied(conditions: &TrapConditions, status: &PortalStatus) -> TrapFlags {
+    let mut flags = TrapFlags::default();
+    let mut add = |flag: TrapFlags, holds: bool| {
+        if holds && !conditions.flags.and(flag).is_empty() {
+            flags = flags.or(flag);
+        }
+    };
+    add(TrapFlags::PEER_CLOSED, status.peer_closed);
+    add(TrapFlags::DEAD, status.dead);
+    add(TrapFlags::ABOVE_MIN_PARCELS, status.parcels > conditions.min_parcels);
+    add(TrapFlags::ABOVE_MIN_BYTES, status.bytes > conditions.min_bytes);
+    flags
+}
+
+impl Routing {
+    /// Installs a trap, unless a level condition holds already: then says which.
+    pub fn install_trap(&mut self, key: RouterKey, trap: Trap) -> Result<(), (TrapFlags, PortalStatus)> {
+        let Some(router) = self.routers.get_mut(key) else { return Ok(()) };
+        let status = router.status();
+        let holds = satisfied(&trap.conditions, &status);
+        if !holds.is_empty() {
+            return Err((holds, status));
+        }
+        router.traps.push(trap);
+        Ok(())
+    }
+
+    /// Fires what came true. `new_parcel`: because a parcel became readable.
+    pub(super) fn evaluate_traps(&mut self, key: RouterKey, new_parcel: bool) {
+        let within = self.origin_flag();
+        let Some(router) = self.routers.get_mut(key) else { return };
+        if router.traps.is_empty() {
+            return;
+        }
+        let status = router.status();
+        let fired = &mut self.fired;
+        router.traps.retain(|trap| {
+            let mut flags = satisfied(&trap.conditions, &status);
+            if new_parcel {
+                flags = flags.or(trap.conditions.flags.and(TrapFlags::NEW_PARCEL));
+            }
+            if flags.is_empty() {
+                return true;
+            }
+            fired.push(TrapEvent { context: trap.context, flags: flags.or(within), status });
+            false
+        });
+    }
+
+    /// Fires "removed" for every trap of a router that stops being a portal.
+    pub(super) fn remove_traps(&mut self, key: RouterKey) {
+        let flags = TrapFlags::REMOVED.or(self.origin_flag());
+        let Some(Router { traps, .. }) = self.routers.get_mut(key) else { return };
+        let status = PortalStatus::default();
+        self.fired.extend(traps.drain(..).map(|trap| TrapEvent { context: trap.context, flags, status }));
+    }
+
+    fn origin_flag(&self) -> TrapFlags {
+        match self.origin {
+            Origin::ApiCall => TrapFlags::WITHIN_API_CALL,
+            Origin::Notification => TrapFlags::default(),
+        }
+    }
+}

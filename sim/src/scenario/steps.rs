@@ -1,0 +1,220 @@
+//! `[[step]]`: from tables to drafts, in which nodes are indexes and portals still names (a later step may open them).
+
+use super::error::{Place, ScenarioError};
+use super::names::{Nodes, Portals};
+use super::read::{Scope, check_keys, check_name, need};
+use super::tree::{Kind, Table, Value};
+use super::types::{NodeId, PortalId};
+
+const COMMON: [&str; 7] = ["on", "id", "after", "at", "when", "each", "think"];
+const VERBS: [&str; 5] = ["open", "send", "hand", "close", "cut"];
+/// Keys that belong to one verb.
+const COMPANIONS: [(&str, &str); 3] = [("from", "send"), ("over", "hand"), ("to", "hand")];
+
+/// A name and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Word {
+    pub text: String,
+    pub place: Place,
+}
+
+/// A step whose portals are not looked up yet.
+pub(super) struct Draft {
+    pub id: String,
+    /// Whether the file gave the id, so that others can wait for it.
+    pub named: bool,
+    pub on: Option<NodeId>,
+    pub after: Vec<DraftWait>,
+    pub at_ns: u64,
+    pub think_ns: u64,
+    pub verb: Verb,
+    pub place: Place,
+    pub line: usize,
+}
+
+/// One item of `after`.
+pub(super) enum DraftWait {
+    /// `"q"` or `"id"`.
+    Name(Word),
+    /// `{ arrived = "q", on = "C" }`.
+    Arrived { portal: Word, node: NodeId },
+    /// `{ received = 1, at = "q", on = "C" }`.
+    Received { portal: Word, node: Option<NodeId>, count: u64 },
+}
+
+/// What a draft does.
+pub(super) enum Verb {
+    Open([PortalId; 2]),
+    Send { from: Word, count: u64, bytes: u64, every_ns: u64 },
+    Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
+    Close(Word),
+    CutNode(NodeId),
+    CutLink([NodeId; 2]),
+}
+
+/// Reads every step, repetitions written out, and adds the portals they open.
+pub(super) fn read(value: Option<&Value>, scope: &Scope, nodes: &Nodes, portals: &mut Portals) -> Result<Vec<Draft>, ScenarioError> {
+    let mut drafts = Vec::new();
+    let Some(value) = value else { return Ok(drafts) };
+    let (mut offset, mut line) = (0, 1);
+    for (index, item) in value.list("[[step]] tables")?.iter().enumerate() {
+        let table = item.table()?;
+        check_verbs(table, &item.place)?;
+        // Counted on from the step before: lines of a long file must not be counted once a step.
+        let start = item.place.range.start;
+        line += item.place.source.inner().as_bytes().get(offset..start).unwrap_or_default().iter().filter(|&&byte| byte == b'\n').count();
+        offset = start;
+        if scope.stands(table.get("when"))? {
+            scope.repeat(table.get("each"), |scope| {
+                let reader = Reader { table, place: &item.place, scope, nodes };
+                let number = match scope.variable() {
+                    Some(at) => format!("step {}[{at}]", index + 1),
+                    None => format!("step {}", index + 1),
+                };
+                let draft = reader.draft(number, line, drafts.len(), portals)?;
+                drafts.push(draft);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(drafts)
+}
+
+/// Refuses unknown keys, two verbs, no verb, and companions of another verb.
+fn check_verbs(table: &Table, place: &Place) -> Result<(), ScenarioError> {
+    let mut known = VERBS.to_vec();
+    known.extend(COMPANIONS.map(|(key, _)| key));
+    known.extend(COMMON);
+    check_keys(table, &known)?;
+    let mut verbs = table.entries.iter().filter(|entry| VERBS.contains(&entry.key.as_str()));
+    let expected = format!("exactly one of {}", VERBS.join(", "));
+    let Some(verb) = verbs.next() else { return Err(place.error("the step has no verb", expected)) };
+    if let Some(second) = verbs.next() {
+        let error = second.key_place.error(format!("the step has two verbs, \"{}\" and \"{}\"", verb.key, second.key), expected);
+        return Err(error.help("make two steps of it"));
+    }
+    for entry in &table.entries {
+        if let Some((key, owner)) = COMPANIONS.iter().find(|(key, owner)| entry.key == *key && verb.key != *owner) {
+            let message = format!("\"{key}\" belongs to \"{owner}\", not to \"{}\"", verb.key);
+            return Err(entry.key_place.error(message, format!("no \"{key}\" in a step with \"{}\"", verb.key)));
+        }
+    }
+    if verb.key == "cut"
+        && let Some(on) = table.entries.iter().find(|entry| entry.key == "on")
+    {
+        return Err(on.key_place.error("a cut happens on no node", "no \"on\" in a step with \"cut\""));
+    }
+    Ok(())
+}
+
+struct Reader<'a> {
+    table: &'a Table,
+    place: &'a Place,
+    scope: &'a Scope,
+    nodes: &'a Nodes,
+}
+
+impl Reader<'_> {
+    fn draft(&self, number: String, line: usize, index: usize, portals: &mut Portals) -> Result<Draft, ScenarioError> {
+        let id = self.table.get("id").map(|value| self.word(value, "a name")).transpose()?;
+        if let Some(id) = &id {
+            check_name(&id.text, &id.place)?;
+        }
+        let on = match self.table.get("cut") {
+            Some(_) => None,
+            None => Some(self.nodes.find(need(self.table, "on", self.place)?, self.scope)?),
+        };
+        Ok(Draft {
+            named: id.is_some(),
+            id: id.map_or(number, |id| id.text),
+            on,
+            after: self.after()?,
+            at_ns: self.table.get("at").map_or(Ok(0), |value| self.scope.time(value))?,
+            think_ns: self.table.get("think").map_or(Ok(0), |value| self.scope.time(value))?,
+            verb: self.verb(on, index, portals)?,
+            place: self.place.clone(),
+            line,
+        })
+    }
+
+    fn verb(&self, on: Option<NodeId>, index: usize, portals: &mut Portals) -> Result<Verb, ScenarioError> {
+        if let (Some(value), Some(on)) = (self.table.get("open"), on) {
+            const EXPECTED: &str = "[\"p\", \"q\"], the names of the two portals";
+            let [first, second] = value.list(EXPECTED)? else { return Err(value.unexpected(EXPECTED)) };
+            let (first, second) = (self.word(first, EXPECTED)?, self.word(second, EXPECTED)?);
+            let names = [(first.text.as_str(), &first.place), (second.text.as_str(), &second.place)];
+            return portals.open(names, on, index).map(Verb::Open);
+        }
+        if let Some(value) = self.table.get("send") {
+            let inner = value.table()?;
+            check_keys(inner, &["count", "bytes", "every"])?;
+            return Ok(Verb::Send {
+                from: self.portal("from")?,
+                count: self.scope.number(need(inner, "count", &value.place)?, 1)?,
+                bytes: self.scope.size(need(inner, "bytes", &value.place)?)?,
+                every_ns: inner.get("every").map_or(Ok(0), |value| self.scope.time(value))?,
+            });
+        }
+        if self.table.get("hand").is_some() {
+            let to = need(self.table, "to", self.place)?;
+            return Ok(Verb::Hand {
+                portal: self.portal("hand")?,
+                over: self.portal("over")?,
+                to: self.nodes.find(to, self.scope)?,
+                to_place: to.place.clone(),
+            });
+        }
+        if self.table.get("close").is_some() {
+            return self.portal("close").map(Verb::Close);
+        }
+        self.cut(need(self.table, "cut", self.place)?)
+    }
+
+    fn cut(&self, value: &Value) -> Result<Verb, ScenarioError> {
+        const EXPECTED: &str = "the name of a node that dies, or [\"A\", \"B\"], whose link is cut";
+        match &value.kind {
+            Kind::Text(_) => self.nodes.find(value, self.scope).map(Verb::CutNode),
+            Kind::List(ends) => {
+                let [first, second] = ends.as_slice() else { return Err(value.unexpected(EXPECTED)) };
+                let pair = [self.nodes.find(first, self.scope)?, self.nodes.find(second, self.scope)?];
+                if pair[0] == pair[1] {
+                    return Err(second.place.error("a node has no link to itself", "another node"));
+                }
+                Ok(Verb::CutLink(pair))
+            }
+            _ => Err(value.unexpected(EXPECTED)),
+        }
+    }
+
+    fn after(&self) -> Result<Vec<DraftWait>, ScenarioError> {
+        match self.table.get("after") {
+            None => Ok(Vec::new()),
+            Some(Value { kind: Kind::List(items), .. }) => items.iter().map(|item| self.wait(item)).collect(),
+            Some(item) => Ok(vec![self.wait(item)?]),
+        }
+    }
+
+    fn wait(&self, value: &Value) -> Result<DraftWait, ScenarioError> {
+        const EXPECTED: &str = "a portal, a step's id, { arrived = \"q\", on = \"C\" }, { received = 1, at = \"q\" }, or a list of these";
+        let Kind::Table(table) = &value.kind else { return self.word(value, EXPECTED).map(DraftWait::Name) };
+        if let Some(portal) = table.get("arrived") {
+            check_keys(table, &["arrived", "on"])?;
+            let node = self.nodes.find(need(table, "on", &value.place)?, self.scope)?;
+            return Ok(DraftWait::Arrived { portal: self.word(portal, EXPECTED)?, node });
+        }
+        check_keys(table, &["received", "at", "on"])?;
+        Ok(DraftWait::Received {
+            count: self.scope.number(need(table, "received", &value.place)?, 1)?,
+            portal: self.word(need(table, "at", &value.place)?, "the name of a portal")?,
+            node: table.get("on").map(|on| self.nodes.find(on, self.scope)).transpose()?,
+        })
+    }
+
+    fn portal(&self, key: &str) -> Result<Word, ScenarioError> {
+        self.word(need(self.table, key, self.place)?, "the name of a portal")
+    }
+
+    fn word(&self, value: &Value, expected: &str) -> Result<Word, ScenarioError> {
+        Ok(Word { text: self.scope.text(value, expected)?, place: value.place.clone() })
+    }
+}

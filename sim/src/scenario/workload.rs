@@ -1,0 +1,148 @@
+//! `[random]` and `[fault]`.
+
+use super::error::ScenarioError;
+use super::names::Nodes;
+use super::read::{Scope, check_keys, need, suggest};
+use super::tree::{Kind, Value};
+use super::types::{Fault, NodeId, Random, Range, Verbs};
+
+/// Every kind of message of wire.md 9.1.
+const MESSAGES: [&str; 28] = [
+    "ConnectFromBrokerToNonBroker",
+    "ConnectFromNonBrokerToBroker",
+    "ReferNonBroker",
+    "ConnectToReferredBroker",
+    "ConnectToReferredNonBroker",
+    "NonBrokerReferralAccepted",
+    "NonBrokerReferralRejected",
+    "ConnectFromBrokerToBroker",
+    "RequestIntroduction",
+    "AcceptIntroduction",
+    "RejectIntroduction",
+    "RequestIndirectIntroduction",
+    "AddBlockBuffer",
+    "AcceptParcel",
+    "AcceptParcelDriverObjects",
+    "RouteClosed",
+    "RouteDisconnected",
+    "BypassPeer",
+    "AcceptBypassLink",
+    "StopProxying",
+    "ProxyWillStop",
+    "BypassPeerWithLink",
+    "StopProxyingToLocalPeer",
+    "FlushRouter",
+    "RequestMemory",
+    "ProvideMemory",
+    "RelayMessage",
+    "AcceptRelayedMessage",
+];
+
+/// Reads `[random]`.
+pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Random, ScenarioError> {
+    let table = value.table()?;
+    check_keys(table, &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on"])?;
+    let duration_ns = table.get("duration").map(|value| scope.time(value)).transpose()?;
+    let operations = table.get("operations").map(|value| scope.number(value, 1)).transpose()?;
+    if duration_ns.is_none() && operations.is_none() {
+        return Err(value.place.error("[random] never ends", "\"duration\" or \"operations\" here"));
+    }
+    let verbs = verbs(need(table, "verbs", &value.place)?, scope)?;
+    let mut random = Random {
+        pipes: table.get("pipes").map_or(Ok(0), |value| scope.number(value, 0))?,
+        duration_ns,
+        operations,
+        gap_ns: scope.gap(need(table, "rate", &value.place)?)?,
+        verbs,
+        count: Range { min: 1, max: 1 },
+        bytes: Range { min: 0, max: 0 },
+        cut_links: 0,
+        cut_nodes: 0,
+        on: on(table.get("on"), scope, nodes)?,
+    };
+    if verbs.send > 0 {
+        let send = need(table, "send", &value.place)?;
+        let inner = send.table()?;
+        check_keys(inner, &["count", "bytes"])?;
+        random.count = range(need(inner, "count", &send.place)?, 1, |value| scope.number(value, 1))?;
+        random.bytes = range(need(inner, "bytes", &send.place)?, 0, |value| scope.size(value))?;
+    }
+    if let Some(cuts) = table.get("cuts") {
+        let inner = cuts.table()?;
+        check_keys(inner, &["links", "nodes"])?;
+        random.cut_links = inner.get("links").map_or(Ok(0), |value| scope.number(value, 0))?;
+        random.cut_nodes = inner.get("nodes").map_or(Ok(0), |value| scope.number(value, 0))?;
+    }
+    Ok(random)
+}
+
+fn verbs(value: &Value, scope: &Scope) -> Result<Verbs, ScenarioError> {
+    let table = value.table()?;
+    check_keys(table, &["open", "send", "hand", "close", "cut"])?;
+    let weight = |key| -> Result<u32, ScenarioError> {
+        let Some(value) = table.get(key) else { return Ok(0) };
+        let weight = scope.number(value, 0)?;
+        u32::try_from(weight).map_err(|_| value.place.error(format!("the weight {weight} is too large"), "a weight below 2^32"))
+    };
+    let verbs = Verbs { open: weight("open")?, send: weight("send")?, hand: weight("hand")?, close: weight("close")?, cut: weight("cut")? };
+    if verbs == Verbs::default() {
+        return Err(value.place.error("no verb has a weight", "a weight above 0, like { send = 1 }"));
+    }
+    Ok(verbs)
+}
+
+/// A constant, or `[min, max]`.
+fn range(value: &Value, least: u64, read: impl Fn(&Value) -> Result<u64, ScenarioError>) -> Result<Range, ScenarioError> {
+    let range = match &value.kind {
+        Kind::List(ends) => {
+            let [min, max] = ends.as_slice() else { return Err(value.unexpected("[min, max]")) };
+            Range { min: read(min)?, max: read(max)? }
+        }
+        _ => read(value).map(|constant| Range { min: constant, max: constant })?,
+    };
+    if range.min > range.max {
+        let message = format!("the range from {} to {} is reversed", range.min, range.max);
+        return Err(value.place.error(message, format!("[min, max] with {least} <= min <= max")));
+    }
+    Ok(range)
+}
+
+/// A node, a group or a list of them; by default all that are no brokers, or all if there are only brokers.
+fn on(value: Option<&Value>, scope: &Scope, nodes: &Nodes) -> Result<Vec<NodeId>, ScenarioError> {
+    let mut on: Vec<NodeId> = match value {
+        None => {
+            let clients: Vec<NodeId> = (0..nodes.specs.len()).filter(|&node| !nodes.specs[node].broker).collect();
+            if clients.is_empty() { (0..nodes.specs.len()).collect() } else { clients }
+        }
+        Some(Value { kind: Kind::List(items), place }) => {
+            if items.is_empty() {
+                return Err(place.error("the list is empty", "at least one node or group"));
+            }
+            let mut all = Vec::new();
+            for item in items {
+                all.extend(nodes.find_all(item, scope)?);
+            }
+            all
+        }
+        Some(value) => nodes.find_all(value, scope)?.collect(),
+    };
+    on.sort_unstable();
+    on.dedup();
+    Ok(on)
+}
+
+/// Reads `[fault]`.
+pub(super) fn fault(value: &Value, scope: &Scope) -> Result<Option<Fault>, ScenarioError> {
+    let table = value.table()?;
+    check_keys(table, &["drop"])?;
+    let Some(drop) = table.get("drop") else { return Ok(None) };
+    let inner = drop.table()?;
+    check_keys(inner, &["message", "nth"])?;
+    let kind = need(inner, "message", &drop.place)?;
+    let message = scope.text(kind, "a kind of message")?;
+    if !MESSAGES.contains(&message.as_str()) {
+        let error = kind.place.error(format!("unknown kind of message \"{message}\""), "a kind of wire.md 9.1, like \"AcceptParcel\"");
+        return Err(suggest(error, &message, MESSAGES.iter().copied()));
+    }
+    Ok(Some(Fault { message, nth: scope.number(need(inner, "nth", &drop.place)?, 1)? }))
+}

@@ -1,0 +1,348 @@
+//! The rules of transports (driver.md 3.5 to 3.7, 5): messages of one transport keep their order, an error comes behind
+//! them, deactivation last.
+
+use std::collections::VecDeque;
+
+use ipcz::driver::{DriverError, Frame};
+use ipcz::ids::ObjectId;
+
+use super::Event;
+use super::config::LinkProfile;
+use super::objects::{Carried, Holds};
+use super::queue::What;
+use super::state::{Call, LAST_TIE, State};
+use crate::choice::{Choices, Site};
+use crate::trace::Kind;
+
+/// Life of a transport end (driver.md 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Idle,
+    Active,
+    Stopping,
+    Inactive,
+}
+
+/// One end of a transport; the other is `index ^ 1`.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// Who holds it; nobody while it is inside a message.
+    pub holder: u32,
+    profile: LinkProfile,
+    phase: Phase,
+    key: u64,
+    /// Time and tie of the latest arrival scheduled here: later ones must not overtake it.
+    last: (u64, u16),
+    /// Messages that arrived before activation.
+    waiting: VecDeque<u32>,
+    /// What is transmitted here goes nowhere.
+    mute: bool,
+    /// The error arrived before activation.
+    error_waits: bool,
+    /// No message is delivered any more: one was refused, or the error was delivered.
+    deaf: bool,
+    failed: bool,
+    closed: bool,
+}
+
+/// A message between its transmission and its delivery.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    to: u32,
+    from: u32,
+    number: u64,
+    bytes: Vec<u8>,
+    handles: Vec<Carried>,
+    /// Waits at an end not yet activated.
+    arrived: bool,
+    lost: bool,
+}
+
+/// Buffers kept for later messages, and the largest kept.
+const POOL: (usize, usize) = (64, 64 << 10);
+
+impl State {
+    pub fn transport_pair(&mut self, holders: [u32; 2], profile: LinkProfile) -> [u32; 2] {
+        let first = self.ends.len() as u32;
+        self.ends.extend(holders.map(|holder| End {
+            holder,
+            profile,
+            phase: Phase::Idle,
+            key: 0,
+            last: (0, 0),
+            waiting: VecDeque::new(),
+            mute: false,
+            error_waits: false,
+            deaf: false,
+            failed: false,
+            closed: false,
+        }));
+        [first, first + 1]
+    }
+
+    /// The process at the far end.
+    pub fn far_holder(&self, end: u32) -> u32 {
+        self.ends[end as usize ^ 1].holder
+    }
+
+    pub fn profile(&self, end: u32) -> LinkProfile {
+        self.ends[end as usize].profile
+    }
+
+    pub fn is_idle(&self, end: u32) -> bool {
+        self.ends[end as usize].phase == Phase::Idle
+    }
+
+    /// Schedules an arrival at `end` behind all earlier ones.
+    fn arrive(&mut self, end: u32, what: What) {
+        let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
+        let mut time = self.now.saturating_add(profile.latency_ns);
+        if profile.jitter_ns > 0 {
+            time = time.saturating_add(self.source.draw(Site::Latency, end, profile.jitter_ns.saturating_add(1)).into());
+        }
+        let tie = self.tie(holder);
+        let last = &mut self.ends[end as usize].last;
+        *last = if time > last.0 { (time, tie) } else { (last.0, last.1.max(tie)) };
+        let (time, tie) = *last;
+        self.queue.push(time, tie, what);
+    }
+
+    pub fn transmit(&mut self, process: u32, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
+        let end = self.objects.transport(process, transport);
+        let mut result = end.map(|_| ()).ok_or(DriverError::InvalidArgument);
+        for frame in frames {
+            let mut handles = Vec::new();
+            for handle in frame.handles {
+                match self.objects.take_handle(process, *handle) {
+                    Some(carried) => handles.push(carried),
+                    None => result = Err(DriverError::InvalidArgument),
+                }
+            }
+            match (end, result) {
+                (Some(end), Ok(())) => self.send(process, end, frame.data, handles),
+                _ => self.discard(handles),
+            }
+        }
+        result
+    }
+
+    fn send(&mut self, process: u32, end: u32, data: &[u8], handles: Vec<Carried>) {
+        let peer = end ^ 1;
+        let to = self.ends[peer as usize].holder;
+        let nth = self.trace.transmit(self.now, process, to, end, data, handles.len());
+        let dropped = self.config.drops.iter().any(|rule| rule.nth == nth && data.get(2) == Some(&rule.message));
+        if dropped || self.ends[end as usize].mute {
+            self.trace.record(Kind::Lose, end, self.now, dropped.into());
+            self.trace.counters().lost += 1;
+            return self.discard(handles);
+        }
+        let mut bytes = self.pool.pop().unwrap_or_default();
+        bytes.extend_from_slice(data);
+        let number = self.sent;
+        self.sent += 1;
+        let slot = self.messages.insert(Message { to: peer, from: process, number, bytes, handles, arrived: false, lost: false });
+        self.arrive(peer, What::Deliver(slot as u32));
+    }
+
+    pub fn activate(&mut self, process: u32, transport: ObjectId, key: u64) -> Result<(), DriverError> {
+        let index = self.objects.transport(process, transport).ok_or(DriverError::InvalidArgument)?;
+        let end = &mut self.ends[index as usize];
+        if end.phase != Phase::Idle {
+            return Err(DriverError::InvalidArgument);
+        }
+        (end.phase, end.key) = (Phase::Active, key);
+        let error_waits = std::mem::take(&mut end.error_waits);
+        for _ in 0..end.waiting.len() {
+            let tie = self.tie(process);
+            self.queue.push(self.now, tie, What::Waiting(index));
+        }
+        if error_waits {
+            self.push_last(What::Error(index));
+        }
+        Ok(())
+    }
+
+    /// An event now, behind those of this instant that are known.
+    fn push_last(&mut self, what: What) {
+        self.queue.push(self.now, if self.config.chosen_ties { LAST_TIE } else { 0 }, what);
+    }
+
+    pub fn deactivate(&mut self, process: u32, transport: ObjectId) {
+        if let Some(end) = self.objects.transport(process, transport) {
+            self.stop(end);
+            self.drain_doomed();
+        }
+    }
+
+    /// Ends delivery at an active end and tells both sides.
+    fn stop(&mut self, index: u32) {
+        let end = &mut self.ends[index as usize];
+        if end.phase != Phase::Active {
+            return;
+        }
+        end.phase = Phase::Stopping;
+        let (holder, waiting) = (end.holder, std::mem::take(&mut end.waiting));
+        for slot in waiting {
+            self.lose(slot);
+        }
+        let tie = self.tie(holder);
+        self.queue.push(self.now, tie, What::Deactivated(index));
+        self.hang_up(index);
+    }
+
+    /// This end says nothing more; the other one learns it.
+    fn hang_up(&mut self, index: u32) {
+        self.ends[index as usize].mute = true;
+        self.tell(index ^ 1);
+    }
+
+    fn tell(&mut self, index: u32) {
+        let end = &self.ends[index as usize];
+        if !end.closed && matches!(end.phase, Phase::Idle | Phase::Active) {
+            self.arrive(index, What::Error(index));
+        }
+    }
+
+    pub fn close_end(&mut self, index: u32) {
+        self.stop(index);
+        let end = &mut self.ends[index as usize];
+        end.closed = true;
+        for slot in std::mem::take(&mut end.waiting) {
+            self.lose(slot);
+        }
+        self.hang_up(index);
+    }
+
+    /// The process refused a message.
+    pub fn refused(&mut self, index: u32) {
+        self.trace.counters().refused += 1;
+        self.trace.record(Kind::Refuse, index, self.now, 0);
+        let end = &mut self.ends[index as usize];
+        if end.phase == Phase::Active && !end.deaf {
+            end.deaf = true;
+            self.push_last(What::Error(index));
+        }
+    }
+
+    /// A message that never arrives.
+    fn lose(&mut self, slot: u32) {
+        let message = self.messages.remove(slot as usize);
+        self.trace.record(Kind::Lose, message.to, self.now, message.number);
+        self.trace.counters().lost += 1;
+        self.doomed.extend(message.handles);
+        self.recycle(message.bytes);
+    }
+
+    pub fn recycle(&mut self, mut bytes: Vec<u8>) {
+        if self.pool.len() < POOL.0 && bytes.capacity() <= POOL.1 {
+            bytes.clear();
+            self.pool.push(bytes);
+        }
+    }
+
+    /// Severs every transport between two processes.
+    pub fn cut_link(&mut self, a: u32, b: u32) {
+        self.trace.record(Kind::Fault, a, self.now, b.into());
+        for first in (0..self.ends.len() as u32).step_by(2) {
+            let holders = (self.ends[first as usize].holder, self.ends[first as usize + 1].holder);
+            if holders == (a, b) || holders == (b, a) {
+                for end in [first, first + 1] {
+                    self.lose_tail(end);
+                    self.ends[end as usize].mute = true;
+                }
+                self.tell(first);
+                self.tell(first + 1);
+            }
+        }
+    }
+
+    /// Loses the last of the messages under way to `end`; how many is a choice.
+    fn lose_tail(&mut self, end: u32) {
+        let mut under_way: Vec<_> =
+            self.messages.iter().filter(|(_, m)| m.to == end && !m.arrived && !m.lost).map(|(slot, m)| (m.number, slot)).collect();
+        under_way.sort_unstable();
+        let lost = self.source.choose(Site::Cut, end, under_way.len() as u32 + 1, None) as usize;
+        for &(_, slot) in under_way.iter().rev().take(lost) {
+            self.messages[slot].lost = true;
+        }
+    }
+
+    pub fn pop_message(&mut self, slot: u32) -> (Event, Option<Call>) {
+        let message = &mut self.messages[slot as usize];
+        let index = message.to;
+        let end = &mut self.ends[index as usize];
+        if message.lost || end.closed || matches!(end.phase, Phase::Stopping | Phase::Inactive) {
+            self.lose(slot);
+            self.drain_doomed();
+            return (Event::Lost { transport: index / 2 }, None);
+        }
+        if end.phase == Phase::Idle {
+            message.arrived = true;
+            self.trace.record(Kind::Hold, index, self.now, message.number);
+            end.waiting.push_back(slot);
+            return (Event::Held { transport: index / 2 }, None);
+        }
+        if end.waiting.is_empty() {
+            return self.hand_over(index, slot);
+        }
+        end.waiting.push_back(slot);
+        self.pop_waiting(index)
+    }
+
+    fn hand_over(&mut self, index: u32, slot: u32) -> (Event, Option<Call>) {
+        let end = &self.ends[index as usize];
+        if end.deaf {
+            self.lose(slot);
+            self.drain_doomed();
+            return (Event::Lost { transport: index / 2 }, None);
+        }
+        let (process, key) = (end.holder, end.key);
+        let message = self.messages.remove(slot as usize);
+        self.trace.deliver(self.now, message.from, process, index, message.number, &message.bytes);
+        let handles = message.handles.iter().map(|c| self.objects.open(process, Holds::Handle(*c))).collect();
+        let call = Call::Message { process, end: index, key, bytes: message.bytes, handles };
+        (Event::Delivered { process, transport: index / 2 }, Some(call))
+    }
+
+    /// The oldest message that waited for an activation goes on.
+    pub fn pop_waiting(&mut self, index: u32) -> (Event, Option<Call>) {
+        match self.ends[index as usize].waiting.pop_front() {
+            Some(slot) => self.hand_over(index, slot),
+            None => (Event::Nothing, None),
+        }
+    }
+
+    pub fn pop_deactivated(&mut self, index: u32) -> (Event, Option<Call>) {
+        let end = &mut self.ends[index as usize];
+        end.phase = Phase::Inactive;
+        let (process, key) = (end.holder, end.key);
+        self.trace.record(Kind::Deactivated, index, self.now, key);
+        if self.gone(process) {
+            return (Event::Nothing, None);
+        }
+        (Event::Deactivated { process, transport: index / 2 }, Some(Call::Deactivated { process, key }))
+    }
+
+    pub fn pop_error(&mut self, index: u32) -> (Event, Option<Call>) {
+        let end = &mut self.ends[index as usize];
+        if end.failed || end.closed {
+            return (Event::Nothing, None);
+        }
+        match end.phase {
+            Phase::Stopping | Phase::Inactive => return (Event::Nothing, None),
+            Phase::Idle => {
+                end.error_waits = true;
+                return (Event::Nothing, None);
+            }
+            Phase::Active if !end.deaf && !end.waiting.is_empty() => {
+                self.push_last(What::Error(index));
+                return (Event::Nothing, None);
+            }
+            Phase::Active => (),
+        }
+        (end.failed, end.deaf, end.mute) = (true, true, true);
+        let (process, key) = (end.holder, end.key);
+        self.trace.record(Kind::Error, index, self.now, key);
+        (Event::Error { process, transport: index / 2 }, Some(Call::Error { process, key }))
+    }
+}

@@ -447,6 +447,14 @@ impl Network {
         }
     }
 
+    /// A driver panicked in the hands of a link's drainer: the link is over, the token free.
+    pub fn drainer_panicked(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.free_token();
+        }
+        self.lose(key);
+    }
+
     /// Forgets a link that is over and done with.
     pub(super) fn forget_finished(&mut self, key: LinkKey) {
         let finished = |link: &NodeLink| link.outbox.is_finished() && matches!(link.phase, Phase::Dead);

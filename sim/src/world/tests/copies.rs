@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ipcz::mapping::{Mapping, VirtualMemory};
 
-use super::super::Config;
+use super::super::{Config, Template};
 use super::{Heard, Stage};
 use crate::choice::Source;
 use crate::trace::Observer;
@@ -159,7 +159,7 @@ fn forks_do_not_share_memory() {
 fn initialised_link_memory_costs_no_page() {
     let mut template = vec![0; 131_072];
     (template[0], template[8], template[95_938]) = (1, 12, 0x34);
-    let config = Config { template: Some(template.clone()), ..Config::default() };
+    let config = Config { template: Some(Template::new(&template)), ..Config::default() };
     let stage = Stage::new(1, config, Source::default());
     let driver = &stage.fakes[0].ports.driver;
     let mappings: Vec<_> = (0..50).map(|_| driver.allocate(131_072).and_then(|m| driver.map(m)).unwrap()).collect();

@@ -39,6 +39,16 @@ fn equal_runs_have_equal_fingerprints() {
 }
 
 #[test]
+fn a_run_is_the_same_on_every_machine_and_thread() {
+    let last = || play(1, |_, _| ()).1.last().copied();
+    let parallel = std::thread::scope(|scope| [(); 4].map(|()| scope.spawn(last)).map(|thread| thread.join().unwrap()));
+    assert_eq!(
+        parallel.map(|print| print.map(|p| format!("{p:032x}"))),
+        [(); 4].map(|()| Some("450420815ed0d1c0057e51388c8b78d9".to_string()))
+    );
+}
+
+#[test]
 fn a_fingerprint_feels_every_delivery_byte_and_store() {
     let plain = play(1, |_, _| ()).1;
     let changed = |change: fn(&mut Stage)| {

@@ -279,3 +279,9 @@ fn a_region_is_initialised_to_its_last_whole_block() {
     expected[8 * 64..].fill(0xff);
     assert_eq!(bytes, expected);
 }
+
+#[test]
+fn a_link_without_traffic_is_small() {
+    assert!(size_of::<LinkMemory>() <= 160, "{}", size_of::<LinkMemory>());
+    assert!(size_of::<Block>() <= 64, "{}", size_of::<Block>());
+}

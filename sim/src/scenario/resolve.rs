@@ -223,11 +223,9 @@ fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
+    const KEYS: [&str; 8] = ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
     let table = value.table()?;
-    const COUNTS: [&str; 7] = ["delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
-    let mut known = vec!["direct"];
-    known.extend(COUNTS);
-    check_keys(table, &known)?;
+    check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
     let mut require = Require {
         direct: Vec::new(),

@@ -280,6 +280,8 @@ impl Network {
     pub fn append(&mut self, key: LinkKey, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
         match self.links.get_mut(key) {
             Some(link) if link.outbox.accepts() => {
+                // The drainer's from here on: it sends them or closes them.
+                self.objects -= objects.len();
                 link.outbox.send(message, objects, bytes, greeting);
                 self.touched.push(key);
             }

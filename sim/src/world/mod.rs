@@ -20,7 +20,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use ipcz::api::{Error, NodeOptions, Process};
+use ipcz::Error;
+use ipcz::api::{NodeOptions, Process};
 use ipcz::clock::Wake;
 use ipcz::driver::{Activity, Verdict};
 use ipcz::ids::{Handle, NodeType, ObjectId};

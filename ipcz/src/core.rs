@@ -124,6 +124,11 @@ impl Core {
         self.finish(fx);
     }
 
+    /// A driver panicked in the hands of a drainer: the link is over. What follows from that happens with the next input.
+    pub fn drainer_panicked(&mut self, link: LinkKey) {
+        self.net.drainer_panicked(link);
+    }
+
     /// A drainer has carried out its ops.
     pub fn next_batch(&mut self, batch: Batch, bytes: usize) -> Option<Batch> {
         self.net.next_batch(batch, bytes)

@@ -39,7 +39,7 @@ impl Site {
     }
 }
 
-/// Answers decisions. Implemented by [`Source`]; a trait so that a search can put its own in between.
+/// Answers decisions. [`Source`] does; a trait so that whoever asks need not know which kind of source it is.
 pub trait Choices {
     /// One of `options` (at least 1): uniform, or by weight. An option of weight 0 is never drawn by chance.
     fn choose(&mut self, site: Site, actor: u32, options: u32, weights: Option<&[u32]>) -> u32;

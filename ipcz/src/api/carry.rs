@@ -1,5 +1,9 @@
 //! Carrying out effects, without the lock: outboxes first, then questions, then releases, then trap events (design.md 3).
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use super::calls::free;
 use super::process::Process;
 use crate::clock::{Point, Wake};
@@ -19,7 +23,27 @@ pub(super) struct Carried {
 }
 
 impl Process {
+    /// Carries effects out. Deep in a stack of re-entrant drivers they are left to a frame underneath.
     pub(super) fn carry_out(&self, fx: Effects) -> Carried {
+        if fx.is_empty() {
+            return Carried::default();
+        }
+        // Coroutines share a thread but not a stack.
+        if self.clock.cooperative() {
+            return self.carry_out_here(fx);
+        }
+        let Some(_level) = Level::enter() else {
+            LEFT.with_borrow_mut(|left| left.push_back((self.me(), fx)));
+            return Carried::default();
+        };
+        let carried = self.carry_out_here(fx);
+        while let Some((process, fx)) = LEFT.with_borrow_mut(VecDeque::pop_front) {
+            process.carry_out_here(fx);
+        }
+        carried
+    }
+
+    fn carry_out_here(&self, fx: Effects) -> Carried {
         let mut carried = Carried::default();
         for batch in fx.batches {
             self.drain(batch, &mut carried);
@@ -44,7 +68,7 @@ impl Process {
             self.traps.fired(event);
         }
         if let Some(at) = fx.wake {
-            self.clock.wake_at(at, self.me() as std::sync::Arc<dyn Wake>);
+            self.clock.wake_at(at, self.me() as Arc<dyn Wake>);
         }
         carried
     }
@@ -52,6 +76,7 @@ impl Process {
     /// Carries out one transport's ops until none is left. Only one thread at a time does, the one with the batch.
     fn drain(&self, batch: Batch, carried: &mut Carried) {
         let driver = self.driver(batch.driver);
+        let token = Token { process: self, link: batch.link };
         let mut next = Some(batch);
         let mut message = Vec::new();
         while let Some(mut batch) = next {
@@ -81,10 +106,50 @@ impl Process {
             }
             next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes));
         }
+        std::mem::forget(token);
     }
 
     fn listener(&self, link: LinkKey) -> Listener {
         Listener::new(self.me(), link.to_bits())
+    }
+}
+
+/// How deep inputs nest on one stack before they leave their effects to a frame underneath (design.md 3).
+const LEVELS: u32 = 32;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static LEFT: RefCell<VecDeque<(Arc<Process>, Effects)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// One level of a stack that carries effects out.
+struct Level;
+
+impl Level {
+    fn enter() -> Option<Level> {
+        let depth = DEPTH.get();
+        DEPTH.set(depth + u32::from(depth < LEVELS));
+        (depth < LEVELS).then_some(Level)
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// The right to drain an outbox. Dropped only when a driver panics: the link is over then, the process goes on.
+struct Token<'a> {
+    process: &'a Process,
+    link: LinkKey,
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut core) = self.process.lock() {
+            core.drainer_panicked(self.link);
+        }
     }
 }
 

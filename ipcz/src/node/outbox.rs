@@ -203,6 +203,11 @@ impl Outbox {
         Some(std::mem::replace(&mut self.ops, spent))
     }
 
+    /// The drainer is gone; what it had in hand is lost.
+    pub fn free_token(&mut self) {
+        self.draining = false;
+    }
+
     fn close_if_unused(&mut self) {
         if self.stage == Stage::Stopped && self.pins == 0 {
             self.stage = Stage::Closed;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::pages::Template;
+
 /// How long a message is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkProfile {
@@ -37,8 +39,8 @@ pub struct Config {
     pub links: BTreeMap<(u32, u32), LinkProfile>,
     /// Whether the order of events at one instant is a choice instead of first in first out.
     pub chosen_ties: bool,
-    /// Bytes of an initialised primary buffer (memory.md 2.1): a memory of this size and content costs nothing.
-    pub template: Option<Vec<u8>>,
+    /// What an initialised primary buffer looks like: link memory that still does costs nothing.
+    pub template: Option<Template>,
     /// How many of the last messages are kept for reports.
     pub recent: usize,
     /// Messages lost on purpose.

@@ -29,6 +29,7 @@ use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
 pub use config::{Config, DropRule, LinkProfile};
+pub use pages::Template;
 pub use ports::Ports;
 pub use queue::bare_heap;
 pub use state::Population;
@@ -218,6 +219,11 @@ impl World {
     /// Whether nothing is left to happen.
     pub fn idle(&self) -> bool {
         self.next_time().is_none()
+    }
+
+    /// Whether nothing is left to happen but deadlines and tokens: no message, error or deactivation is under way.
+    pub fn quiet(&self) -> bool {
+        self.shared.lock().queue.traffic() == 0
     }
 
     /// When the next event is.

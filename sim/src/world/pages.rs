@@ -13,15 +13,19 @@ type Table = Vec<Option<Arc<Page>>>;
 
 static ZERO: Page = [0; PAGE];
 
-/// An initialised primary buffer, shared by all worlds of a sweep.
-#[derive(Debug)]
-pub(crate) struct Template {
+/// Bytes of an initialised primary buffer (memory.md 2.1), made once and shared by all worlds of a sweep.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Template(Arc<Pristine>);
+
+#[derive(PartialEq, Eq, Debug)]
+struct Pristine {
     len: usize,
     pages: Table,
     filled: usize,
 }
 
 impl Template {
+    /// Memory of this size and content will cost nothing.
     pub fn new(bytes: &[u8]) -> Template {
         let pages: Table = bytes
             .chunks(PAGE)
@@ -32,7 +36,7 @@ impl Template {
             })
             .collect();
         let filled = pages.iter().flatten().count();
-        Template { len: bytes.len(), pages, filled }
+        Template(Arc::new(Pristine { len: bytes.len(), pages, filled }))
     }
 }
 
@@ -41,7 +45,7 @@ impl Template {
 pub(crate) struct Memory {
     len: usize,
     /// What pages without a page of their own hold; zeros if none.
-    base: Option<Arc<Template>>,
+    base: Option<Arc<Pristine>>,
     own: Option<Arc<Table>>,
     resident: usize,
     /// Objects that keep it, also those in messages.
@@ -95,13 +99,13 @@ impl Memory {
     }
 
     /// Stores a word; what is there already costs no page.
-    pub fn store(&mut self, at: usize, width: Width, value: u64, template: Option<&Arc<Template>>) {
+    pub fn store(&mut self, at: usize, width: Width, value: u64, template: Option<&Template>) {
         self.check(at, width.bytes(), width.bytes());
         self.put(at, &value.to_le_bytes()[..width.bytes()], template);
     }
 
     /// The value before, or the one that a compare-exchange met instead; and what was stored.
-    pub fn update(&mut self, at: usize, width: Width, op: Rmw, template: Option<&Arc<Template>>) -> Result<(u64, u64), u64> {
+    pub fn update(&mut self, at: usize, width: Width, op: Rmw, template: Option<&Template>) -> Result<(u64, u64), u64> {
         let old = self.load(at, width);
         let new = match op {
             Rmw::Add(by) => old.wrapping_add(by),
@@ -124,7 +128,7 @@ impl Memory {
         }
     }
 
-    pub fn write(&mut self, at: usize, data: &[u8], template: Option<&Arc<Template>>) {
+    pub fn write(&mut self, at: usize, data: &[u8], template: Option<&Template>) {
         self.check(at, data.len(), 1);
         let mut done = 0;
         while done < data.len() {
@@ -136,7 +140,7 @@ impl Memory {
     }
 
     /// Changes bytes of one page.
-    fn put(&mut self, at: usize, bytes: &[u8], template: Option<&Arc<Template>>) {
+    fn put(&mut self, at: usize, bytes: &[u8], template: Option<&Template>) {
         let (index, range) = (at / PAGE, at % PAGE..at % PAGE + bytes.len());
         if self.page(index)[range.clone()] == *bytes {
             return;
@@ -148,7 +152,8 @@ impl Memory {
     }
 
     /// Gives the pages back if the memory has just become a pristine primary buffer.
-    fn settle(&mut self, template: &Arc<Template>) {
+    fn settle(&mut self, template: &Template) {
+        let template = &template.0;
         if self.base.is_some() || self.resident != template.filled || self.len != template.len {
             return;
         }
@@ -167,14 +172,14 @@ mod tests {
 
     const LEN: usize = 131_072;
 
-    fn template() -> Arc<Template> {
+    fn template() -> Template {
         let mut bytes = vec![0; LEN];
         (bytes[0], bytes[8]) = (1, 12);
         bytes[95_936..95_940].copy_from_slice(&0xfa34_0000_u32.to_le_bytes());
-        Arc::new(Template::new(&bytes))
+        Template::new(&bytes)
     }
 
-    fn initialise(memory: &mut Memory, template: &Arc<Template>) {
+    fn initialise(memory: &mut Memory, template: &Template) {
         memory.write(0, &vec![0; LEN], Some(template));
         memory.store(0, Width::W64, 1, Some(template));
         memory.store(8, Width::W64, 12, Some(template));

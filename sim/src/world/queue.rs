@@ -20,6 +20,12 @@ pub(crate) enum What {
     App(u32),
 }
 
+impl What {
+    fn is_traffic(self) -> bool {
+        !matches!(self, What::Timer(_) | What::App(_))
+    }
+}
+
 /// An event in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -60,6 +66,8 @@ impl Ord for Entry {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Queue {
     sequence: u64,
+    /// Events that are of a transport.
+    traffic: usize,
     sorted: VecDeque<Entry>,
     heap: BinaryHeap<Reverse<Entry>>,
 }
@@ -69,6 +77,7 @@ impl Queue {
     pub fn push(&mut self, time: u64, tie: u16, what: What) {
         let entry = Entry { time, order: u64::from(tie) << 48 | self.sequence, what };
         self.sequence += 1;
+        self.traffic += usize::from(what.is_traffic());
         if self.sorted.back().is_none_or(|last| *last < entry) {
             self.sorted.push_back(entry);
         } else {
@@ -78,11 +87,18 @@ impl Queue {
 
     /// Takes the next event.
     pub fn pop(&mut self) -> Option<Entry> {
-        match (self.sorted.front(), self.heap.peek()) {
+        let entry = match (self.sorted.front(), self.heap.peek()) {
             (Some(first), Some(Reverse(other))) if other < first => self.heap.pop().map(|Reverse(e)| e),
             (None, _) => self.heap.pop().map(|Reverse(e)| e),
             _ => self.sorted.pop_front(),
-        }
+        }?;
+        self.traffic -= usize::from(entry.what.is_traffic());
+        Some(entry)
+    }
+
+    /// Events waiting that are of a transport.
+    pub fn traffic(&self) -> usize {
+        self.traffic
     }
 
     /// When the next event is.

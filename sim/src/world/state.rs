@@ -49,7 +49,7 @@ pub struct Population {
 #[derive(Clone)]
 pub(crate) struct State {
     pub config: Arc<Config>,
-    template: Option<Arc<Template>>,
+    template: Option<Template>,
     pub now: u64,
     pub queue: Queue,
     pub source: Source,
@@ -69,7 +69,7 @@ pub(crate) struct State {
 impl State {
     pub fn new(config: Config, source: Source) -> State {
         State {
-            template: config.template.as_deref().map(|bytes| Arc::new(Template::new(bytes))),
+            template: config.template.clone(),
             now: 0,
             queue: Queue::default(),
             source,

@@ -35,7 +35,7 @@ pub(crate) struct End {
     last: (u64, u16),
     /// Messages that arrived before activation.
     waiting: VecDeque<u32>,
-    /// What is transmitted here goes nowhere.
+    /// What is transmitted here goes nowhere, and the peer has been told.
     mute: bool,
     /// The error arrived before activation.
     error_waits: bool,
@@ -192,8 +192,9 @@ impl State {
 
     /// This end says nothing more; the other one learns it.
     fn hang_up(&mut self, index: u32) {
-        self.ends[index as usize].mute = true;
-        self.tell(index ^ 1);
+        if !std::mem::replace(&mut self.ends[index as usize].mute, true) {
+            self.tell(index ^ 1);
+        }
     }
 
     fn tell(&mut self, index: u32) {
@@ -340,7 +341,7 @@ impl State {
             }
             Phase::Active => (),
         }
-        (end.failed, end.deaf, end.mute) = (true, true, true);
+        (end.failed, end.deaf) = (true, true);
         let (process, key) = (end.holder, end.key);
         self.trace.record(Kind::Error, index, self.now, key);
         (Event::Error { process, transport: index / 2 }, Some(Call::Error { process, key }))

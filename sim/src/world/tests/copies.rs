@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ipcz::mapping::{Mapping, VirtualMemory};
 
-use super::super::Config;
+use super::super::{Config, Template};
 use super::{Heard, Stage};
 use crate::choice::Source;
 use crate::trace::Observer;
@@ -36,6 +36,16 @@ fn play(seed: u64, change: impl Fn(&mut Stage, usize)) -> (Stage, Vec<u128>) {
 fn equal_runs_have_equal_fingerprints() {
     assert_eq!(play(1, |_, _| ()).1, play(1, |_, _| ()).1);
     assert_ne!(play(1, |_, _| ()).1, play(2, |_, _| ()).1);
+}
+
+#[test]
+fn a_run_is_the_same_on_every_machine_and_thread() {
+    let last = || play(1, |_, _| ()).1.last().copied();
+    let parallel = std::thread::scope(|scope| [(); 4].map(|()| scope.spawn(last)).map(|thread| thread.join().unwrap()));
+    assert_eq!(
+        parallel.map(|print| print.map(|p| format!("{p:032x}"))),
+        [(); 4].map(|()| Some("450420815ed0d1c0057e51388c8b78d9".to_string()))
+    );
 }
 
 #[test]
@@ -159,7 +169,7 @@ fn forks_do_not_share_memory() {
 fn initialised_link_memory_costs_no_page() {
     let mut template = vec![0; 131_072];
     (template[0], template[8], template[95_938]) = (1, 12, 0x34);
-    let config = Config { template: Some(template.clone()), ..Config::default() };
+    let config = Config { template: Some(Template::new(&template)), ..Config::default() };
     let stage = Stage::new(1, config, Source::default());
     let driver = &stage.fakes[0].ports.driver;
     let mappings: Vec<_> = (0..50).map(|_| driver.allocate(131_072).and_then(|m| driver.map(m)).unwrap()).collect();

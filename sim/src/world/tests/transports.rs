@@ -325,8 +325,17 @@ fn timers_fire_in_virtual_time() {
     for at in [500, 500, 200] {
         clock.wake_at(Time(at), Arc::clone(&wake));
     }
+    let (first, second) = stage.pair(0, 0);
+    stage.send(0, first, b"between");
+    assert!(!stage.world.quiet());
+    clock.wake_at(Time(2_000), wake);
+    while !stage.world.quiet() {
+        stage.world.step();
+    }
+    assert_eq!((stage.world.now(), stage.world.idle()), (1_000, false));
     stage.run();
-    assert_eq!(stage.heard(0), [200, 500].map(Heard::Timer));
+    let heard = [Heard::Timer(200), Heard::Timer(500), texts(second, &["between"]).remove(0), Heard::Timer(2_000)];
+    assert_eq!(stage.heard(0), heard);
 }
 
 #[test]

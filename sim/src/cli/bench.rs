@@ -15,7 +15,7 @@ use crate::world::bare_heap;
 
 const CROWD: &str = include_str!("../../../scenarios/crowd.toml");
 /// Events between two looks at the clock.
-const STRIDE: u64 = 1024;
+const STRIDE: u64 = 256;
 
 /// Runs the bench that `args` name; without a name, lists them.
 ///

@@ -169,14 +169,15 @@ fn line(out: &mut String, name: &str, value: &str) {
 }
 
 fn verdict(finding: &Finding, checks: &[CheckCount]) -> String {
-    format!("{}: {}", finding.name(), checked(checks))
+    format!("{}, {}", finding.name(), checked(checks))
 }
 
+/// How often every checker looked: one that never did has shown nothing.
 fn checked(checks: &[CheckCount]) -> String {
     let count = checks.iter().map(|check| check.checks).sum();
-    let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
-    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-    format!("{} by {}{names}", plural(count, "check"), plural(checks.len() as u64, "checker"))
+    let each: Vec<String> = checks.iter().map(|check| format!("{} {}", check.name, number(check.checks))).collect();
+    let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+    format!("{}{each}", plural(count, "check"))
 }
 
 fn traffic(out: &mut String, parts: [&Traffic; 3]) {

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod check;
 pub mod choice;
+pub mod cli;
 pub mod ghost;
 pub mod run;
 pub mod scenario;

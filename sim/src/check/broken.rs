@@ -24,18 +24,19 @@ pub struct Names {
 impl Names {
     /// The names of the nodes of a world; a node has none before it is connected.
     pub fn of(world: &World) -> Names {
-        let mut names = Names::default();
-        for process in 0..world.processes() {
-            for node in world.process(process).map(|p| p.inspect(|view| view.nodes())).unwrap_or_default() {
-                names.by_name.insert(node.name, process);
-            }
-        }
-        names
+        let nodes = |process| world.process(process).map(|p| p.inspect(|view| view.nodes())).unwrap_or_default();
+        (0..world.processes()).flat_map(|process| nodes(process).into_iter().map(move |node| (node.name, process))).collect()
     }
 
     /// The process of the node of this name.
     pub fn process(&self, name: NodeName) -> Option<u32> {
         self.by_name.get(&name).copied()
+    }
+}
+
+impl FromIterator<(NodeName, u32)> for Names {
+    fn from_iter<I: IntoIterator<Item = (NodeName, u32)>>(names: I) -> Names {
+        Names { by_name: names.into_iter().collect() }
     }
 }
 

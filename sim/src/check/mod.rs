@@ -12,6 +12,8 @@ mod secrecy;
 mod shape;
 mod snapshot;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use broken::{Broken, Names};

@@ -466,6 +466,7 @@ impl Run {
             self.liveness.report(stall::NAME),
             checks.leaks.tally.report(Leaks::NAME),
         ];
+        outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.events = self.events;
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.trace(|trace| trace.recent().cloned().collect());

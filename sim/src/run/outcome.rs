@@ -1,5 +1,6 @@
 //! What a run was told and what it came to: plain data for the command line and for reports.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -217,7 +218,7 @@ pub enum Recorded {
         time: u64,
         /// The sending process.
         from: u32,
-        /// The process at the far end, `u32::MAX` if nobody held it.
+        /// The process that held the far end or got the message later, `u32::MAX` if nobody ever did.
         to: u32,
         /// The transport pair.
         transport: u32,
@@ -250,6 +251,22 @@ pub enum Recorded {
         /// What, in one line.
         text: String,
     },
+}
+
+/// Fills in who got messages that were sent while nobody held the far end of their transport.
+pub(super) fn name_receivers(recording: &mut [Recorded]) {
+    let delivered = recording.iter().filter_map(|recorded| match *recorded {
+        Recorded::Delivered { from, to, transport, .. } => Some(((transport, from), to)),
+        _ => None,
+    });
+    let receivers: BTreeMap<(u32, u32), u32> = delivered.collect();
+    for recorded in recording {
+        if let Recorded::Sent { from, to, transport, .. } = recorded
+            && *to == u32::MAX
+        {
+            *to = receivers.get(&(*transport, *from)).copied().unwrap_or(u32::MAX);
+        }
+    }
 }
 
 /// What a router is on its route.

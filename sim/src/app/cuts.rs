@@ -69,7 +69,7 @@ impl Stage {
 
     /// The processes that a process has a link with.
     pub fn neighbours(&self, process: u32) -> Vec<u32> {
-        let links = self.world.process(process).map(|p| p.inspect(|view| view.links())).unwrap_or_default();
+        let links = self.world.process(process).map(|p| p.inspect(|view| view.links_uncounted())).unwrap_or_default();
         let live = links.iter().filter(|link| link.established && !link.dead);
         let mut found: Vec<u32> = live.filter_map(|link| self.names.process(link.remote_name)).collect();
         found.sort_unstable();

@@ -104,11 +104,11 @@ impl Broken {
     /// The live link of a process to another one, and the routers bound to it.
     fn link(&mut self, world: &World, names: &Names, here: u32, there: u32) -> Option<(LinkKey, Vec<RouterKey>)> {
         let process = world.process(here)?;
-        let known = self.known.get(&(here, there)).and_then(|key| process.inspect(|view| view.link(*key)));
+        let known = self.known.get(&(here, there)).and_then(|key| process.inspect(|view| view.link_uncounted(*key)));
         let live = |link: &NodeLinkView| link.established && !link.dead && names.process(link.remote_name) == Some(there);
         let link = match known {
             Some(link) if live(&link) => link,
-            _ => process.inspect(|view| view.links()).into_iter().find(live)?,
+            _ => process.inspect(|view| view.links_uncounted()).into_iter().find(live)?,
         };
         self.known.insert((here, there), link.key);
         Some((link.key, link.sublinks.into_iter().map(|(_, router)| router).collect()))
@@ -139,7 +139,7 @@ impl Broken {
 
     /// The other end of a node link.
     fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
-        let remote = world.process(process)?.inspect(|view| view.link(link))?.remote_name;
+        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
         let far = names.process(remote)?;
         if let Some(link) = self.known.get(&(far, process)) {
             return Some((far, *link));

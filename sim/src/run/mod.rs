@@ -295,7 +295,7 @@ impl Run {
         self.liveness.count();
         self.outcome.rest_ns = self.latest.saturating_sub(self.start);
         self.after = Some(config::traffic(&self.stage.world));
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
         let refused = stage.world.trace(|trace| trace.totals().refused);
         stage.checks.honesty.refused(refused)?;
@@ -337,7 +337,7 @@ impl Run {
     }
 
     fn leaks(&mut self) -> Checked {
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, true);
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
@@ -360,7 +360,7 @@ impl Run {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let failure = Failure { property, checker, text, time, event: self.events, phase: self.phase, process, portal };
         self.outcome.verdict = Verdict::Violated(Box::new(failure));
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, false);
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
         self.phase = Phase::Done;
     }

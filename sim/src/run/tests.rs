@@ -42,7 +42,7 @@ fn measure(name: &str, sets: &[(&str, &str)], seed: u64) -> Outcome {
 #[test]
 #[ignore = "a measurement"]
 fn measure_crowd() {
-    for (nodes, pipes) in [("20", "200"), ("500", "5000")] {
+    for (nodes, pipes) in [("20", "200"), ("500", "5000"), ("2000", "20000")] {
         let outcome = measure("crowd.toml", &[("N", nodes), ("random.pipes", pipes)], 1);
         println!("{:?}", outcome.verdict);
     }

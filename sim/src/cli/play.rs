@@ -112,13 +112,15 @@ impl Plan {
         let wall_ns = watch.ns();
         let mut finding = find(outcome.as_ref(), failure);
         if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
-            let (again, failure, _) = self.attempt(if let Second::Other(seed) = second { seed } else { seed }, gauge);
-            let again_found = find(again.as_ref(), failure);
-            if again_found == Finding::Stopped {
-                finding = Finding::Stopped;
-            } else if let Some(difference) = difference(outcome.as_ref(), again.as_ref()) {
-                finding = Finding::Differs(difference);
-            }
+            let other = if let Second::Other(other) = second { other } else { seed };
+            let (again, failure, _) = self.attempt(other, gauge);
+            finding = match find(again.as_ref(), failure) {
+                Finding::Stopped => Finding::Stopped,
+                Finding::Violated(failure) => {
+                    Finding::Differs(format!("only the second run violated \"{}\": {}", failure.property, failure.text))
+                }
+                _ => difference(outcome.as_ref(), again.as_ref()).map_or(finding, Finding::Differs),
+            };
         }
         Played { seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory() }
     }

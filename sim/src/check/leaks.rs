@@ -84,7 +84,9 @@ impl Leaks {
                     let text = format!("{:?} of process {process} to node {} has no other end", link.key, link.remote_name);
                     return Err(Violation::new(NAME, "I10: a link has both its ends or none", text).in_process(process));
                 };
-                let other = snapshot.processes[*far as usize].as_ref().and_then(|sight| sight.links.iter().find(|link| link.key == *key));
+                let counted = |sight: &Sight, key| sight.counted.binary_search(&key).is_ok();
+                let other = snapshot.processes[*far as usize].as_ref().filter(|other| counted(other, *key) && counted(sight, link.key));
+                let other = other.and_then(|other| other.links.iter().find(|link| link.key == *key));
                 if other.is_some_and(|other| other.blocks_taken != link.blocks_taken) {
                     return no(format!("process {process} and process {far} do not agree on the blocks of their link {:?}", link.key));
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
-use ipcz::inspect::{NodeLinkView, NodeView, RouterView, Totals};
+use ipcz::inspect::{NodeLinkView, NodeView, RouterView, Totals, View};
 
 use crate::world::World;
 
@@ -14,6 +14,8 @@ pub struct Sight {
     pub routers: Vec<RouterView>,
     /// Its ends of node links, by ascending key.
     pub links: Vec<NodeLinkView>,
+    /// Those of them whose blocks were counted, by ascending key.
+    pub counted: Vec<LinkKey>,
     /// Its nodes.
     pub nodes: Vec<NodeView>,
     /// Handles that applications hold, nodes included.
@@ -38,29 +40,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks into every process; blocks of link memory are only counted if asked, since that takes long.
+    /// Looks into every process. Blocks of link memory are only counted if asked, since that takes longer than all the rest; in big
+    /// worlds at one end of each link, and at both ends of some.
     pub fn of(world: &World, count_blocks: bool) -> Snapshot {
-        let look = |process| {
-            world.process(process).map(|body| {
-                body.inspect(|view| {
-                    let mut routers = view.routers();
-                    routers.sort_by_key(|router| router.key);
-                    let mut links = if count_blocks { view.links() } else { view.links_uncounted() };
-                    links.sort_by_key(|link| link.key);
-                    Sight {
-                        routers,
-                        links,
-                        nodes: view.nodes(),
-                        handles: view.handle_count(),
-                        owned: view.objects_owned(),
-                        open: 0,
-                        waits: view.waits(),
-                        totals: view.totals(),
-                        blames: view.violations(),
-                    }
-                })
-            })
-        };
+        let look = |process| world.process(process).map(|body| body.inspect(|view| sight(view, count_blocks)));
         let mut snapshot = Snapshot { processes: (0..world.processes()).map(look).collect() };
         for (process, sight) in snapshot.processes.iter_mut().enumerate() {
             if let Some(sight) = sight {
@@ -99,5 +82,35 @@ impl Snapshot {
         }
         let far = |((local, remote), here): (&(NodeName, NodeName), &(u32, LinkKey))| Some((*here, *by_names.get(&(*remote, *local))?));
         by_names.iter().filter_map(far).collect()
+    }
+}
+
+/// Links of one process from which on not all blocks are counted at both ends.
+const MANY_LINKS: usize = 16;
+
+fn sight(view: &View<'_>, count_blocks: bool) -> Sight {
+    let mut routers = view.routers();
+    routers.sort_by_key(|router| router.key);
+    let mut links = view.links_uncounted();
+    links.sort_by_key(|link| link.key);
+    let many = links.len() > MANY_LINKS;
+    let mut counted = Vec::new();
+    for (index, link) in links.iter_mut().enumerate().filter(|_| count_blocks) {
+        if !many || link.local_name < link.remote_name || index % MANY_LINKS == 0 {
+            link.blocks_taken = view.link(link.key).map_or(0, |link| link.blocks_taken);
+            counted.push(link.key);
+        }
+    }
+    Sight {
+        routers,
+        links,
+        counted,
+        nodes: view.nodes(),
+        handles: view.handle_count(),
+        owned: view.objects_owned(),
+        open: 0,
+        waits: view.waits(),
+        totals: view.totals(),
+        blames: view.violations(),
     }
 }

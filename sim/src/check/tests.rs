@@ -63,7 +63,16 @@ fn sight(process: u32, side: LinkSide) -> Sight {
         broker_link: None,
         pending_introductions: Vec::new(),
     };
-    Sight { routers: vec![router(side)], links: vec![link], nodes: vec![node], handles: 2, owned: 1, open: 1, ..Sight::default() }
+    Sight {
+        routers: vec![router(side)],
+        links: vec![link],
+        counted: vec![key()],
+        nodes: vec![node],
+        handles: 2,
+        owned: 1,
+        open: 1,
+        ..Sight::default()
+    }
 }
 
 /// One pipe between two processes, one link, everything at rest.

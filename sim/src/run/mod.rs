@@ -384,7 +384,7 @@ impl Run {
             outcome.set_up = now;
         } else {
             let after = self.after.as_ref().unwrap_or(&now);
-            outcome.set_up = before.clone();
+            outcome.set_up = *before;
             outcome.run = after.since(before);
             outcome.closing = now.since(after);
             (outcome.bypasses, outcome.forwarded) = (totals.0 - bypasses, totals.1 - forwarded);
@@ -443,8 +443,8 @@ impl Run {
             worked: self.worked,
             latest: self.latest,
             deadline: self.deadline,
-            before: self.before.clone(),
-            after: self.after.clone(),
+            before: self.before,
+            after: self.after,
             closing: self.closing,
             outcome: self.outcome.clone(),
         }

@@ -51,8 +51,8 @@ fn measure_crowd() {
 #[test]
 #[ignore = "a measurement"]
 fn measure_chains() {
-    for name in ["relay-chain.toml", "both-ends-run.toml", "canary.toml"] {
-        let outcome = measure(name, &[], 1);
+    for (name, n) in [("relay-chain.toml", "1000"), ("both-ends-run.toml", "64")] {
+        let outcome = measure(name, &[("N", n)], 1);
         println!("{:?}", outcome.verdict);
     }
 }

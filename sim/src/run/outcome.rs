@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::choice::Source;
+use crate::scenario::Scenario;
 use crate::trace::Recent;
 
 /// How a scenario is run.
@@ -141,6 +142,19 @@ pub struct Traffic {
 impl Default for Traffic {
     fn default() -> Traffic {
         Traffic { messages: 0, bytes: 0, delivered: 0, lost: 0, by_id: [0; 256] }
+    }
+}
+
+impl Traffic {
+    /// What was transmitted since `before`.
+    pub(super) fn since(&self, before: &Traffic) -> Traffic {
+        Traffic {
+            messages: self.messages - before.messages,
+            bytes: self.bytes - before.bytes,
+            delivered: self.delivered - before.delivered,
+            lost: self.lost - before.lost,
+            by_id: std::array::from_fn(|id| self.by_id[id] - before.by_id[id]),
+        }
     }
 }
 
@@ -319,6 +333,34 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a run in which nothing has happened.
+    pub(super) fn begin(scenario: &Scenario, seed: u64) -> Outcome {
+        Outcome {
+            verdict: Verdict::Stopped,
+            seed,
+            processes: scenario.nodes.iter().map(|node| node.name.clone()).collect(),
+            events: 0,
+            set_up: Traffic::default(),
+            run: Traffic::default(),
+            closing: Traffic::default(),
+            calls: Calls::default(),
+            deliveries: 0,
+            bypasses: 0,
+            forwarded: 0,
+            introductions: 0,
+            peaks: Peaks::default(),
+            work_ns: 0,
+            rest_ns: 0,
+            fingerprint: 0,
+            delivery_order: 0,
+            checks: Vec::new(),
+            requirements: Vec::new(),
+            graph: GraphData::default(),
+            last_messages: Vec::new(),
+            recording: Vec::new(),
+        }
+    }
+
     /// The exit code of a command that ran it: 0 held, 42 violated, 44 unmet, 130 stopped.
     pub fn exit_code(&self) -> u8 {
         match self.verdict {

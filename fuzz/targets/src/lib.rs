@@ -2,6 +2,8 @@
 //!
 //! libFuzzer calls them through the binaries in `fuzz/fuzz_targets`; `cargo test` replays the corpora through them.
 
+mod schedule;
 mod wire;
 
+pub use schedule::schedule;
 pub use wire::wire_decode;

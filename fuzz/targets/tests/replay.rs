@@ -5,16 +5,33 @@ use std::path::Path;
 
 use ipcz::wire::{Envelope, Message};
 
-fn corpus(target: &str) -> Vec<Vec<u8>> {
+/// The files, by name. The test runner shows what is printed only of a test that fails: the last name is the culprit's.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    let read = |file: std::io::Result<fs::DirEntry>| {
+        let path = file.unwrap().path();
+        let data = fs::read(&path).unwrap();
+        (path.display().to_string(), data)
+    };
+    files.map(read).collect()
 }
 
 #[test]
 fn wire_decode() {
-    for data in corpus("wire_decode") {
+    for (name, data) in corpus("wire_decode") {
+        println!("{name}");
         ipcz_fuzz_targets::wire_decode(&data);
+    }
+}
+
+#[test]
+fn schedule() {
+    let corpus = corpus("schedule");
+    assert!(corpus.len() >= 20, "only {} schedules", corpus.len());
+    for (name, data) in corpus {
+        println!("{name}");
+        ipcz_fuzz_targets::schedule(&data);
     }
 }
 
@@ -22,7 +39,7 @@ fn wire_decode() {
 #[test]
 fn the_wire_corpus_has_every_message_and_refused_ones() {
     let (mut ids, mut refused) = (Vec::new(), 0);
-    for data in corpus("wire_decode") {
+    for (_, data) in corpus("wire_decode") {
         let Some((&handles, bytes)) = data.split_first() else { continue };
         match Envelope::parse(bytes, handles.into()).map(|envelope| envelope.message()) {
             Ok(Ok(Some(message))) => ids.push(message.id()),

@@ -217,7 +217,7 @@ fn bench_lists_its_benches() {
 fn a_run_that_holds_tells_everything() {
     let (out, _) = ends_with(0, &["run", "scenarios/abc.toml", "--seed", "7"]);
     for word in [
-        "held: ",
+        "held, ",
         "AcceptParcel",
         "bypasses ",
         "peak proxies",
@@ -254,6 +254,13 @@ fn a_violated_property_is_told_with_all_it_takes_to_see_it_again() {
     let failure = &lines(&json)[0]["failure"];
     assert!(failure["property"].is_string() && failure["step"].is_u64() && failure["replay"].is_string(), "{failure}");
     assert!(err.contains("VIOLATED"), "{err}");
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    let (out, _) = ends_with(42, &["run", "scenarios/abc.toml", "--plant", "stop-proxying-dropped"]);
+    let replay = "cargo run --release -p ipcz-sim --features planted -- run scenarios/abc.toml --plant stop-proxying-dropped --seed 1";
+    assert!(out.contains(replay), "{out}");
 }
 
 #[test]

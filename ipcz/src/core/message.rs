@@ -91,7 +91,7 @@ impl Core {
     fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
         if self.net.peer(on).is_none() {
-            return self.net.greeted(on, message, incoming.mapping.take());
+            return self.net.greeted(on, message, incoming.mapping.as_ref());
         }
         let at = |id: &SublinkId| Sublink { link: on, id: *id };
         match message {
@@ -99,10 +99,10 @@ impl Core {
             Message::AcceptIntroduction(m) => {
                 let mut none = None;
                 let slot = m.transport.and_then(|i| incoming.objects.get_mut(i as usize)).unwrap_or(&mut none);
-                self.net.introduced(on, m, slot, incoming.mapping.take())
+                self.net.introduced(on, m, slot, incoming.mapping.as_ref())
             }
             Message::RejectIntroduction(m) => self.net.rejected(on, m.name),
-            Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.take()),
+            Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
             Message::AcceptParcel(m) => {
                 let payload = std::mem::take(&mut incoming.payload);
                 self.accept_parcel(on, m, payload)
@@ -209,18 +209,18 @@ impl Core {
 
     fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
         let new = offer.new;
-        if !self.net.is_free(new) {
-            release(offer.state);
-            self.routing.break_route(router, Broken::Outward);
-            return Ok(());
-        }
+        let free = self.net.is_free(new);
         let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
-        match self.routing.accept_bypass_link(router, offer, offerer)? {
+        match self.routing.accept_bypass_link(router, offer, offerer, free)? {
             Outcome::Adopted => {
                 self.net.bind(new, router);
                 self.await_state(new, fragment)
             }
             Outcome::Ignored => Ok(()),
+            Outcome::Taken => {
+                self.routing.break_route(router, Broken::Outward);
+                Ok(())
+            }
             Outcome::Unauthorised => {
                 // Only the route that relied on it ends, not the link to whoever was misled (nodes.md D-14).
                 self.routing.count_unauthorised();

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use ipcz_reports::format::{bytes, measured, number, plural, rate};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::args::BenchArgs;
 use super::exit::Exit;
@@ -14,7 +15,7 @@ use crate::world::bare_heap;
 
 const CROWD: &str = include_str!("../../../scenarios/crowd.toml");
 /// Events between two looks at the clock.
-const STRIDE: u64 = 1024;
+const STRIDE: u64 = 256;
 
 /// Runs the bench that `args` name; without a name, lists them.
 ///
@@ -42,6 +43,7 @@ struct Work {
     events: u64,
     delivered: u64,
     calls: u64,
+    bytes: u64,
     parcels: u64,
     bypasses: u64,
     checks: u64,
@@ -93,6 +95,7 @@ fn measure(scenario: &Scenario, seed: u64, budget_ns: u64, work: &mut Work) -> O
     let (after, wall_ns) = (run.progress(), watch.ns());
     add(work, before, after, wall_ns);
     let outcome = run.finish();
+    work.bytes += outcome.run.bytes;
     work.parcels += outcome.deliveries;
     work.bypasses += outcome.bypasses;
     work.checks += outcome.checks.iter().map(|check| check.checks).sum::<u64>();
@@ -114,38 +117,45 @@ fn add(work: &mut Work, before: Progress, after: Progress, wall_ns: u64) {
 }
 
 fn text(work: &Work) -> String {
-    let size = usize::try_from(work.peak_events.max(1)).unwrap_or(usize::MAX);
     let watch = Stopwatch::start();
-    // Printed, so that the heap's work is not optimised away.
-    let checksum = bare_heap(work.events, size);
+    let checksum = bare_heap(work.events, usize::try_from(work.peak_events.max(1)).unwrap_or(usize::MAX));
     let heap_ns = watch.ns();
+    let hash_ns = hashing(work.bytes);
     let a_second = |count: u64| rate(count, work.wall_ns).map_or_else(|| "-".to_owned(), number);
+    let share = |ns: u64| ns.saturating_mul(100).checked_div(work.wall_ns).unwrap_or(0);
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(out, "  {name:22} {value}");
+        let _ = writeln!(out, "  {name:20} {value}");
     };
+    let both = work.delivered + work.calls;
     line("measured", format!("{}, work phase of {}", measured(work.wall_ns), plural(work.seeds, "seed")));
-    line(
-        "messages and calls",
-        format!("{} a second ({} + {})", a_second(work.delivered + work.calls), number(work.delivered), number(work.calls)),
-    );
-    line(
-        "events",
-        format!(
-            "{} a second ({}), of which other than messages: {}",
-            a_second(work.events),
-            number(work.events),
-            number(work.events.saturating_sub(work.delivered))
-        ),
-    );
+    line("messages and calls", format!("{} a second", a_second(both)));
+    line("messages delivered", format!("{} a second, {} in all", a_second(work.delivered), number(work.delivered)));
+    line("calls", format!("{} a second, {} in all", a_second(work.calls), number(work.calls)));
+    let others = work.events.saturating_sub(work.delivered);
+    line("events", format!("{} a second, {} in all", a_second(work.events), number(work.events)));
+    line("  no message", format!("{}: turns of the workload, timers, broken and closed transports, lost messages", number(others)));
     line("parcels taken", number(work.parcels));
     line("bypasses", number(work.bypasses));
-    line("checkers on", format!("{} ({})", work.checkers.join(", "), plural(work.checks, "check")));
-    line("fingerprint on", format!("{:032x} (last seed, as far as it was run)", work.last_fingerprint));
+    line("checkers on", format!("{}: {}", plural(work.checks, "check"), work.checkers.join(", ")));
+    line("fingerprint on", format!("{:032x} (last seed, as far as it ran)", work.last_fingerprint));
     let heap_rate = rate(work.events, heap_ns).map_or_else(|| "-".to_owned(), number);
-    line("bare heap", format!("{heap_rate} events a second with {} waiting (checksum {checksum:x})", number(work.peak_events)));
-    let share = heap_ns.saturating_mul(100).checked_div(work.wall_ns).unwrap_or(0);
-    line("limited by", format!("what an event does: the heap itself is {share} % of the time, library, transports and checkers the rest"));
+    // The checksum is printed so that the heap's work is not optimised away.
+    line("a bare heap", format!("{heap_rate} events a second with {} waiting (checksum {checksum:x})", number(work.peak_events)));
+    let rest = 100_u64.saturating_sub(share(heap_ns) + share(hash_ns));
+    let parts = format!("heap {} %, hashing the bytes of messages {} %", share(heap_ns), share(hash_ns));
+    line("limited by", format!("what happens at an event, {rest} %: library, transports, workload, checkers ({parts})"));
     line("peak memory", peak_memory().map_or_else(|| "-".to_owned(), bytes));
     out
+}
+
+/// How long it takes to hash so many bytes as a fingerprint does, in ns.
+fn hashing(bytes: u64) -> u64 {
+    let (mut hash, chunk) = (Xxh3::new(), [7; 4096]);
+    let watch = Stopwatch::start();
+    for _ in 0..bytes / chunk.len() as u64 {
+        hash.update(&chunk);
+    }
+    std::hint::black_box(hash.digest128());
+    watch.ns()
 }

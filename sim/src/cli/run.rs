@@ -104,12 +104,12 @@ fn one(args: &RunArgs, file: &Path, plan: &Plan, space: bool) -> Result<(Exit, u
     let (single, listed) = (seeds.count == 1, seeds.count <= LISTED);
     let title = if single { format!("seed {seeds}") } else { format!("seeds {seeds}") };
     if !args.json {
-        let head = if single || !listed { String::new() } else { table::columns() };
         let space = if space { "\n" } else { "" };
-        print(&format!("{space}{}{head}", table::heading(&plan.scenario, &title)))?;
+        print(&format!("{space}{}", table::heading(&plan.scenario, &title)))?;
     }
     let watch = Stopwatch::start();
     let mut totals = Totals::default();
+    let mut headed = false;
     let mut meter = Meter::new(&plan.scenario.name, seeds.count);
     let done = sweep(plan, seeds, args.jobs.get(), &mut |event| {
         let played = match event {
@@ -126,7 +126,9 @@ fn one(args: &RunArgs, file: &Path, plan: &Plan, space: bool) -> Result<(Exit, u
         } else if single {
             table::single(&played)
         } else if listed || (played.finding != Finding::Held && totals.failed < LISTED) {
-            table::row(&played)
+            let head = if headed { String::new() } else { table::columns() };
+            headed = true;
+            head + &table::row(&played)
         } else {
             String::new()
         };

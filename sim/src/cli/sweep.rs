@@ -30,8 +30,8 @@ pub enum Event<'a> {
 /// What `each` answers ends the sweep; or a thread could not be started.
 pub fn sweep(plan: &Plan, seeds: Seeds, jobs: usize, each: &mut dyn FnMut(Event<'_>) -> Result<(), Trouble>) -> Result<u64, Trouble> {
     let (gauge, next) = (Gauge::default(), AtomicU64::new(0));
-    let (tell, results) = mpsc::channel();
-    let work = |tell: mpsc::Sender<(u64, Box<Played>)>| {
+    let (tell, results) = mpsc::sync_channel(2 * jobs.min(64));
+    let work = |tell: mpsc::SyncSender<(u64, Box<Played>)>| {
         while !plan.stop.load(Relaxed) {
             let at = next.fetch_add(1, Relaxed);
             if at >= seeds.count {
@@ -52,6 +52,8 @@ pub fn sweep(plan: &Plan, seeds: Seeds, jobs: usize, each: &mut dyn FnMut(Event<
                 thread.map_err(|error| Trouble(format!("can't start a thread: {error}")))?;
             }
             drop(tell);
+            // Its end, however it comes, lets go threads that wait for room.
+            let results = results;
             let mut early = BTreeMap::new();
             loop {
                 match results.recv_timeout(TICK) {

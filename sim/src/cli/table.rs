@@ -17,6 +17,8 @@ pub const DETERMINISM: &str = "the same seed gives the same run";
 
 /// Width of the names of values.
 const NAME: usize = 16;
+/// Width of the names of messages.
+const KIND: usize = 24;
 /// Last messages printed with a failure, and the width of one.
 const LAST: usize = 8;
 const WIDTH: usize = 150;
@@ -167,14 +169,15 @@ fn line(out: &mut String, name: &str, value: &str) {
 }
 
 fn verdict(finding: &Finding, checks: &[CheckCount]) -> String {
-    format!("{}: {}", finding.name(), checked(checks))
+    format!("{}, {}", finding.name(), checked(checks))
 }
 
+/// How often every checker looked: one that never did has shown nothing.
 fn checked(checks: &[CheckCount]) -> String {
     let count = checks.iter().map(|check| check.checks).sum();
-    let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
-    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
-    format!("{} by {}{names}", plural(count, "check"), plural(checks.len() as u64, "checker"))
+    let each: Vec<String> = checks.iter().map(|check| format!("{} {}", check.name, number(check.checks))).collect();
+    let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+    format!("{}{each}", plural(count, "check"))
 }
 
 fn traffic(out: &mut String, parts: [&Traffic; 3]) {
@@ -183,7 +186,7 @@ fn traffic(out: &mut String, parts: [&Traffic; 3]) {
         format!("{}, {}; set-up {}, closing {}", number(run.messages), bytes(run.bytes), number(set_up.messages), number(closing.messages));
     line(out, "messages", &text);
     for (name, count) in kinds(run) {
-        let _ = writeln!(out, "    {name:NAME$} {:>12}", number(count));
+        let _ = writeln!(out, "    {name:KIND$} {:>13}", number(count));
     }
 }
 
@@ -217,7 +220,7 @@ fn last_messages(out: &mut String, outcome: &Outcome) {
     if outcome.last_messages.is_empty() {
         return;
     }
-    let _ = writeln!(out, "  last messages before it:");
+    let _ = writeln!(out, "  last messages before it (times since the world began, set-up included):");
     for recent in &outcome.last_messages[skipped..] {
         let (from, to) = (process(outcome, recent.from), process(outcome, recent.to));
         let _ = writeln!(out, "    {} {from} -> {to} {}", time(recent.time), clip(&message(recent), WIDTH));

@@ -1,11 +1,13 @@
 //! What the engine is told about a scenario, and what it tells about the messages.
 
+use std::sync::OnceLock;
+
 use ipcz::mapping::Mapping;
 use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
 
 use super::outcome::{RunOptions, Traffic};
 use crate::scenario::Scenario;
-use crate::world::{Config, DropRule, LinkProfile, World};
+use crate::world::{Config, DropRule, LinkProfile, Template, World};
 
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
@@ -36,12 +38,17 @@ fn jitter(ns: u64) -> u32 {
 }
 
 /// The content of a link's first buffer before anybody has used it.
-fn primary_buffer() -> Vec<u8> {
+fn primary_buffer() -> Template {
+    static PRISTINE: OnceLock<Template> = OnceLock::new();
+    PRISTINE.get_or_init(draw_up).clone()
+}
+
+fn draw_up() -> Template {
     let memory = Mapping::zeroed(PRIMARY_BYTES);
     initialise_primary(&memory);
     let mut bytes = vec![0; PRIMARY_BYTES];
     memory.read(0, &mut bytes);
-    bytes
+    Template::new(&bytes)
 }
 
 /// The longest that a message of the scenario may be under way, in ns.

@@ -1,5 +1,7 @@
 //! Cuts: of links and of nodes. Before anything breaks, everybody who may be touched is noted.
 
+use ipcz::inspect::LinkView;
+
 use super::stage::{Home, Stage};
 
 /// For how many of the longest latencies a cut may still take routes along: until everybody knows.
@@ -67,12 +69,24 @@ impl Stage {
 
     /// The processes that a process has a link with.
     pub fn neighbours(&self, process: u32) -> Vec<u32> {
-        let links = self.world.process(process).map(|p| p.inspect(|view| view.links())).unwrap_or_default();
+        let links = self.world.process(process).map(|p| p.inspect(|view| view.links_uncounted())).unwrap_or_default();
         let live = links.iter().filter(|link| link.established && !link.dead);
         let mut found: Vec<u32> = live.filter_map(|link| self.names.process(link.remote_name)).collect();
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    /// Tells the checker of lost routes which links the connections of set-up became.
+    pub fn know_connections(&mut self) {
+        for end in self.homes.iter().flat_map(|home| home.connections.iter().copied()) {
+            let (Some((here, handle)), Some((there, _))) = (self.ghost.holder(end), self.ghost.holder(end.peer())) else { continue };
+            let Some(process) = self.world.process(here) else { continue };
+            let router = process.inspect(|view| view.router(view.router_of(handle)?));
+            if let Some(LinkView::Remote { link, .. }) = router.and_then(|router| router.out.primary) {
+                self.checks.broken.know(here, there, link);
+            }
+        }
     }
 
     /// Marks the pipes that cuts may have touched, after a step of `process`, or of all.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
-use ipcz::inspect::{LinkView, RouterView};
+use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
 
 use super::graph::links;
 use super::{Checked, Tally, Violation};
@@ -63,6 +63,11 @@ impl Broken {
     /// Its name.
     pub const NAME: &str = NAME;
 
+    /// The link of a process to another one, for those that never lose it unnoticed: to look it up would take long.
+    pub fn know(&mut self, process: u32, peer: u32, link: LinkKey) {
+        self.known.insert((process, peer), link);
+    }
+
     /// The links between two processes are lost from now on; everybody knows at `until`.
     pub fn wound(&mut self, a: u32, b: u32, until: u64) {
         self.wounds.push(Wound { processes: [a, b], until });
@@ -86,16 +91,27 @@ impl Broken {
     }
 
     fn mark_link(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, here: u32, there: u32) {
-        for (link, routers) in bound_routers(world, names, here, there) {
-            self.known.insert((here, there), link);
-            for router in routers {
-                self.tally.count();
-                match self.pipe_of(world, ghost, names, find, (here, router)) {
-                    Some(end) => ghost.touch(end),
-                    None => ghost.touch_travelling(),
-                }
+        let Some((_, routers)) = self.link(world, names, here, there) else { return };
+        for router in routers {
+            self.tally.count();
+            match self.pipe_of(world, ghost, names, find, (here, router)) {
+                Some(end) => ghost.touch(end),
+                None => ghost.touch_travelling(),
             }
         }
+    }
+
+    /// The live link of a process to another one, and the routers bound to it.
+    fn link(&mut self, world: &World, names: &Names, here: u32, there: u32) -> Option<(LinkKey, Vec<RouterKey>)> {
+        let process = world.process(here)?;
+        let known = self.known.get(&(here, there)).and_then(|key| process.inspect(|view| view.link_uncounted(*key)));
+        let live = |link: &NodeLinkView| link.established && !link.dead && names.process(link.remote_name) == Some(there);
+        let link = match known {
+            Some(link) if live(&link) => link,
+            _ => process.inspect(|view| view.links_uncounted()).into_iter().find(live)?,
+        };
+        self.known.insert((here, there), link.key);
+        Some((link.key, link.sublinks.into_iter().map(|(_, router)| router).collect()))
     }
 
     /// Follows a route in both directions until it meets a portal.
@@ -123,13 +139,12 @@ impl Broken {
 
     /// The other end of a node link.
     fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
-        let remote = world.process(process)?.inspect(|view| view.link(link))?.remote_name;
+        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
         let far = names.process(remote)?;
         if let Some(link) = self.known.get(&(far, process)) {
             return Some((far, *link));
         }
-        let (link, _) = bound_routers(world, names, far, process).into_iter().next()?;
-        self.known.insert((far, process), link);
+        let (link, _) = self.link(world, names, far, process)?;
         Some((far, link))
     }
 
@@ -166,14 +181,6 @@ impl Broken {
 
 fn router(world: &World, process: u32, key: RouterKey) -> Option<RouterView> {
     world.process(process)?.inspect(|view| view.router(key))
-}
-
-/// The live links of a process to another one, with the routers bound to them.
-fn bound_routers(world: &World, names: &Names, here: u32, there: u32) -> Vec<(LinkKey, Vec<RouterKey>)> {
-    let Some(process) = world.process(here) else { return Vec::new() };
-    let links = process.inspect(|view| view.links());
-    let live = links.into_iter().filter(|link| link.established && !link.dead && names.process(link.remote_name) == Some(there));
-    live.map(|link| (link.key, link.sublinks.into_iter().map(|(_, router)| router).collect())).collect()
 }
 
 #[cfg(test)]

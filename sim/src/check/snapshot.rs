@@ -38,14 +38,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks into every process.
-    pub fn of(world: &World) -> Snapshot {
+    /// Looks into every process; blocks of link memory are only counted if asked, since that takes long.
+    pub fn of(world: &World, count_blocks: bool) -> Snapshot {
         let look = |process| {
             world.process(process).map(|body| {
                 body.inspect(|view| {
                     let mut routers = view.routers();
                     routers.sort_by_key(|router| router.key);
-                    let mut links = view.links();
+                    let mut links = if count_blocks { view.links() } else { view.links_uncounted() };
                     links.sort_by_key(|link| link.key);
                     Sight {
                         routers,

@@ -299,6 +299,22 @@ impl Ghost {
         }
     }
 
+    /// Whether a parcel put into `over` could never be read if it carried `end`: because its reader is, however deep, in a parcel that
+    /// only who has `end` can read. Such a ring of portals chases itself from node to node for ever.
+    pub fn would_ring(&self, end: EndId, over: EndId) -> bool {
+        let mut reader = over.peer();
+        for _ in 0..self.pipes.len().min(MAX_NESTING) {
+            if reader == end {
+                return true;
+            }
+            match self.end(reader).place {
+                Place::Carried { from } => reader = from.peer(),
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Whether an end may have been closed already for all anybody knows: it was, or it is in a parcel that may have been lost.
     pub fn may_be_closed(&self, end: EndId) -> bool {
         let mut end = end;
@@ -380,7 +396,9 @@ mod tests {
     fn a_ring_of_portals_that_carry_each_other_is_not_closed() {
         let mut ghost = Ghost::default();
         let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        assert!(ghost.would_ring(a.peer(), a) && !ghost.would_ring(b.peer(), a));
         ghost.put(a, 0, 16, Some(b.peer()), false);
+        assert!(ghost.would_ring(a.peer(), b) && !ghost.would_ring(a, b));
         ghost.put(b, 0, 16, Some(a.peer()), false);
         assert!(!ghost.may_be_closed(a.peer()));
         ghost.touch_travelling();

@@ -54,6 +54,7 @@ pub struct Run {
     /// What there was before the run proper, and at its end.
     before: (Traffic, u64, u64),
     after: Option<Traffic>,
+    closing: bool,
     outcome: Outcome,
 }
 
@@ -86,6 +87,7 @@ impl Run {
             deadline: u64::MAX,
             before: (Traffic::default(), 0, 0),
             after: None,
+            closing: false,
             outcome: Outcome::begin(&scenario, options.seed),
             options: options.clone(),
             scenario,
@@ -266,6 +268,7 @@ impl Run {
         let totals = self.totals();
         self.before = (config::traffic(&self.stage.world), totals.0, totals.1);
         let stage = &mut self.stage;
+        stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
         self.plan.begin(&mut self.stage)?;
         self.workload.begin(&mut self.stage)?;
@@ -282,7 +285,8 @@ impl Run {
     /// From now on everything must come to rest within the liveness bound.
     fn allow(&mut self) {
         let settle = self.scenario.run.settle.unwrap_or(SETTLE);
-        let latencies = 3 * self.proxies_now as u64 + settle;
+        // A bypass takes 3 latencies; an introduction, which any of them may need first, 2 more and what its answer waits for.
+        let latencies = 6 * self.proxies_now as u64 + settle;
         self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest));
     }
 
@@ -291,7 +295,7 @@ impl Run {
         self.liveness.count();
         self.outcome.rest_ns = self.latest.saturating_sub(self.start);
         self.after = Some(config::traffic(&self.stage.world));
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
         let refused = stage.world.trace(|trace| trace.totals().refused);
         stage.checks.honesty.refused(refused)?;
@@ -320,6 +324,7 @@ impl Run {
 
     fn close_all(&mut self) -> Checked {
         self.phase = Phase::Closing;
+        self.closing = true;
         self.allow();
         for process in 0..self.stage.homes.len() {
             let held: Vec<_> = self.stage.homes[process].all().collect();
@@ -332,7 +337,7 @@ impl Run {
     }
 
     fn leaks(&mut self) -> Checked {
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, true);
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
@@ -355,7 +360,7 @@ impl Run {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let failure = Failure { property, checker, text, time, event: self.events, phase: self.phase, process, portal };
         self.outcome.verdict = Verdict::Violated(Box::new(failure));
-        let snapshot = Snapshot::of(&self.stage.world);
+        let snapshot = Snapshot::of(&self.stage.world, false);
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
         self.phase = Phase::Done;
     }
@@ -386,7 +391,7 @@ impl Run {
             outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
-        if self.phase < Phase::Closing {
+        if !self.closing {
             outcome.calls = self.stage.calls;
             outcome.deliveries = self.stage.deliveries;
             outcome.delivery_order = self.stage.order;
@@ -440,6 +445,7 @@ impl Run {
             deadline: self.deadline,
             before: self.before.clone(),
             after: self.after.clone(),
+            closing: self.closing,
             outcome: self.outcome.clone(),
         }
     }

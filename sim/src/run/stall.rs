@@ -12,7 +12,7 @@ const LINES: usize = 12;
 /// What is not finished.
 pub(super) fn describe(what: &str, stage: &Stage, plan: &Plan, allowed: u64) -> Box<Violation> {
     let mut lines = plan.waiting();
-    for (process, sight) in Snapshot::of(&stage.world).alive() {
+    for (process, sight) in Snapshot::of(&stage.world, false).alive() {
         for router in &sight.routers {
             let key = router.key;
             if let Some(decaying) = router.out.decaying {

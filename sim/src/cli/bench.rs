@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::args::BenchArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
-use super::stopwatch::{Stopwatch, peak_memory};
+use super::stopwatch::{Stopwatch, peak_memory, processor_ns};
 use crate::run::{Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 use crate::world::bare_heap;
@@ -40,6 +40,7 @@ pub fn bench(args: &BenchArgs) -> Result<Exit, Trouble> {
 struct Work {
     seeds: u64,
     wall_ns: u64,
+    processor_ns: Option<u64>,
     events: u64,
     delivered: u64,
     calls: u64,
@@ -86,7 +87,7 @@ fn measure(scenario: &Scenario, seed: u64, budget_ns: u64, work: &mut Work) -> O
     while going && run.progress().phase < Phase::Work {
         going = run.step();
     }
-    let (before, watch) = (run.progress(), Stopwatch::start());
+    let (before, processor, watch) = (run.progress(), processor_ns(), Stopwatch::start());
     while going && run.progress().phase == Phase::Work && work.wall_ns + watch.ns() < budget_ns {
         for _ in 0..STRIDE {
             going = going && run.step();
@@ -94,6 +95,8 @@ fn measure(scenario: &Scenario, seed: u64, budget_ns: u64, work: &mut Work) -> O
     }
     let (after, wall_ns) = (run.progress(), watch.ns());
     add(work, before, after, wall_ns);
+    let processor = processor_ns().zip(processor).map(|(now, then)| now.saturating_sub(then));
+    work.processor_ns = processor.map(|ns| work.processor_ns.unwrap_or(0) + ns);
     let outcome = run.finish();
     work.bytes += outcome.run.bytes;
     work.parcels += outcome.deliveries;
@@ -130,6 +133,10 @@ fn text(work: &Work) -> String {
     let both = work.delivered + work.calls;
     line("measured", format!("{}, work phase of {}", measured(work.wall_ns), plural(work.seeds, "seed")));
     line("messages and calls", format!("{} a second", a_second(both)));
+    if let Some(ns) = work.processor_ns {
+        let rate = rate(both, ns).map_or_else(|| "-".to_owned(), number);
+        line("  on a whole core", format!("{rate} a second: this thread had one for {}", measured(ns)));
+    }
     line("messages delivered", format!("{} a second, {} in all", a_second(work.delivered), number(work.delivered)));
     line("calls", format!("{} a second, {} in all", a_second(work.calls), number(work.calls)));
     let others = work.events.saturating_sub(work.delivered);

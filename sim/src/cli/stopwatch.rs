@@ -26,3 +26,9 @@ pub fn peak_memory() -> Option<u64> {
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
+
+/// Time that this thread has had a processor, in ns, where the system tells (Linux): what it would take with the machine to itself.
+pub fn processor_ns() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    status.split_whitespace().next()?.parse().ok()
+}

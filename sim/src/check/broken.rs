@@ -3,7 +3,7 @@
 //! From the moment of a cut until both its ends have noticed, whatever is bound to the link may go down with it. So at the cut, and after
 //! every step of a process that has such a link, each router bound to it is followed along its route to a portal, whose pipe is marked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
 use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
@@ -55,6 +55,8 @@ pub struct Broken {
     wounds: Vec<Wound>,
     /// By process and peer: the link between them, as last found.
     known: BTreeMap<(u32, u32), LinkKey>,
+    /// Those of them that are never replaced.
+    only: BTreeSet<(u32, u32)>,
 }
 
 /// Finds the end that a process holds by a handle.
@@ -64,9 +66,10 @@ impl Broken {
     /// Its name.
     pub const NAME: &str = NAME;
 
-    /// The link of a process to another one, for those that never lose it unnoticed: to look it up would take long.
+    /// The one link that a process will ever have to another one, a connection's: a broker has too many to search.
     pub fn know(&mut self, process: u32, peer: u32, link: LinkKey) {
         self.known.insert((process, peer), link);
+        self.only.insert((process, peer));
     }
 
     /// The links between two processes are lost from now on; everybody knows at `until`.
@@ -109,6 +112,7 @@ impl Broken {
         let live = |link: &NodeLinkView| link.established && !link.dead && names.process(link.remote_name) == Some(there);
         let link = match known {
             Some(link) if live(&link) => link,
+            _ if self.only.contains(&(here, there)) => return None,
             _ => process.inspect(|view| view.links_uncounted()).into_iter().find(live)?,
         };
         self.known.insert((here, there), link.key);

@@ -194,21 +194,10 @@ impl Run {
     /// A process was called: its proxies are counted, and now and then one of its routers is looked at.
     fn look(&mut self, process: u32) -> Checked {
         let Some(body) = self.stage.world.process(process) else { return Ok(()) };
-        let homes = &self.stage.homes[process as usize];
-        let held = homes.free.len() + homes.named.len() + homes.connections.len();
-        let turn = self.events / LOOK_EVERY;
-        let chosen = (held > 0 && self.events.is_multiple_of(LOOK_EVERY)).then(|| {
-            let index = (turn % held as u64) as usize;
-            let lists = [&homes.free, &homes.named, &homes.connections];
-            let mut index = index;
-            lists.into_iter().find_map(|list| match list.get(index) {
-                Some(end) => Some(*end),
-                None => {
-                    index -= list.len();
-                    None
-                }
-            })
-        });
+        let home = &self.stage.homes[process as usize];
+        let held = (home.free.len() + home.named.len() + home.connections.len()) as u64;
+        let chosen =
+            (held > 0 && self.events.is_multiple_of(LOOK_EVERY)).then(|| home.all().nth((self.events / LOOK_EVERY % held) as usize));
         let handle = chosen.flatten().and_then(|end| Some(self.stage.ghost.holder(end)?.1));
         let (proxies, router) = body.inspect(|view| {
             let router = handle.and_then(|handle| view.router(view.router_of(handle)?));

@@ -239,3 +239,17 @@ fn planted_bugs_are_caught() {
         assert!(found.is_some(), "{bug}");
     }
 }
+
+#[test]
+#[ignore = "long"]
+fn many_crowds_hold() {
+    for (nodes, pipes, seeds) in [("4", "20", 600), ("12", "60", 600), ("40", "100", 100)] {
+        let scenario = load("crowd.toml", &[("N", nodes), ("random.pipes", pipes)]);
+        for seed in 0..seeds {
+            let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
+            if outcome.verdict != Verdict::Held {
+                println!("N {nodes} seed {seed}: {:?}", outcome.verdict);
+            }
+        }
+    }
+}

@@ -116,7 +116,7 @@ fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
         memory
     };
     match id {
-        0 => (Message::ConnectFromBrokerToNonBroker(to_client(BROKER, CLIENT, 1, 0)), vec![wire.primary()]),
+        0 => (Message::ConnectFromBrokerToNonBroker(to_client(BROKER, CLIENT, 1, 0)), vec![wire.new_primary()]),
         1 => (Message::ConnectFromNonBrokerToBroker(to_broker(1, 0)), vec![]),
         2 => (Message::ReferNonBroker(ReferNonBroker { referral_id, num_initial_portals, transport: Some(0) }), vec![transport()]),
         3 => (
@@ -137,7 +137,7 @@ fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
                 broker_features: features(),
                 referrer_features: features(),
             };
-            (Message::ConnectToReferredNonBroker(message), vec![wire.primary(), transport(), wire.primary()])
+            (Message::ConnectToReferredNonBroker(message), vec![wire.new_primary(), transport(), wire.new_primary()])
         }
         5 => {
             let message = NonBrokerReferralAccepted {
@@ -149,16 +149,16 @@ fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
                 buffer: Some(1),
                 features: features(),
             };
-            (Message::NonBrokerReferralAccepted(message), vec![transport(), wire.primary()])
+            (Message::NonBrokerReferralAccepted(message), vec![transport(), wire.new_primary()])
         }
         6 => (Message::NonBrokerReferralRejected(NonBrokerReferralRejected { referral_id }), vec![]),
         7 => {
             let (name, buffer, features) = (BROKER, Some(0), features());
             let message = ConnectFromBrokerToBroker { name, protocol_version, num_initial_portals, buffer, features };
-            (Message::ConnectFromBrokerToBroker(message), vec![wire.primary()])
+            (Message::ConnectFromBrokerToBroker(message), vec![wire.new_primary()])
         }
         10 => (Message::RequestIntroduction(RequestIntroduction { name: name(7) }), vec![]),
-        11 => (Message::AcceptIntroduction(introduction(name(7), LinkSide::A)), vec![transport(), wire.primary()]),
+        11 => (Message::AcceptIntroduction(introduction(name(7), LinkSide::A)), vec![transport(), wire.new_primary()]),
         12 => (Message::RejectIntroduction(RejectIntroduction { name: name(7) }), vec![]),
         13 => {
             let message = RequestIndirectIntroduction { source_node: name(7), target_node: name(8) };
@@ -305,13 +305,13 @@ fn unknown_messages_are_ignored_everywhere_and_their_objects_closed() {
                 .encode(0, &bare, &mut data)
                 .unwrap();
             data[2] = id;
-            wire.say_raw(&data, &[wire.primary()]);
+            wire.say_raw(&data, &[wire.new_primary()]);
             assert!(!wire.is_dropped() && program.violations().is_empty(), "{id} {place:?}");
             assert_eq!(driver.live_objects(), before, "{id} {place:?}");
             // What comes next is handled as if nothing had happened.
             match place {
                 FirstToBroker => wire.say(to_broker(1, 0)),
-                FirstToClient => wire.say_with(to_client(BROKER, CLIENT, 1, 0), &[wire.primary()]),
+                FirstToClient => wire.say_with(to_client(BROKER, CLIENT, 1, 0), &[wire.new_primary()]),
                 FromClient | FromBroker => {}
             }
             wire.say(AcceptParcel { parcel_data: b"next", ..plain_parcel(0, 0) });
@@ -326,7 +326,7 @@ fn boxes_and_subparcels_end_the_link() {
         for kind in [1, 2, 3] {
             let driver = InProcess::new();
             let (program, wire, portals) = arrange(&driver, place);
-            let objects: Vec<_> = (kind == 1).then(|| wire.primary()).into_iter().collect();
+            let objects: Vec<_> = (kind == 1).then(|| wire.new_primary()).into_iter().collect();
             let driver_objects = ObjectRange { first: 0, num: objects.len() as u32 };
             wire.say_with(AcceptParcel { handle_types: vec![kind].into(), driver_objects, ..plain_parcel(0, 0) }, &objects);
             assert!(wire.is_dropped() && program.is_dead(portals[0]), "type {kind}");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use ipcz::driver::{Activity, Driver, Frame, Listener, Verdict};
 use ipcz::ids::{BufferId, FragmentDescriptor, Handle, LinkKey, LinkSide, NodeName, NodeType, ObjectId, SublinkId};
 use ipcz::inspect::{NodeLinkView, RouterView};
+use ipcz::mapping::Mapping;
 use ipcz::memory::{LinkMemory, LinkState, PRIMARY_BYTES, initialise_primary};
 use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::wire::*;
@@ -208,7 +209,7 @@ impl Wire {
     }
 
     /// Shared memory that is a fresh primary buffer.
-    pub fn primary(&self) -> ObjectId {
+    pub fn new_primary(&self) -> ObjectId {
         let memory = self.driver.allocate(PRIMARY_BYTES).unwrap();
         initialise_primary(&self.driver.map(memory).unwrap());
         memory
@@ -263,6 +264,8 @@ pub struct Hand {
     pub side: LinkSide,
     /// Its view of the link's memory.
     pub memory: LinkMemory,
+    /// The link's first buffer, to be written at will.
+    pub primary: Mapping,
 }
 
 impl std::ops::Deref for Hand {
@@ -288,8 +291,8 @@ impl Hand {
         let mapping = driver.map(greeting.handles[0]).unwrap();
         driver.close(greeting.handles[0]);
         let v2 = features & m.features[0] & 1 != 0;
-        let memory = LinkMemory::new(mapping, LinkSide::B, v2).unwrap();
-        (Hand { name: m.receiver_name, peer: m.broker_name, side: LinkSide::B, memory, wire }, handles)
+        let memory = LinkMemory::new(mapping.clone(), LinkSide::B, v2).unwrap();
+        (Hand { name: m.receiver_name, peer: m.broker_name, side: LinkSide::B, memory, primary: mapping, wire }, handles)
     }
 
     /// A hand-made broker of the real normal node `program`, with as many initial portals at both ends.
@@ -303,19 +306,21 @@ impl Hand {
         let greeting = wire.hear_one();
         let Message::ConnectFromNonBrokerToBroker(m) = greeting.message() else { panic!("a client greets with id 1") };
         let v2 = features & m.features[0] & 1 != 0;
-        let primary = wire.primary();
-        let memory = LinkMemory::new(driver.map(primary).unwrap(), LinkSide::A, v2).unwrap();
+        let primary = wire.new_primary();
+        let mapping = driver.map(primary).unwrap();
+        let memory = LinkMemory::new(mapping.clone(), LinkSide::A, v2).unwrap();
         wire.say_with(to_client(BROKER, CLIENT, portals as u32, features), &[primary]);
-        (Hand { name: BROKER, peer: CLIENT, side: LinkSide::A, memory, wire }, handles)
+        (Hand { name: BROKER, peer: CLIENT, side: LinkSide::A, memory, primary: mapping, wire }, handles)
     }
 
     /// The hand-made end of a link that a hand-made broker introduces the real node to, under the name `name`.
     pub fn introduced(&self, name: NodeName, side: LinkSide) -> Hand {
         let [theirs, ours] = self.driver.transport_pair();
-        let primary = self.primary();
-        let memory = LinkMemory::new(self.driver.map(primary).unwrap(), side, false).unwrap();
+        let primary = self.new_primary();
+        let mapping = self.driver.map(primary).unwrap();
+        let memory = LinkMemory::new(mapping.clone(), side, false).unwrap();
         self.say_with(introduction(name, side.opposite()), &[theirs, primary]);
-        Hand { wire: Wire::over(&self.driver, ours), name, peer: self.peer, side, memory }
+        Hand { wire: Wire::over(&self.driver, ours), name, peer: self.peer, side, memory, primary: mapping }
     }
 
     /// Sublinks of its own choosing.

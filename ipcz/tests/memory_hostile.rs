@@ -62,7 +62,7 @@ impl VirtualMemory for Hostile {
         let answer = self.word(at, width);
         match op {
             Rmw::Add(_) => Ok(answer),
-            Rmw::CompareExchange { expected, .. } if self.yields && answer % 3 == 0 => Ok(expected),
+            Rmw::CompareExchange { expected, .. } if self.yields && answer.is_multiple_of(3) => Ok(expected),
             Rmw::CompareExchange { .. } => Err(answer),
         }
     }

@@ -136,7 +136,7 @@ fn first_blocks_of_a_fresh_link_are_the_measured_ones() {
 #[test]
 fn a_fresh_link_has_the_measured_number_of_blocks() {
     let link = fresh_link();
-    for (bytes, blocks, wanted) in [(64, 1483, 64), (100, 8, 128), (512, 7, 512), (1024, 3, 1024), (2048, 3, 2048), (4096, 3, 4096)] {
+    for (bytes, blocks, wanted) in [(9, 1483, 64), (100, 8, 128), (512, 7, 512), (1024, 3, 1024), (2048, 3, 2048), (4096, 3, 4096)] {
         for _ in 0..blocks {
             link.allocate(bytes).unwrap();
         }
@@ -278,4 +278,10 @@ fn a_region_is_initialised_to_its_last_whole_block() {
     expected[7 * 64..7 * 64 + 4].copy_from_slice(&[0, 0, 0xf8, 0xff]);
     expected[8 * 64..].fill(0xff);
     assert_eq!(bytes, expected);
+}
+
+#[test]
+fn a_link_without_traffic_is_small() {
+    assert!(size_of::<LinkMemory>() <= 160, "{}", size_of::<LinkMemory>());
+    assert!(size_of::<Block>() <= 64, "{}", size_of::<Block>());
 }

@@ -155,7 +155,7 @@ fn nodes_need_a_broker_and_names_of_their_own() {
     refused(&file("[nodes]\nA = { broker = true }\nn = { count = 1000001 } #!"), "1000001 nodes are too many", "at most 1000000");
     refused(&file("[nodes]\n\"a b\" = { broker = true } #!"), "\"a b\" is no name", "a letter");
     refused(&file("[nodes]\nA = { broker = 1 } #!"), "found 1", "true or false");
-    refused(&file("nodes = 7 #!"), "found 7", "a table");
+    refused(&file("[nodes]\nA = 7 #!"), "found 7", "a table");
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn what_is_missing_or_no_toml() {
     assert!(error.message().contains("\"nodes\" is missing"), "{error}");
     let error = parse("[nodes]\nA = { broker = true }\n");
     assert!(error.message().contains("\"name\" is missing"), "{error}");
-    refused("name = \"t\"\npurpose = \"a test\n[nodes] #!", "not TOML", "TOML").clear();
+    refused("name = \"t\"\npurpose = \"a test #!\n[nodes]", "not TOML: invalid basic string", "TOML");
 }
 
 #[test]
@@ -405,4 +405,32 @@ fn errors_show_the_place() {
     for part in ["test.toml:12: ", "latency = \"5min\"", "a time: a whole number"] {
         assert!(report.contains(part), "{part} is not in\n{report}");
     }
+}
+
+#[test]
+fn mutilated_files_are_accepted_or_refused_with_a_place() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut refusals = 0;
+    for name in ["abc", "canary", "both-ends-run"] {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.toml"))).expect("the file is there");
+        let lines: Vec<&str> = text.lines().collect();
+        let shorter = (0..text.len()).step_by(7).filter_map(|at| text.get(..at)).map(str::to_owned);
+        let without = (0..lines.len()).map(|at| [&lines[..at], &lines[at + 1..]].concat().join("\n"));
+        let swapped = (0..text.len()).filter_map(|at| Some(format!("{}}}{}", text.get(..at)?, text.get(at + 1..)?)));
+        for mutant in shorter.chain(without).chain(swapped) {
+            if let Err(error) = Scenario::parse("test.toml", &mutant, &[]) {
+                assert!(error.line() <= mutant.lines().count().max(1) + 1, "{error}");
+                assert!(!format!("{:?}", miette::Report::new(error)).contains("OutOfBounds"), "no place in\n{mutant}");
+                refusals += 1;
+            }
+        }
+    }
+    assert!(refusals > 1000, "only {refusals}");
+}
+
+#[test]
+fn unreadable_files_have_a_report_too() {
+    let error = Scenario::load(std::path::Path::new("no/such/file.toml"), &[]).expect_err("there is no such file");
+    let report = format!("{:?}", miette::Report::new(error));
+    assert!(report.contains("can't read the file") && !report.contains("OutOfBounds"), "{report}");
 }

@@ -12,8 +12,7 @@ use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{PRIMARY_BYTES, initialise_primary};
 use crate::node::handshake::Offer;
-use crate::routing::Payload;
-use crate::routing::traps::Trap;
+use crate::routing::{Payload, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
 /// What a node is made with.

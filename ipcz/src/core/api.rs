@@ -8,8 +8,7 @@ use crate::limits::Limits;
 use crate::memory::{Block, NoBlock};
 use crate::node::handshake::Offer;
 use crate::node::{MemoryWait, Node};
-use crate::routing::traps::Trap;
-use crate::routing::{Object, Origin, Parcel, Payload, PutRefused};
+use crate::routing::{Object, Origin, Parcel, Payload, PutRefused, Trap};
 use crate::trap::{PortalStatus, TrapFlags};
 
 /// What is needed to make a connection (look of ConnectNode).

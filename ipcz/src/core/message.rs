@@ -3,7 +3,7 @@
 use super::{Core, Effects};
 use crate::clock::Time;
 use crate::driver::Verdict;
-use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, NodeType, ObjectId, RouterKey, SublinkId};
+use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::Adopted;
 use crate::node::{BufferWait, Doomed, Phase};
@@ -93,17 +93,13 @@ impl Core {
 
     fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
-        let Some(peer) = self.net.peer(on) else {
+        if self.net.peer(on).is_none() {
             return self.net.greeted(on, message, incoming.mapping.take());
-        };
-        let from_broker = peer.remote_type == NodeType::Broker;
+        }
         let at = |id: &SublinkId| Sublink { link: on, id: *id };
         match message {
             Message::RequestIntroduction(m) => self.net.requested(on, m.name),
             Message::AcceptIntroduction(m) => {
-                if !from_broker {
-                    return Err(Violation("AcceptIntroduction: its sender is no broker"));
-                }
                 let mut none = None;
                 let slot = m.transport.and_then(|i| incoming.objects.get_mut(i as usize)).unwrap_or(&mut none);
                 self.net.introduced(on, m, slot, incoming.mapping.take())

@@ -195,6 +195,9 @@ impl Core {
         if d.peer_closed && (last < next || last - next > WINDOW) {
             return Err(Violation("RouterDescriptor: impossible closed_peer_sequence_length"));
         }
+        if next > LAST_NUMBER || d.next_outgoing_sequence_number > LAST_NUMBER {
+            return Err(Violation("RouterDescriptor: impossible sequence number"));
+        }
         let mut distinct = |id: SublinkId| {
             let fresh = !named.contains(&id);
             named.push(id);
@@ -213,6 +216,9 @@ impl Core {
         self.adopt_state(on, d.new_link_state_fragment).map(Some)
     }
 }
+
+/// Beyond any number a route can have reached, and far enough from the end of the type to count on from.
+const LAST_NUMBER: u64 = 1 << 62;
 
 /// Where a parcel's data is.
 enum Data {

@@ -45,12 +45,12 @@ impl MappedFragment {
     }
 
     /// Returns the block to its allocator. Refused (false: it leaks) unless this is exactly one of its blocks.
-    pub fn free(self) -> bool {
+    pub(super) fn free(self) -> bool {
         self.pool.is_some_and(|pool| pool.free(&self.mapping, self.descriptor.offset, self.descriptor.size))
     }
 
     /// Lets `f` swap the mapping, for a clone of a whole world.
-    pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+    pub(super) fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
         f(&mut self.mapping);
     }
 }

@@ -177,7 +177,7 @@ impl LinkMemory {
         self.take(LINK_STATE_BYTES).map(LinkState::initialise)
     }
 
-    /// The link state of initial portal `portal`, 0 to 11; never freed (memory.md 8.3).
+    /// The link state of initial portal `portal`; never freed (memory.md 8.3). Panics unless 0 to 11.
     pub fn initial_link_state(&self, portal: u32) -> LinkState {
         let d = FragmentDescriptor { buffer: BufferId::PRIMARY, offset: primary::link_state_at(portal), size: LINK_STATE_BYTES };
         LinkState::over(MappedFragment::new(&self.primary, d, None).expect("the primary buffer holds its initial link states"))

@@ -1,7 +1,7 @@
 //! How a link's memory grows (memory.md 6.3, nodes.md 9.2).
 
-use super::link::{BufferWait, Peer};
-use super::network::{Ask, Doomed, MemoryWait, Network, NodeEvent, Request};
+use super::link::{BufferWait, MemoryWait, Peer};
+use super::network::{Ask, Doomed, Network, NodeEvent, Request};
 use super::outbox::Outgoing;
 use crate::ids::{BufferId, DriverKey, LinkKey, ObjectId};
 use crate::mapping::Mapping;

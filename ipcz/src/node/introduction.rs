@@ -2,26 +2,12 @@
 
 use super::handshake::new_peer;
 use super::link::Phase;
-use super::network::{Answer, Ask, Introduced, Network, NodeEvent, Request};
+use super::network::{Answer, Ask, Introduced, Introducing, Network, NodeEvent, Request};
 use super::outbox::Outgoing;
 use crate::ids::{DriverKey, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId};
 use crate::mapping::Mapping;
 use crate::routing::{SeekBypass, Violation};
 use crate::wire::{AcceptIntroduction, Message, RejectIntroduction, RequestIntroduction};
-
-/// An introduction that this node asked for.
-#[derive(Clone, Default, Debug)]
-pub struct Pending {
-    /// Who waits for it, in the order of asking.
-    pub waiters: Vec<SeekBypass>,
-}
-
-/// An introduction that this broker makes.
-#[derive(Clone, Copy, Debug)]
-pub struct Introducing {
-    /// The link of the node that asked first.
-    pub asked_by: LinkKey,
-}
 
 fn unordered(a: NodeName, b: NodeName) -> (NodeName, NodeName) {
     (a.min(b), a.max(b))

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::network::MemoryWait;
 use super::outbox::Outbox;
 use crate::ids::{BufferId, Features, FragmentDescriptor, LinkSide, NodeKey, NodeName, NodeType, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
-use crate::routing::Parcel;
+use crate::routing::{Parcel, SeekBypass};
 
 /// A transport, and what stands at its far end as far as is known.
 #[derive(Clone, Debug)]
@@ -79,6 +78,22 @@ pub struct Peer {
     pub waits: BTreeMap<BufferId, Vec<BufferWait>>,
     /// Block sizes being grown, with who waits for each.
     pub growing: BTreeMap<u32, Vec<MemoryWait>>,
+}
+
+/// A route that waits for link memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryWait {
+    /// Z, which has to make a link state.
+    Bypass {
+        /// What it seeks.
+        seek: SeekBypass,
+        /// How often it has asked.
+        attempt: u32,
+    },
+    /// A proxy with a local peer, to be flushed again.
+    Flush(RouterKey),
+    /// Nobody; parcels just go inline meanwhile.
+    Nobody,
 }
 
 /// Something that came with a fragment in an unknown buffer (memory.md 9).

@@ -10,6 +10,6 @@ pub mod link;
 pub mod network;
 pub mod outbox;
 
-pub use link::{BufferWait, NodeLink, Peer, Phase};
-pub use network::{Answer, Ask, Doomed, Introduced, MemoryWait, Network, Node, NodeEvent, Request};
+pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
+pub use network::{Answer, Ask, Doomed, Introduced, Network, Node, NodeEvent, Request};
 pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData};

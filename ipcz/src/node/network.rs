@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::introduction::{Introducing, Pending};
-use super::link::{BufferWait, Greeting, NodeLink, Peer, Phase, Role};
+use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
 use crate::arena::Arena;
 use crate::driver::DriverError;
@@ -43,6 +42,20 @@ pub struct Node {
     pub links_made: u64,
     /// Links not forgotten yet.
     pub links_open: u32,
+}
+
+/// An introduction that this node asked for.
+#[derive(Clone, Default, Debug)]
+pub struct Pending {
+    /// Who waits for it, in the order of asking.
+    pub waiters: Vec<SeekBypass>,
+}
+
+/// An introduction that this broker makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Introducing {
+    /// The link of the node that asked first.
+    pub asked_by: LinkKey,
 }
 
 /// A question for the driver; asked without the lock, answered exactly once.
@@ -109,22 +122,6 @@ pub enum Request {
         /// Their names, ordered.
         names: (NodeName, NodeName),
     },
-}
-
-/// A route that waits for link memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MemoryWait {
-    /// Z, which has to make a link state.
-    Bypass {
-        /// What it seeks.
-        seek: SeekBypass,
-        /// How often it has asked.
-        attempt: u32,
-    },
-    /// A proxy with a local peer, to be flushed again.
-    Flush(RouterKey),
-    /// Nobody; parcels just go inline meanwhile.
-    Nobody,
 }
 
 /// What the rest of the core must learn.

@@ -20,6 +20,6 @@ pub use edge::{Decay, Edge};
 pub use link::{Kind, LocalPair, RemoteLink, RouterLink, State, Sublink};
 pub use parcel::{Object, Parcel, Payload};
 pub use queue::{ParcelQueue, WINDOW};
-pub use router::{PutRefused, Router};
+pub use router::{PutRefused, Router, Trap};
 pub use table::{Broken, Neighbour, Origin, RouterOp, Routing, SeekBypass, Totals, Violation};
 pub use transfer::MovePlan;

@@ -3,9 +3,8 @@
 use super::edge::Edge;
 use super::link::RouterLink;
 use super::queue::ParcelQueue;
-use super::traps::Trap;
 use crate::ids::Handle;
-use crate::trap::PortalStatus;
+use crate::trap::{PortalStatus, TrapConditions};
 
 /// Why a parcel was not taken; it is given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +13,15 @@ pub enum PutRefused {
     PeerClosed,
     /// Too many parcels wait for a link.
     Full,
+}
+
+/// An installed trap; fires once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Trap {
+    /// What it waits for.
+    pub conditions: TrapConditions,
+    /// What its owner gave.
+    pub context: u64,
 }
 
 /// A link in the chain between two portals. Terminal (a portal's own) as long as it has no inward edge.

@@ -1,18 +1,9 @@
 //! Traps: what they wait for, and when they are looked at (routing.md 15, api.md 12).
 
-use super::router::Router;
+use super::router::{Router, Trap};
 use super::table::{Origin, Routing};
 use crate::ids::RouterKey;
 use crate::trap::{PortalStatus, TrapConditions, TrapEvent, TrapFlags};
-
-/// An installed trap; fires once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Trap {
-    /// What it waits for.
-    pub conditions: TrapConditions,
-    /// What its owner gave.
-    pub context: u64,
-}
 
 /// The requested level conditions that hold.
 fn satisfied(conditions: &TrapConditions, status: &PortalStatus) -> TrapFlags {

@@ -21,9 +21,9 @@ pub(super) fn arrange(drafts: Vec<Draft>, nodes: &Nodes, portals: &Portals) -> R
     for portal in 0..portals.specs.len() {
         plan.follow(portal)?;
     }
-    for step in 0..drafts.len() {
+    for (step, draft) in drafts.iter().enumerate() {
         plan.check_destination(step)?;
-        for wait in &drafts[step].after {
+        for wait in &draft.after {
             plan.wait(step, wait)?;
         }
     }
@@ -236,6 +236,7 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// A portal that is handed to the node has arrived when it first is; one that never is has arrived when it is opened there.
     fn wait_arrived(&mut self, step: StepId, word: &Word, node: NodeId) -> Result<(), ScenarioError> {
         let portal = self.portals.find(&word.text, Some(node), &word.place, self.nodes)?;
         let spec = &self.portals.specs[portal];

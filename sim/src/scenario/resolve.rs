@@ -94,11 +94,14 @@ struct Links {
     jitter_ns: u64,
     connects: Vec<LinkSpec>,
     pipes: Vec<PipeSpec>,
+    /// The links, in `connects`, in which each node is the client.
+    of_client: Vec<Vec<usize>>,
 }
 
 impl Links {
     fn read(value: Option<&Value>, scope: &Scope, nodes: &Nodes, portals: &mut Portals) -> Result<Links, ScenarioError> {
-        let mut links = Links { latency_ns: DEFAULT_LATENCY_NS, jitter_ns: 0, connects: Vec::new(), pipes: Vec::new() };
+        let of_client = vec![Vec::new(); nodes.specs.len()];
+        let mut links = Links { latency_ns: DEFAULT_LATENCY_NS, jitter_ns: 0, connects: Vec::new(), pipes: Vec::new(), of_client };
         let Some(value) = value else { return Ok(links) };
         let table = value.table()?;
         check_keys(table, &["connect", "pipes", "latency", "jitter"])?;
@@ -144,6 +147,7 @@ impl Links {
         }
         let name = scope.text(pipe, "the name of a pipe")?;
         let ends = portals.pipe(&name, [client_id, broker_id], &pipe.place)?;
+        self.of_client[client_id].push(self.connects.len());
         self.connects.push(LinkSpec { client: client_id, broker: broker_id, pipe: name, ends, latency_ns, jitter_ns });
         Ok(())
     }
@@ -173,9 +177,13 @@ impl Links {
         Ok(())
     }
 
+    /// The links by which `a` and `b` reach the first broker that both are clients of, and that broker.
     fn shared_broker(&self, a: NodeId, b: NodeId) -> Option<([usize; 2], NodeId)> {
-        let of = |node| self.connects.iter().enumerate().filter(move |(_, link)| link.client == node);
-        of(a).find_map(|(at_a, link)| of(b).find(|(_, other)| other.broker == link.broker).map(|(at_b, _)| ([at_a, at_b], link.broker)))
+        self.of_client[a].iter().find_map(|&at_a| {
+            let broker = self.connects[at_a].broker;
+            let at_b = self.of_client[b].iter().find(|&&at_b| self.connects[at_b].broker == broker)?;
+            Some(([at_a, *at_b], broker))
+        })
     }
 }
 
@@ -215,11 +223,9 @@ fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
+    const KEYS: [&str; 8] = ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
     let table = value.table()?;
-    const COUNTS: [&str; 7] = ["delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
-    let mut known = vec!["direct"];
-    known.extend(COUNTS);
-    check_keys(table, &known)?;
+    check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
     let mut require = Require {
         direct: Vec::new(),

@@ -62,33 +62,33 @@ impl Override {
         if let Some(leaf) = leaves.iter().find(|leaf| leaf.matches(&key)) {
             return Ok(leaf.path.clone());
         }
-        let mut tails = leaves.iter().filter(|leaf| leaf.has_tail(&key));
-        match (tails.next(), tails.next()) {
-            (Some(leaf), None) => Ok(leaf.path.clone()),
-            (None, _) => Err(self.unknown(&leaves)),
-            (Some(first), Some(second)) => {
-                let all: Vec<String> = [first, second].into_iter().chain(tails).map(|leaf| leaf.path.join(".")).collect();
+        let mut tails: Vec<&Leaf> = leaves.iter().filter(|leaf| leaf.has_tail(&key)).collect();
+        if tails.iter().any(|leaf| !leaf.computed) {
+            tails.retain(|leaf| !leaf.computed);
+        }
+        match tails.as_slice() {
+            [leaf] => Ok(leaf.path.clone()),
+            [] => Err(self.unknown(&leaves)),
+            many => {
+                let all: Vec<String> = many.iter().map(|leaf| leaf.path.join(".")).collect();
                 Err(self.key_error(format!("\"{}\" means {} values", self.key, all.len()), "the key of one value", &all))
             }
         }
     }
 
     fn unknown(&self, leaves: &[Leaf]) -> ScenarioError {
-        let last = self.key.rsplit('.').next().unwrap_or(&self.key);
         let message = format!("the scenario has no value \"{}\"", self.key);
-        let same: Vec<String> =
-            leaves.iter().filter(|leaf| leaf.path.last().is_some_and(|own| own == last)).map(|leaf| leaf.path.join(".")).collect();
-        if !same.is_empty() {
-            return self.key_error(message, "a key of the file", &same);
+        let last = self.key.rsplit('.').next().unwrap_or(&self.key);
+        let paths = |likely: &dyn Fn(&Leaf) -> bool| -> Vec<String> {
+            leaves.iter().filter(|leaf| likely(leaf)).map(|leaf| leaf.path.join(".")).collect()
+        };
+        let mut candidates = paths(&|leaf| leaf.path.iter().any(|own| own == last));
+        if candidates.is_empty() {
+            let ends = leaves.iter().filter(|leaf| leaf.short).filter_map(|leaf| leaf.path.last());
+            let near = read::nearest(last, ends.map(String::as_str));
+            candidates = paths(&|leaf| leaf.short && near.is_none_or(|near| leaf.path.last().is_some_and(|own| own == near)));
         }
-        let short = leaves.iter().filter(|leaf| leaf.plain).map(|leaf| leaf.path.join("."));
-        let all: Vec<String> = short.collect();
-        let error = self.key_error(message, "a key of the file", &all);
-        let names = leaves.iter().filter_map(|leaf| leaf.path.last()).map(String::as_str);
-        match read::nearest(last, names.filter(|name| !name.bytes().all(|byte| byte.is_ascii_digit()))) {
-            Some(near) => error.help(format!("did you mean \"{near}\"?")),
-            None => error,
-        }
+        self.key_error(message, "the key of a number, flag or string", &candidates)
     }
 
     fn key_error(&self, message: String, expected: &str, candidates: &[String]) -> ScenarioError {
@@ -107,8 +107,10 @@ struct Leaf {
     path: Vec<String>,
     /// The same path with a step's `id` instead of its number.
     alias: Option<(usize, String)>,
-    /// Whether a short key may mean it: not below `when`, not a list's item, not itself computed.
-    plain: bool,
+    /// Whether the tail of its path may mean it: not below `when`, nor in a list, except steps.
+    short: bool,
+    /// Whether it is a string to be filled in, which a short key means only if nothing else ends like this.
+    computed: bool,
 }
 
 impl Leaf {
@@ -129,7 +131,7 @@ impl Leaf {
     }
 
     fn has_tail(&self, key: &[&str]) -> bool {
-        self.plain && self.path.len() >= key.len() && self.path[self.path.len() - key.len()..].iter().zip(key).all(|(own, key)| own == key)
+        self.short && self.path.len() >= key.len() && self.path[self.path.len() - key.len()..].iter().zip(key).all(|(own, key)| own == key)
     }
 }
 
@@ -137,7 +139,7 @@ impl Leaf {
 fn collect_leaves(table: &Table) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     for entry in &table.entries {
-        let at = Leaf { path: vec![entry.key.clone()], alias: None, plain: entry.key != "when" };
+        let at = Leaf { path: vec![entry.key.clone()], alias: None, short: entry.key != "when", computed: false };
         collect(&entry.value, at, &mut leaves);
     }
     leaves
@@ -158,11 +160,11 @@ fn collect(value: &Value, at: Leaf, leaves: &mut Vec<Leaf>) {
                 {
                     below.alias = Some((below.path.len() - 1, id.clone()));
                 }
-                below.plain &= matches!(item.kind, Kind::Table(_) | Kind::List(_));
+                below.short &= at.path == ["step"];
                 collect(item, below, leaves);
             }
         }
-        Kind::Text(text) => leaves.push(Leaf { plain: at.plain && !text.contains('{'), ..at }),
+        Kind::Text(text) => leaves.push(Leaf { computed: text.contains('{'), ..at }),
         Kind::Flag(_) | Kind::Number(_) => leaves.push(at),
         Kind::Foreign(_) => {}
     }

@@ -103,7 +103,7 @@ pub struct PortalSpec {
 /// Something done once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Its label: `id`, or `step 3` (counting resolved steps from 1).
+    /// Its label: `id`, or `step 3` (the file's third `[[step]]`), or `step 3[7]` (the same, repeated, for 7).
     pub id: String,
     /// The node that does it; `None` for cuts.
     pub on: Option<NodeId>,

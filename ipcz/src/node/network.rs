@@ -280,6 +280,8 @@ impl Network {
     pub fn append(&mut self, key: LinkKey, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
         match self.links.get_mut(key) {
             Some(link) if link.outbox.accepts() => {
+                // Appended counts as transmitted: they are the drainer's now.
+                self.objects -= objects.len();
                 link.outbox.send(message, objects, bytes, greeting);
                 self.touched.push(key);
             }

@@ -78,7 +78,9 @@ pub enum LinkEvent {
     Error,
     /// It delivers nothing more.
     Deactivated,
-    /// It could not be activated, or a message could not be sent.
+    /// It could not be activated: it has nothing to deactivate.
+    NotActivated,
+    /// A message could not be sent.
     Failed,
     /// The drainer has closed it.
     Closed,
@@ -96,11 +98,16 @@ impl Core {
             LinkEvent::Error => self.net.lose(link),
             LinkEvent::Deactivated => self.net.deactivated(link),
             LinkEvent::Closed => self.net.closed(),
-            LinkEvent::Failed => match self.net.links.get(link).map(|link| &link.phase) {
-                Some(Phase::Greeting(_)) => self.net.disown(link),
-                Some(Phase::Established(_)) => self.net.lose(link),
-                Some(Phase::Dead) | None => {}
-            },
+            LinkEvent::NotActivated | LinkEvent::Failed => {
+                match self.net.links.get(link).map(|link| &link.phase) {
+                    Some(Phase::Greeting(_)) => self.net.disown(link),
+                    Some(Phase::Established(_)) => self.net.lose(link),
+                    Some(Phase::Dead) | None => {}
+                }
+                if event == LinkEvent::NotActivated {
+                    self.net.not_activated(link);
+                }
+            }
         }
         self.finish(fx);
     }

@@ -83,6 +83,7 @@ impl Process {
             let mut bytes = 0;
             while let Some(op) = batch.ops.pop_front() {
                 self.clock.turn(Point::Effect);
+                let failure = if matches!(op, LinkOp::Activate) { LinkEvent::NotActivated } else { LinkEvent::Failed };
                 let done = match op {
                     LinkOp::Activate => driver.activate(batch.transport, self.listener(batch.link)),
                     LinkOp::Send(envelope) => {
@@ -101,7 +102,7 @@ impl Process {
                 };
                 if done.is_err() {
                     carried.failed.push(batch.link);
-                    self.link_event(batch.link, LinkEvent::Failed);
+                    self.link_event(batch.link, failure);
                 }
             }
             next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes));

@@ -483,6 +483,14 @@ impl Network {
         }
     }
 
+    /// A transport could not be activated: the driver will not confirm that it is inactive.
+    pub fn not_activated(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.stopped();
+            self.touched.push(key);
+        }
+    }
+
     /// The transport was closed by the drainer.
     pub fn closed(&mut self) {
         self.objects -= 1;

@@ -34,8 +34,8 @@ const CALLS: [Call; 10] = [Allocate, Map, Duplicate, CreateTransports, Activate,
 /// The in-process driver, but for one call.
 struct Failing {
     inner: Arc<InProcess>,
-    /// This call fails once so many of its kind have succeeded.
-    plan: Mutex<Option<(Call, usize)>>,
+    /// This call fails once so many of its kind have succeeded; for good, or just once.
+    plan: Mutex<Option<(Call, usize, bool)>>,
     failed: Mutex<bool>,
     /// Run inside the next CreateTransports.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -47,7 +47,11 @@ impl Failing {
     }
 
     fn arm(&self, call: Call, after: usize) {
-        *self.plan.lock().unwrap() = Some((call, after));
+        *self.plan.lock().unwrap() = Some((call, after, false));
+    }
+
+    fn break_for_good(&self, call: Call, after: usize) {
+        *self.plan.lock().unwrap() = Some((call, after, true));
     }
 
     fn has_failed(&self) -> bool {
@@ -57,12 +61,14 @@ impl Failing {
     fn check(&self, call: Call) -> Result<(), DriverError> {
         let mut plan = self.plan.lock().unwrap();
         match &mut *plan {
-            Some((planned, 0)) if *planned == call => {
-                *plan = None;
+            Some((planned, 0, for_good)) if *planned == call => {
+                if !*for_good {
+                    *plan = None;
+                }
                 *self.failed.lock().unwrap() = true;
                 Err(DriverError::ResourceExhausted)
             }
-            Some((planned, after)) if *planned == call => {
+            Some((planned, after, _)) if *planned == call => {
                 *after -= 1;
                 Ok(())
             }
@@ -164,7 +170,7 @@ fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<
 }
 
 /// Three nodes, a portal handed on and bypassed, small and big parcels both ways. Whatever fails in between, it goes on.
-fn live(driver: &Arc<Failing>) -> Option<[Program; 3]> {
+fn live(driver: &Arc<Failing>) -> [Program; 3] {
     let program = |kind| Program::with(driver.clone(), kind, NodeOptions::default());
     let [a, b, c] = [NodeType::Broker, NodeType::Normal, NodeType::Normal].map(program);
     let (first, second) = (try_connect(&driver.inner, &b, &a), try_connect(&driver.inner, &c, &a));
@@ -189,38 +195,49 @@ fn live(driver: &Arc<Failing>) -> Option<[Program; 3]> {
             }
         }
     }
-    Some([a, b, c])
+    [a, b, c]
+}
+
+/// Lives with one kind of call failing, at the first chance, the second and so on, until there is none any more.
+fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program; 3], &str)) {
+    // A broker without a name is none: its own test.
+    let first = usize::from(call == Random);
+    for after in first.. {
+        let inner = InProcess::new();
+        let driver = Failing::new(&inner);
+        arm(&driver, after);
+        let programs = live(&driver);
+        let about = format!("{call:?} after {after}");
+        look(&programs, &about);
+        programs.iter().for_each(|program| program.close(program.node));
+        for program in &programs {
+            let left = program.process.inspect(|view| (view.objects_owned(), view.links().len(), view.nodes().len()));
+            assert_eq!(left, (0, 0, 0), "{about}");
+        }
+        assert_eq!(inner.live_objects(), 0, "{about}");
+        if !driver.has_failed() {
+            assert!(after > first, "{call:?} is never asked for");
+            return;
+        }
+    }
 }
 
 #[test]
-fn whatever_fails_whenever_nothing_leaks_and_nobody_waits_for_ever() {
+fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
     for call in CALLS {
-        let mut failures = 0;
-        loop {
-            let inner = InProcess::new();
-            let driver = Failing::new(&inner);
-            if call == Random {
-                // A broker without a name is none (its own test).
-                driver.arm(call, failures + 1);
-            } else {
-                driver.arm(call, failures);
+        let arm = |driver: &Failing, after| driver.arm(call, after);
+        fail_everywhere(call, arm, |programs, about| {
+            for program in programs {
+                assert_eq!(program.process.inspect(|view| view.waits()), 0, "{about}");
             }
-            let Some(programs) = live(&driver) else { break };
-            for program in &programs {
-                assert_eq!(program.process.inspect(|view| view.waits()), 0, "{call:?} {failures}");
-                program.close(program.node);
-            }
-            for program in &programs {
-                let owned = program.process.inspect(|view| (view.objects_owned(), view.links().len(), view.nodes().len()));
-                assert_eq!(owned, (0, 0, 0), "{call:?} {failures}");
-            }
-            assert_eq!(inner.live_objects(), 0, "{call:?} {failures}");
-            if !driver.has_failed() {
-                break;
-            }
-            failures += 1;
-        }
-        assert!(failures > 0, "{call:?} is never asked for");
+        });
+    }
+}
+
+#[test]
+fn whatever_fails_for_good_nothing_leaks() {
+    for call in CALLS {
+        fail_everywhere(call, |driver, after| driver.break_for_good(call, after), |_, _| {});
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use ipcz::driver::{Activity, Driver, Frame, Listener, Verdict};
-use ipcz::ids::{BufferId, FragmentDescriptor, Handle, LinkKey, LinkSide, NodeName, NodeType, ObjectId, SublinkId};
+use ipcz::ids::{BufferId, FragmentDescriptor, Handle, LinkSide, NodeName, NodeType, ObjectId, SublinkId};
 use ipcz::inspect::{NodeLinkView, RouterView};
 use ipcz::mapping::Mapping;
 use ipcz::memory::{LinkMemory, LinkState, PRIMARY_BYTES, initialise_primary};
@@ -302,6 +302,11 @@ impl Hand {
 
     /// The same, with features.
     pub fn broker_with(driver: &Arc<InProcess>, program: &Program, portals: usize, features: u64) -> (Hand, Vec<Handle>) {
+        Hand::broker_of(driver, program, CLIENT, portals, features)
+    }
+
+    /// The same, with a name for the client.
+    pub fn broker_of(driver: &Arc<InProcess>, program: &Program, client: NodeName, portals: usize, features: u64) -> (Hand, Vec<Handle>) {
         let (wire, handles) = Wire::to(driver, program, portals, ConnectTo::Broker);
         let greeting = wire.hear_one();
         let Message::ConnectFromNonBrokerToBroker(m) = greeting.message() else { panic!("a client greets with id 1") };
@@ -309,8 +314,8 @@ impl Hand {
         let primary = wire.new_primary();
         let mapping = driver.map(primary).unwrap();
         let memory = LinkMemory::new(mapping.clone(), LinkSide::A, v2).unwrap();
-        wire.say_with(to_client(BROKER, CLIENT, portals as u32, features), &[primary]);
-        (Hand { name: BROKER, peer: CLIENT, side: LinkSide::A, memory, primary: mapping, wire }, handles)
+        wire.say_with(to_client(BROKER, client, portals as u32, features), &[primary]);
+        (Hand { name: BROKER, peer: client, side: LinkSide::A, memory, primary: mapping, wire }, handles)
     }
 
     /// The hand-made end of a link that a hand-made broker introduces the real node to, under the name `name`.
@@ -321,6 +326,16 @@ impl Hand {
         let memory = LinkMemory::new(mapping.clone(), side, false).unwrap();
         self.say_with(introduction(name, side.opposite()), &[theirs, primary]);
         Hand { wire: Wire::over(&self.driver, ours), name, peer: self.peer, side, memory, primary: mapping }
+    }
+
+    /// Accepts an introduction that it has heard.
+    pub fn accept(&self, heard: &Heard) -> Hand {
+        let Message::AcceptIntroduction(m) = heard.message() else { panic!("{}", heard.message()) };
+        let [transport, memory] = [m.transport, m.memory].map(|index| heard.handles[index.unwrap() as usize]);
+        let primary = self.driver.map(memory).unwrap();
+        self.driver.close(memory);
+        let memory = LinkMemory::new(primary.clone(), m.link_side, false).unwrap();
+        Hand { wire: Wire::over(&self.driver, transport), name: self.name, peer: m.name, side: m.link_side, memory, primary }
     }
 
     /// Sublinks of its own choosing.
@@ -362,6 +377,15 @@ impl Hand {
     pub fn announce(&self, grown: &Grown) {
         self.say_with(AddBlockBuffer { id: grown.id, block_size: grown.block_size, buffer: Some(0) }, &[grown.memory]);
     }
+}
+
+/// The parcels among what was heard: sublink, number, data.
+pub fn parcels(heard: &[Heard]) -> Vec<(u64, u64, Vec<u8>)> {
+    let parcel = |heard: &Heard| match heard.message() {
+        Message::AcceptParcel(m) => Some((m.sublink.0, m.sequence_number, m.parcel_data.to_vec())),
+        _ => None,
+    };
+    heard.iter().filter_map(parcel).collect()
 }
 
 /// A buffer not announced yet.
@@ -455,9 +479,4 @@ pub fn split(first: SublinkId, state: FragmentDescriptor) -> RouterDescriptor {
         proxy_already_bypassed: true,
         ..proxied(first)
     }
-}
-
-/// The key of a link, for comparing.
-pub fn key(link: &NodeLinkView) -> LinkKey {
-    link.key
 }

@@ -426,26 +426,38 @@ fn a_bypass_link_of_impossible_length_ends_the_link_it_came_by() {
     }
 }
 
+/// Makes X bind a sublink of the link to `by`.
+fn occupy(by: &mut Hand) -> SublinkId {
+    let used = by.sublinks(2);
+    by.portals(used.0 + 1, 0, vec![proxied(used)]);
+    used
+}
+
 #[test]
 fn a_bypass_link_whose_sublink_is_in_use_ends_the_route_alone() {
     let mut z = HandZ::new();
+    let new_sublink = occupy(&mut z.direct);
     let (offer, _) = z.offer(|z| &mut z.direct);
-    let used = z.direct.sublinks(1);
-    // Something of X's uses that sublink already: a portal that came with another parcel.
-    let route = z.world.y.process.open_portals(z.world.y.node).unwrap();
-    z.direct.portals(used.0 + 5, 0, vec![proxied(used)]);
-    let (x, p) = (&z.world.real, z.world.near);
-    let first = offer.new_sublink;
-    z.direct.say(AcceptBypassLink { new_sublink: first, ..offer });
-    let offer = BypassPeerWithLink {
-        sublink: first,
-        new_sublink: first,
-        new_link_state_fragment: z.direct.memory.new_link_state().unwrap().descriptor(),
-        inbound_sequence_length: 0,
-    };
-    z.direct.say(offer);
-    assert!(x.is_dead(p) && !z.direct.is_dropped() && !z.world.hand.is_dropped());
-    z.world.y.close(route.0);
+    z.direct.say(AcceptBypassLink { new_sublink, ..offer });
+    assert!(z.world.real.is_dead(z.world.near) && !z.direct.is_dropped() && !z.world.hand.is_dropped());
+}
+
+#[test]
+fn a_sublink_in_use_is_no_way_round_the_need_for_authority() {
+    let z = HandZ::new();
+    let (other, _) = Hand::client(&z.world.driver, &z.world.y, 1);
+    other.say(RequestIntroduction { name: z.direct.peer });
+    let mut other = other.accept(&other.hear_one());
+    let new_sublink = occupy(&mut other);
+    other.say(AcceptBypassLink {
+        current_peer_node: z.world.hand.peer,
+        current_peer_sublink: z.router.proxy_peer_sublink,
+        inbound_sequence_length_from_bypassed_link: 0,
+        new_sublink,
+        new_link_state_fragment: other.memory.new_link_state().unwrap().descriptor(),
+    });
+    assert!(!z.world.real.is_dead(z.world.near), "it is not theirs to end");
+    assert_eq!(z.world.real.process.inspect(|view| view.totals().unauthorised), 1);
 }
 
 /// A proxy of the real Y whose other end is Y's own: the hand-made Z has used all memory up, so that the pair could not be split.

@@ -193,7 +193,8 @@ impl Core {
             return Ok(());
         };
         let new = Sublink { link: on, id: m.new_sublink };
-        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length_from_bypassed_link };
+        let (free, inbound_length) = (self.net.is_free(new), m.inbound_sequence_length_from_bypassed_link);
+        let offer = bypass::Offer { old, new, free, state, inbound_length };
         self.offer(router, offer, m.new_link_state_fragment)
     }
 
@@ -206,17 +207,12 @@ impl Core {
             return Ok(());
         };
         let new = Sublink { link: on, id: m.new_sublink };
-        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length };
+        let offer = bypass::Offer { old, new, free: self.net.is_free(new), state, inbound_length: m.inbound_sequence_length };
         self.offer(router, offer, m.new_link_state_fragment)
     }
 
     fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
         let new = offer.new;
-        if !self.net.is_free(new) {
-            release(offer.state);
-            self.routing.break_route(router, Broken::Outward);
-            return Ok(());
-        }
         let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
         match self.routing.accept_bypass_link(router, offer, offerer)? {
             Outcome::Adopted => {
@@ -224,6 +220,10 @@ impl Core {
                 self.await_state(new, fragment)
             }
             Outcome::Ignored => Ok(()),
+            Outcome::InUse => {
+                self.routing.break_route(router, Broken::Outward);
+                Ok(())
+            }
             Outcome::Unauthorised => {
                 // Only the route that relied on it ends, not the link to whoever was misled (nodes.md D-14).
                 self.routing.count_unauthorised();

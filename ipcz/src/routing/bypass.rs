@@ -16,6 +16,8 @@ pub struct Offer {
     pub old: Sublink,
     /// The new link.
     pub new: Sublink,
+    /// Whether the receiver can bind it.
+    pub free: bool,
     /// Its state; this holds the reference that the message carried.
     pub state: State,
     /// Parcels that still come over the old link in total.
@@ -29,6 +31,8 @@ pub enum Offered {
     Adopted,
     /// The router has no use for it any more.
     Ignored,
+    /// The new sublink cannot be bound: the route is to be broken.
+    InUse,
     /// The offerer had no authority (nodes.md D-14): it is to be told that the new sublink leads nowhere.
     Unauthorised,
 }
@@ -133,7 +137,7 @@ impl Routing {
         if !plausible(offer.inbound_length, router.inbound.length()) {
             return Err(Violation("bypass link: impossible inbound sequence length"));
         }
-        Ok(Offered::Adopted)
+        Ok(if offer.free { Offered::Adopted } else { Offered::InUse })
     }
 
     /// Tells a proxy what remains for it to pass on.

@@ -176,6 +176,23 @@ fn a_bypass_to_the_receivers_own_node_needs_no_third() {
 }
 
 #[test]
+fn a_parcel_that_was_never_sent_breaks_the_route_when_its_end_is_known() {
+    let driver = InProcess::new();
+    let program = Program::normal(&driver);
+    let (mut y, portals) = Hand::broker_of(&driver, &program, X, 2, 0);
+    let inner = y.sublinks(1);
+    y.portals(1, 0, vec![proxied(inner)]);
+    let (p, q) = (portals[0], program.get_portal(portals[1]));
+    y.parcel(0, 5, b"made up");
+    y.settle(0);
+    y.say(BypassPeer { sublink: inner, bypass_target_node: X, bypass_target_sublink: SublinkId(0) });
+    program.put(q, b"z0");
+    program.close(q);
+    assert_eq!(program.get(p).unwrap(), b"z0");
+    assert!(program.is_dead(p));
+}
+
+#[test]
 fn nobody_is_its_own_peer() {
     let driver = InProcess::new();
     let program = Program::normal(&driver);

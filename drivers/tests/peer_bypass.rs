@@ -193,6 +193,21 @@ fn a_parcel_that_was_never_sent_breaks_the_route_when_its_end_is_known() {
 }
 
 #[test]
+fn ends_that_do_not_agree_on_their_numbers_are_not_joined() {
+    let driver = InProcess::new();
+    let program = Program::normal(&driver);
+    let (mut y, portals) = Hand::broker_of(&driver, &program, X, 2, 0);
+    let inner = y.sublinks(1);
+    y.portals(1, 0, vec![proxied(inner)]);
+    let (p, q) = (portals[0], program.get_portal(portals[1]));
+    y.parcel(0, 0, b"made up");
+    y.settle(0);
+    y.say(BypassPeer { sublink: inner, bypass_target_node: X, bypass_target_sublink: SublinkId(0) });
+    assert!(program.get(p).is_ok() && program.is_dead(p) && program.is_dead(q));
+    assert!(!y.is_dropped(), "the proxy may have been lied to, too");
+}
+
+#[test]
 fn nobody_is_its_own_peer() {
     let driver = InProcess::new();
     let program = Program::normal(&driver);

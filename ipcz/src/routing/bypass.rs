@@ -273,6 +273,12 @@ impl Routing {
         }
         let (inner, peer) = self.routers.pair_mut(z, x).expect("both are here and differ");
         let (from_z, from_x) = (inner.outbound.next(), peer.outbound.next());
+        if !plausible(from_z, peer.inbound.length()) || !plausible(from_x, inner.inbound.length()) {
+            // Somebody on the way made parcels up. Joined, the two would never agree on a number again.
+            self.break_route(z, Broken::Outward);
+            self.break_route(x, Broken::Outward);
+            return Ok(());
+        }
         let began = inner.out.begin_decay(Some(from_z), Some(from_x)) && peer.out.begin_decay(Some(from_x), Some(from_z));
         assert!(began, "looked at in the same input");
         self.join([z, x], 0);

@@ -115,6 +115,35 @@ fn f5_an_object_that_the_driver_refuses() {
 }
 
 #[test]
+fn handles_that_no_object_claims_are_closed() {
+    let court = Court::new();
+    let offender = &court.offender;
+    let before = offender.driver.live_objects();
+    let mut data = Vec::new();
+    Message::FlushRouter(FlushRouter { sublink: SublinkId(0) }).encode(0, &[], &mut data).unwrap();
+    offender.say_raw(&data, &[offender.new_primary(), offender.new_primary()]);
+    assert_eq!(offender.driver.live_objects(), before);
+    court.acquits();
+    crime("F1", |court| {
+        let before = court.offender.driver.live_objects();
+        court.offender.say_raw(b"garbage", &[court.offender.new_primary()]);
+        assert_eq!(court.offender.driver.live_objects(), before - 1);
+    });
+}
+
+#[test]
+fn f15_a_bad_parcel_gives_back_the_block_it_came_in() {
+    crime("RouterDescriptor", |court| {
+        let taken = court.offender.memory.blocks_taken();
+        let mut block = court.offender.memory.allocate(512).unwrap();
+        block.fill(b"data");
+        let parcel_fragment = block.descriptor();
+        court.offender.say(AcceptParcel { parcel_fragment, ..with_portals(0, 0, vec![proxied(SublinkId(0))]) });
+        assert_eq!(court.offender.memory.blocks_taken(), taken);
+    });
+}
+
+#[test]
 fn f10_a_greeting_on_a_working_link() {
     crime("ConnectFromNonBrokerToBroker", says(to_broker(1, 0)));
 }

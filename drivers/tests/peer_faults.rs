@@ -405,7 +405,7 @@ fn f19_a_bypass_of_a_link_that_is_not_the_outward_one() {
         let first = arrive(court, 1);
         court.offender.say(bypass(SublinkId(first.0 + 1)));
     });
-    crime("decays already", |court| {
+    crime("already", |court| {
         let first = arrive(court, 1);
         court.offender.say(bypass(first));
     });

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::arena::Arena;
 use crate::clock::Time;
 use crate::ids::{Handle, LinkKey, NodeKey, RequestKey, RouterKey, SublinkId};
+use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
 use crate::node::{Answer, Ask, Batch, BufferWait, Doomed, MemoryWait, Network, NodeEvent, Phase};
@@ -40,6 +41,8 @@ pub struct Core {
     timers: BTreeMap<(Time, u64), MemoryWait>,
     timers_made: u64,
     now: Time,
+    /// What holds for portals without a link.
+    limits: Limits,
 }
 
 /// What an input wants done, in this order, once the lock is released.
@@ -55,6 +58,8 @@ pub struct Effects {
     pub discarded: Vec<Parcel>,
     /// Traps that fired.
     pub traps: Vec<TrapEvent>,
+    /// What caused the input: also what its answers count as.
+    pub origin: Origin,
     /// When the clock must wake the process at the latest.
     pub wake: Option<Time>,
 }
@@ -78,10 +83,10 @@ pub enum LinkEvent {
     Error,
     /// It delivers nothing more.
     Deactivated,
-    /// It could not be activated: it has nothing to deactivate.
-    NotActivated,
+    /// It could not be activated.
+    ActivateFailed,
     /// A message could not be sent.
-    Failed,
+    SendFailed,
     /// The drainer has closed it.
     Closed,
 }
@@ -91,25 +96,26 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(10);
 const ATTEMPTS: u32 = 6;
 
 impl Core {
-    /// Something happened to a transport.
-    pub fn link_event(&mut self, link: LinkKey, event: LinkEvent, now: Time, fx: &mut Effects) {
+    /// Something happened to a transport. True if it is its bringer's again: the attempt to connect failed at once.
+    pub fn link_event(&mut self, link: LinkKey, event: LinkEvent, now: Time, fx: &mut Effects) -> bool {
         self.begin(Origin::Notification, now);
+        let mut given_back = false;
         match event {
             LinkEvent::Error => self.net.lose(link),
             LinkEvent::Deactivated => self.net.deactivated(link),
             LinkEvent::Closed => self.net.closed(),
-            LinkEvent::NotActivated | LinkEvent::Failed => {
-                match self.net.links.get(link).map(|link| &link.phase) {
-                    Some(Phase::Greeting(_)) => self.net.disown(link),
-                    Some(Phase::Established(_)) => self.net.lose(link),
-                    Some(Phase::Dead) | None => {}
+            LinkEvent::ActivateFailed | LinkEvent::SendFailed => match self.net.links.get(link).map(|link| &link.phase) {
+                Some(Phase::Greeting(_)) => {
+                    self.net.disown(link);
+                    given_back = true;
                 }
-                if event == LinkEvent::NotActivated {
-                    self.net.not_activated(link);
-                }
-            }
+                Some(Phase::Established(_)) if event == LinkEvent::ActivateFailed => self.net.never_active(link),
+                Some(Phase::Established(_)) => self.net.lose(link),
+                Some(Phase::Dead) | None => {}
+            },
         }
         self.finish(fx);
+        given_back
     }
 
     /// A driver answered a question; each is answered exactly once.
@@ -124,8 +130,10 @@ impl Core {
     pub fn timer(&mut self, now: Time, fx: &mut Effects) {
         self.begin(Origin::Notification, now);
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
-            if let MemoryWait::Bypass { seek, attempt } = entry.remove() {
-                self.seek_bypass(seek, attempt);
+            match entry.remove() {
+                MemoryWait::Bypass { seek, attempt } => self.seek_bypass(seek, attempt),
+                MemoryWait::Flush { router, attempt } => self.retry_local_bypass(router, attempt),
+                MemoryWait::Nobody => {}
             }
         }
         self.finish(fx);
@@ -154,6 +162,7 @@ impl Core {
     /// Works until nothing is left to do within this input, then hands out its effects.
     fn finish(&mut self, fx: &mut Effects) {
         self.settle();
+        fx.origin = self.routing.origin;
         self.net.take_batches(&mut fx.batches);
         fx.asks.append(&mut self.net.out.asks);
         fx.doomed.append(&mut self.net.out.doomed);
@@ -274,9 +283,19 @@ impl Core {
                 Ok(x) => self.net.bind(new, x),
                 Err(state) => give_back(state),
             },
-            Drawn::NoMemory => self.net.request_capacity(inward.link, 64, MemoryWait::Flush(router)),
-            Drawn::Never => {}
+            Drawn::NoMemory => {
+                // Nothing is locked meanwhile: the peer may have a use for it.
+                self.routing.flush_other_side_if_waiting(router);
+                self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt: 0 });
+            }
+            Drawn::Never => self.routing.flush_other_side_if_waiting(router),
         }
+    }
+
+    /// Asks again for the memory of a local bypass.
+    fn retry_local_bypass(&mut self, router: RouterKey, attempt: u32) {
+        let Some(at) = self.routing.inward_link(router) else { return };
+        self.net.request_capacity(at.link, 64, MemoryWait::Flush { router, attempt });
     }
 
     /// A sublink and a fresh state for a central link over `link`.
@@ -295,16 +314,26 @@ impl Core {
     fn memory_answered(&mut self, wait: MemoryWait, granted: bool) {
         match wait {
             MemoryWait::Nobody => {}
-            MemoryWait::Flush(router) => self.routing.mark_dirty_if(router, granted),
+            MemoryWait::Flush { router, .. } if granted => self.routing.mark_dirty(router, true),
+            // It stays a proxy if there never is any.
+            MemoryWait::Flush { router, attempt } if attempt + 1 < ATTEMPTS => {
+                self.retry(attempt, MemoryWait::Flush { router, attempt: attempt + 1 });
+            }
+            MemoryWait::Flush { .. } => {}
             MemoryWait::Bypass { seek, attempt } if granted => self.seek_bypass(seek, attempt),
             // The link between X and Y is locked for this bypass: it cannot be left undone (routing.md 18, D6).
             MemoryWait::Bypass { seek, attempt } if attempt + 1 < ATTEMPTS => {
-                let at = self.now + RETRY * 2u32.pow(attempt);
-                self.timers_made += 1;
-                self.timers.insert((at, self.timers_made), MemoryWait::Bypass { seek, attempt: attempt + 1 });
+                self.retry(attempt, MemoryWait::Bypass { seek, attempt: attempt + 1 });
             }
             MemoryWait::Bypass { seek, .. } => self.routing.bypass_failed(&seek),
         }
+    }
+
+    /// Looks again later, each time twice as much later.
+    fn retry(&mut self, attempt: u32, wait: MemoryWait) {
+        let at = self.now + RETRY * 2u32.pow(attempt);
+        self.timers_made += 1;
+        self.timers.insert((at, self.timers_made), wait);
     }
 
     /// A buffer came that parcels or link states waited for (memory.md 9). One that does not lie in it ends the link.

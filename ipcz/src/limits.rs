@@ -9,11 +9,12 @@ pub struct Limits {
     pub parcel_objects: usize,
     /// Parcels up to this size travel inside the message; bigger ones take a block of link memory if one is free.
     pub inline_bytes: usize,
-    /// Bytes waiting on a link (outbox and the driver's backlog). Beyond: Put answers `ResourceExhausted`.
+    /// Bytes waiting in a link's outbox. Beyond: Put answers `ResourceExhausted`.
     pub link_backlog_bytes: usize,
     /// Parcels that may wait on a portal that has no link yet. Beyond: Put answers `ResourceExhausted`.
     pub portal_backlog_parcels: usize,
-    /// Bound sublinks a link. Beyond: a new one is refused, its route disconnected.
+    /// Bound sublinks a link. Beyond: a peer that moves more portals here loses the link; Put of a portal answers
+    /// `ResourceExhausted`.
     pub link_sublinks: usize,
     /// Memory buffers a link, our own and the peer's. Beyond: ours fail to grow, the peer's drop the link.
     pub link_buffers: usize,
@@ -27,6 +28,18 @@ pub struct Limits {
     pub parcel_capacity_bytes: u64,
     /// Whether a link's memory may grow for parcel data at all (api.md: fixed parcel capacity).
     pub grow_parcel_capacity: bool,
+}
+
+impl Limits {
+    /// The smaller of each limit that a portal without a link has.
+    pub(crate) fn and(self, other: Limits) -> Limits {
+        Limits {
+            parcel_bytes: self.parcel_bytes.min(other.parcel_bytes),
+            parcel_objects: self.parcel_objects.min(other.parcel_objects),
+            portal_backlog_parcels: self.portal_backlog_parcels.min(other.portal_backlog_parcels),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {

@@ -5,7 +5,7 @@
 //! sample, and the page says so.
 
 mod dot;
-mod format;
+pub mod format;
 mod layout;
 mod page;
 mod record;

@@ -1,6 +1,11 @@
 //! Deterministic simulator for ipcz: a run is a pure function of scenario and choices (design.md 5).
 
+pub mod app;
+pub mod check;
 pub mod choice;
+pub mod cli;
+pub mod ghost;
+pub mod run;
 pub mod scenario;
 pub mod trace;
 pub mod world;

@@ -1,2 +1,5 @@
-//! cmd
-fn main() {}
+//! The command `ipcz-sim`.
+
+fn main() -> std::process::ExitCode {
+    ipcz_sim::cli::main()
+}

@@ -98,7 +98,8 @@ impl Process {
                 return Err(error);
             }
         };
-        if self.carry_out(fx).failed.contains(&link) {
+        // Here and now, however deep the stack: what fails must be known before this returns.
+        if self.carry_out_here(fx).given_back.contains(&link) {
             for handle in handles {
                 self.close(handle)?;
             }

@@ -10,16 +10,16 @@ use crate::clock::{Point, Wake};
 use crate::core::{Effects, LinkEvent};
 use crate::driver::{Driver, DriverError, Frame, Listener, Packed};
 use crate::ids::FragmentDescriptor;
-use crate::ids::{LinkKey, ObjectId};
-use crate::node::{Batch, Doomed, Envelope, LinkOp, Outgoing, ParcelData};
+use crate::ids::{LinkKey, ObjectId, RequestKey};
+use crate::node::{Answer, Ask, Batch, Doomed, Envelope, LinkOp, Outgoing, ParcelData};
 use crate::routing::{Origin, Payload};
 use crate::wire::{AcceptParcel, HandleType, Message, ObjectBytes, ObjectRange, PARCEL_HEADROOM, encode_parcel_in_place};
 
 /// How the carrying out went.
 #[derive(Default)]
 pub(super) struct Carried {
-    /// Links whose transport could not be activated or written to.
-    pub failed: Vec<LinkKey>,
+    /// Links that failed at once: their transports are their bringers' again.
+    pub given_back: Vec<LinkKey>,
 }
 
 impl Process {
@@ -43,16 +43,18 @@ impl Process {
         carried
     }
 
-    fn carry_out_here(&self, fx: Effects) -> Carried {
+    /// Carries effects out on this very frame.
+    pub(super) fn carry_out_here(&self, fx: Effects) -> Carried {
         let mut carried = Carried::default();
-        for batch in fx.batches {
+        let mut rest = Rest { process: self, batches: fx.batches.into(), asks: fx.asks.into(), origin: fx.origin };
+        while let Some(batch) = rest.batches.pop_front() {
             self.drain(batch, &mut carried);
         }
-        for (key, ask) in fx.asks {
+        while let Some((key, ask)) = rest.asks.front().cloned() {
             self.clock.turn(Point::Effect);
             let answer = self.ask(ask);
-            // Within the call that asked; a failed core waits for nothing.
-            let _ = self.input(|core, now, fx| core.answer(key, answer, Origin::Notification, now, fx));
+            rest.asks.pop_front();
+            self.answer(key, answer, fx.origin);
         }
         for doomed in fx.doomed {
             match doomed {
@@ -73,36 +75,52 @@ impl Process {
         carried
     }
 
+    fn answer(&self, key: RequestKey, answer: Answer, origin: Origin) {
+        // A failed core waits for nothing.
+        let _ = self.input(|core, now, fx| core.answer(key, answer, origin, now, fx));
+    }
+
     /// Carries out one transport's ops until none is left. Only one thread at a time does, the one with the batch.
     fn drain(&self, batch: Batch, carried: &mut Carried) {
         let driver = self.driver(batch.driver);
         let token = Token { process: self, link: batch.link };
         let mut next = Some(batch);
         let mut message = Vec::new();
+        let mut broken = false;
         while let Some(mut batch) = next {
             let mut bytes = 0;
             while let Some(op) = batch.ops.pop_front() {
                 self.clock.turn(Point::Effect);
-                let failure = if matches!(op, LinkOp::Activate) { LinkEvent::NotActivated } else { LinkEvent::Failed };
-                let done = match op {
-                    LinkOp::Activate => driver.activate(batch.transport, self.listener(batch.link)),
+                let failed = match op {
+                    LinkOp::Activate if driver.activate(batch.transport, self.listener(batch.link)).is_err() => {
+                        Some(LinkEvent::ActivateFailed)
+                    }
+                    LinkOp::Activate => None,
+                    // After a failure nothing may follow: the peer would see a stream with a hole.
+                    LinkOp::Send(envelope) if broken => {
+                        bytes += envelope.bytes;
+                        drop_message(&*driver, envelope);
+                        None
+                    }
                     LinkOp::Send(envelope) => {
                         bytes += envelope.bytes;
-                        send(&*driver, batch.transport, envelope, &mut message)
+                        send(&*driver, batch.transport, envelope, &mut message).err().map(|_| LinkEvent::SendFailed)
                     }
                     LinkOp::Deactivate => {
                         driver.deactivate(batch.transport);
-                        Ok(())
+                        None
                     }
                     LinkOp::Close => {
                         driver.close(batch.transport);
                         self.link_event(batch.link, LinkEvent::Closed);
-                        Ok(())
+                        None
                     }
                 };
-                if done.is_err() {
-                    carried.failed.push(batch.link);
-                    self.link_event(batch.link, failure);
+                if let Some(event) = failed {
+                    broken = true;
+                    if self.link_event(batch.link, event) {
+                        carried.given_back.push(batch.link);
+                    }
                 }
             }
             next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes));
@@ -140,6 +158,30 @@ impl Drop for Level {
     }
 }
 
+/// What is still to be carried out. Dropped with something in it only when foreign code panics: then every link waiting
+/// here is over and every question answered, so that nothing waits for ever.
+struct Rest<'a> {
+    process: &'a Process,
+    batches: VecDeque<Batch>,
+    asks: VecDeque<(RequestKey, Ask)>,
+    origin: Origin,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        for batch in self.batches.drain(..) {
+            drop(Token { process: self.process, link: batch.link });
+        }
+        for (key, ask) in std::mem::take(&mut self.asks) {
+            let answer = match ask {
+                Ask::Memory { .. } => Answer::Memory(Err(DriverError::Unknown)),
+                Ask::Introduction { .. } => Answer::Introduction(Err(DriverError::Unknown)),
+            };
+            self.process.answer(key, answer, self.origin);
+        }
+    }
+}
+
 /// The right to drain an outbox. Dropped only when a driver panics: the link is over then, the process goes on.
 struct Token<'a> {
     process: &'a Process,
@@ -151,6 +193,14 @@ impl Drop for Token<'_> {
         if let Ok(mut core) = self.process.lock() {
             core.drainer_panicked(self.link);
         }
+    }
+}
+
+/// Gives up a message that cannot be sent any more.
+fn drop_message(driver: &dyn Driver, envelope: Envelope) {
+    envelope.objects.into_iter().for_each(|object| driver.close(object));
+    if let Outgoing::Parcel { data: ParcelData::Inline(payload), .. } = envelope.message {
+        free(payload);
     }
 }
 

@@ -9,17 +9,17 @@ use crate::driver::{Activity, Driver, Verdict};
 use crate::ids::{LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::routing::Payload;
-use crate::wire::{Envelope, Message};
+use crate::wire::{Envelope, Message, WireError};
 
 impl Activity for Process {
     fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], _envelope: Option<ObjectId>) -> Verdict {
         let on = LinkKey::from_bits(key);
-        let end = match handles {
-            [] => None,
-            _ => self.lock().ok().and_then(|core| core.link_end(on)),
-        };
+        let envelope = Envelope::parse(data, handles.len());
+        // Most messages have neither handles nor objects, and so no use for the driver.
+        let objects = !handles.is_empty() || envelope.as_ref().is_ok_and(|envelope| envelope.object_count() > 0);
+        let end = if objects { self.lock().ok().and_then(|core| core.link_end(on)) } else { None };
         let driver = end.map(|(driver, transport)| (self.driver(driver), transport));
-        let incoming = read(data, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)));
+        let incoming = read(envelope, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)));
         let refused = Verdict::Refused;
         self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused)
     }
@@ -34,16 +34,21 @@ impl Activity for Process {
 }
 
 impl Process {
-    pub(super) fn link_event(&self, on: LinkKey, event: LinkEvent) {
+    /// True if the link's transport is its bringer's again.
+    pub(super) fn link_event(&self, on: LinkKey, event: LinkEvent) -> bool {
         // A failed core has no links any more.
-        let _ = self.input(|core, now, fx| core.link_event(on, event, now, fx));
+        self.input(|core, now, fx| core.link_event(on, event, now, fx)).unwrap_or(false)
     }
 }
 
 /// The ladder of wire.md 12, steps 2 to 4, with the driver's part in between.
-fn read<'a>(data: &'a [u8], handles: &[ObjectId], driver: Option<(&dyn Driver, ObjectId)>) -> Result<Incoming<'a>, Offered> {
+fn read<'a>(
+    envelope: Result<Envelope<'a>, WireError>,
+    handles: &[ObjectId],
+    driver: Option<(&dyn Driver, ObjectId)>,
+) -> Result<Incoming<'a>, Offered> {
     let mut objects = Vec::new();
-    let envelope = match Envelope::parse(data, handles.len()) {
+    let envelope = match envelope {
         Ok(envelope) => envelope,
         Err(error) => {
             close_unclaimed(handles, &[], driver);
@@ -56,7 +61,7 @@ fn read<'a>(data: &'a [u8], handles: &[ObjectId], driver: Option<(&dyn Driver, O
         for entry in envelope.objects() {
             let object = match driver {
                 Some((driver, via)) => driver.deserialize(entry.data, &handles[entry.handles.clone()], via).map_err(|e| e.to_string()),
-                None => Err("objects without handles".into()),
+                None => Err("the link is gone".into()),
             };
             claimed.push(entry.handles);
             match object {

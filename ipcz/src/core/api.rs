@@ -32,6 +32,7 @@ pub enum PutPlan {
 impl Core {
     /// A node. `name` is a broker's own; a normal node gets one from its broker.
     pub fn create_node(&mut self, kind: NodeType, driver: DriverKey, name: NodeName, features: Features, limits: Limits) -> Handle {
+        self.limits = if self.net.nodes.is_empty() { limits } else { self.limits.and(limits) };
         let node = Node {
             kind,
             driver,
@@ -68,6 +69,9 @@ impl Core {
     ) -> Result<(LinkKey, Vec<Handle>), Error> {
         let key = self.node(node)?;
         if self.net.nodes.get(key).is_none_or(|node| node.closed) {
+            return Err(Error::InvalidArgument);
+        }
+        if self.net.has_transport(key, transport) {
             return Err(Error::InvalidArgument);
         }
         self.begin(Origin::ApiCall, now);
@@ -122,20 +126,23 @@ impl Core {
             Ok(router) => router,
             Err(error) => return refuse(error, payload),
         };
+        let limits = match self.check_limits(router, payload.len(), objects.len()) {
+            Ok(limits) => limits,
+            Err(error) => return refuse(error, payload),
+        };
         let mut attached = Vec::with_capacity(objects.len());
         for handle in objects {
             match self.attachment(router, *handle) {
-                Some(object) if !attached.contains(&object) => attached.push(object),
-                _ => return refuse(Error::InvalidArgument, payload),
+                Some(object) => attached.push(object),
+                None => return refuse(Error::InvalidArgument, payload),
             }
         }
-        let backlog = match self.check_limits(router, payload.len(), objects.len()) {
-            Ok(backlog) => backlog,
-            Err(error) => return refuse(error, payload),
-        };
+        if has_twins(objects) {
+            return refuse(Error::InvalidArgument, payload);
+        }
         self.begin(Origin::ApiCall, now);
         let parcel = Parcel { number: 0, payload, objects: attached, via: None };
-        match self.routing.put(router, parcel, backlog) {
+        match self.routing.put(router, parcel, limits.portal_backlog_parcels) {
             Ok(()) => {
                 for handle in objects {
                     if let Some(Entry::Portal(router)) = self.handles.remove(*handle) {
@@ -157,15 +164,17 @@ impl Core {
         (router != sender && peer != Some(router)).then_some(Object::Portal(router))
     }
 
-    /// The named limits that Put answers for. Gives the number of parcels that may wait on the portal.
-    fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<usize, Error> {
+    /// The named limits that Put answers for.
+    fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<Limits, Error> {
         let at = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at());
-        let limits = at.map(|at| self.net.limits_of(at.link)).unwrap_or_default();
+        let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
         let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes);
-        if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes {
+        // A portal takes two sublinks at most.
+        let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_left(at.link));
+        if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded {
             return Err(Error::ResourceExhausted);
         }
-        Ok(limits.portal_backlog_parcels)
+        Ok(limits)
     }
 
     /// The next parcel of a portal; its attachments become handles. The data is the caller's to copy and free.
@@ -224,4 +233,11 @@ impl Core {
         self.routing.set_portal(router, Some(handle));
         handle
     }
+}
+
+/// Whether a handle occurs twice.
+fn has_twins(handles: &[Handle]) -> bool {
+    let mut sorted = handles.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).any(|pair| pair[0] == pair[1])
 }

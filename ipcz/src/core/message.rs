@@ -94,7 +94,7 @@ impl Core {
     fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
         if self.net.peer(on).is_none() {
-            return self.net.greeted(on, message, incoming.mapping.take());
+            return self.net.greeted(on, message, incoming.mapping.as_ref());
         }
         let at = |id: &SublinkId| Sublink { link: on, id: *id };
         match message {
@@ -102,10 +102,10 @@ impl Core {
             Message::AcceptIntroduction(m) => {
                 let mut none = None;
                 let slot = m.transport.and_then(|i| incoming.objects.get_mut(i as usize)).unwrap_or(&mut none);
-                self.net.introduced(on, m, slot, incoming.mapping.take())
+                self.net.introduced(on, m, slot, incoming.mapping.as_ref())
             }
             Message::RejectIntroduction(m) => self.net.rejected(on, m.name),
-            Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.take()),
+            Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
             Message::AcceptParcel(m) => {
                 let payload = std::mem::take(&mut incoming.payload);
                 self.accept_parcel(on, m, payload)
@@ -193,8 +193,7 @@ impl Core {
             return Ok(());
         };
         let new = Sublink { link: on, id: m.new_sublink };
-        let (free, inbound_length) = (self.net.is_free(new), m.inbound_sequence_length_from_bypassed_link);
-        let offer = bypass::Offer { old, new, free, state, inbound_length };
+        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length_from_bypassed_link };
         self.offer(router, offer, m.new_link_state_fragment)
     }
 
@@ -207,20 +206,21 @@ impl Core {
             return Ok(());
         };
         let new = Sublink { link: on, id: m.new_sublink };
-        let offer = bypass::Offer { old, new, free: self.net.is_free(new), state, inbound_length: m.inbound_sequence_length };
+        let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length };
         self.offer(router, offer, m.new_link_state_fragment)
     }
 
     fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
         let new = offer.new;
+        let free = self.net.is_free(new);
         let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
-        match self.routing.accept_bypass_link(router, offer, offerer)? {
+        match self.routing.accept_bypass_link(router, offer, offerer, free)? {
             Outcome::Adopted => {
                 self.net.bind(new, router);
                 self.await_state(new, fragment)
             }
             Outcome::Ignored => Ok(()),
-            Outcome::InUse => {
+            Outcome::Taken => {
                 self.routing.break_route(router, Broken::Outward);
                 Ok(())
             }

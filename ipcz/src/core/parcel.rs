@@ -1,12 +1,14 @@
 //! Parcels between nodes: how their portals are moved on, and how they come in (routing.md 9, 10).
 
+use std::collections::BTreeSet;
+
 use super::Core;
 use super::message::release;
 use crate::ids::{FragmentDescriptor, LinkKey, RouterKey, SublinkId};
 use crate::memory::Opened;
 use crate::node::{BufferWait, MemoryWait, Outgoing, ParcelData};
 use crate::planted::Bug;
-use crate::routing::{MovePlan, Object, Parcel, Payload, Router, State, Sublink, Violation, WINDOW};
+use crate::routing::{Broken, MovePlan, Object, Parcel, Payload, Router, State, Sublink, Violation, WINDOW};
 use crate::wire::{AcceptParcel, HandleType, RouterDescriptor};
 
 impl Core {
@@ -21,7 +23,9 @@ impl Core {
             match self.move_portal(portal, at.link) {
                 Some(descriptor) => routers.push(descriptor),
                 None => {
-                    self.drop_link(at.link, "the link has no sublink left to move a portal over".into());
+                    // The portal may have been locked for the move: only its loss frees its peer.
+                    self.routing.break_route(portal, Broken::Outward);
+                    self.drop_link(at.link, "the link's sublink counter is spoilt".into());
                     parcel.objects = objects[i..].to_vec();
                     return self.routing.discard(parcel);
                 }
@@ -148,7 +152,12 @@ impl Core {
 
     /// Makes the routers of all portals attached to a parcel, or none of them.
     fn arrive_all(&mut self, on: LinkKey, m: &AcceptParcel<'_>) -> Result<Vec<RouterKey>, Violation> {
-        let mut named = vec![m.sublink];
+        let limits = self.net.limits_of(on);
+        let sublinks: usize = m.new_routers.iter().map(|d| 1 + usize::from(d.proxy_already_bypassed)).sum();
+        if m.new_routers.len() > limits.parcel_objects || sublinks > self.net.sublinks_left(on) {
+            return Err(Violation("AcceptParcel: more portals than a parcel or a link may have"));
+        }
+        let mut named = BTreeSet::from([m.sublink]);
         let mut states = Vec::with_capacity(m.new_routers.len());
         for descriptor in m.new_routers.iter() {
             match self.check_descriptor(on, descriptor, &mut named) {
@@ -190,7 +199,7 @@ impl Core {
     }
 
     /// wire.md 7.1. Takes over the reference on the link state of a split route.
-    fn check_descriptor(&mut self, on: LinkKey, d: &RouterDescriptor, named: &mut Vec<SublinkId>) -> Result<Option<State>, Violation> {
+    fn check_descriptor(&mut self, on: LinkKey, d: &RouterDescriptor, named: &mut BTreeSet<SublinkId>) -> Result<Option<State>, Violation> {
         let (last, next) = (d.closed_peer_sequence_length, d.next_incoming_sequence_number);
         if d.peer_closed && (last < next || last - next > WINDOW) {
             return Err(Violation("RouterDescriptor: impossible closed_peer_sequence_length"));
@@ -199,9 +208,7 @@ impl Core {
             return Err(Violation("RouterDescriptor: impossible sequence number"));
         }
         let mut distinct = |id: SublinkId| {
-            let fresh = !named.contains(&id);
-            named.push(id);
-            if fresh { Ok(()) } else { Err(Violation("RouterDescriptor: a sublink is named twice")) }
+            if named.insert(id) { Ok(()) } else { Err(Violation("RouterDescriptor: a sublink is named twice")) }
         };
         distinct(d.new_sublink)?;
         if !d.proxy_already_bypassed {

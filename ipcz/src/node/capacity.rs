@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// The peer announces a buffer.
-    pub fn buffer_added(&mut self, link: LinkKey, message: &AddBlockBuffer, mapping: Option<Mapping>) -> Result<(), Violation> {
+    pub fn buffer_added(&mut self, link: LinkKey, message: &AddBlockBuffer, mapping: Option<&Mapping>) -> Result<(), Violation> {
         let limits = self.limits_of(link);
         let Some(peer) = self.peer_mut(link) else { return Ok(()) };
         let Some(mapping) = mapping else { return Err(Violation("AddBlockBuffer: buffer is missing or cannot be mapped")) };
@@ -64,7 +64,7 @@ impl Network {
             return Err(Violation("AddBlockBuffer: more memory than a link may have"));
         }
         peer.memory
-            .add_buffer(message.id, message.block_size, mapping, Origin::Theirs)
+            .add_buffer(message.id, message.block_size, mapping.clone(), Origin::Theirs)
             .map_err(|_| Violation("AddBlockBuffer: impossible id, block_size or buffer"))?;
         self.resume(link, message.id);
         Ok(())

@@ -57,15 +57,14 @@ impl Network {
     }
 
     /// The peer's greeting, the only message an attempt accepts. Its memory is mapped already.
-    pub fn greeted(&mut self, key: LinkKey, message: &Message<'_>, mapping: Option<Mapping>) -> Result<(), Violation> {
+    pub fn greeted(&mut self, key: LinkKey, message: &Message<'_>, mapping: Option<&Mapping>) -> Result<(), Violation> {
         let Some(link) = self.links.get(key) else { return Ok(()) };
         let Phase::Greeting(Greeting { role, portals }) = &link.phase else { return Ok(()) };
         let Some(node) = self.nodes.get(link.node) else { return Ok(()) };
         let portals = portals.clone();
         let (peer, remote) = match (role, message) {
             (Role::Broker { client, memory }, Message::ConnectFromNonBrokerToBroker(m)) => {
-                let peer =
-                    new_peer(node, node.name, *client, NodeType::Normal, LinkSide::A, m.protocol_version, &m.features, memory.clone())?;
+                let peer = new_peer(node, node.name, *client, NodeType::Normal, LinkSide::A, m.protocol_version, &m.features, memory)?;
                 (peer, m.num_initial_portals)
             }
             (Role::Client, Message::ConnectFromBrokerToNonBroker(m)) => {
@@ -109,11 +108,11 @@ pub(super) fn new_peer(
     side: LinkSide,
     remote_version: u32,
     features: &[u64],
-    primary: Mapping,
+    primary: &Mapping,
 ) -> Result<Peer, Violation> {
     let remote_features = Features(features.first().copied().unwrap_or(0));
     let v2 = node.features.and(remote_features).contains(Features::MEM_V2);
-    let mut memory = LinkMemory::new(primary, side, v2).map_err(|_| Violation("the primary buffer is too small"))?;
+    let mut memory = LinkMemory::new(primary.clone(), side, v2).map_err(|_| Violation("the primary buffer is too small"))?;
     memory.raise_sublink_base(sublink_base(node.links_made));
     Ok(Peer {
         local_name,

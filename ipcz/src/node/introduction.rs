@@ -131,7 +131,7 @@ impl Network {
         from: LinkKey,
         message: &AcceptIntroduction,
         transport: &mut Option<ObjectId>,
-        mapping: Option<Mapping>,
+        mapping: Option<&Mapping>,
     ) -> Result<(), Violation> {
         let (Some(link), Some(broker)) = (self.links.get(from), self.peer(from)) else { return Ok(()) };
         let key = link.node;
@@ -151,7 +151,6 @@ impl Network {
             || !node.connections.values().any(|link| *link == from)
             || node.connections.contains_key(&message.name);
         if unwanted {
-            self.out.doomed.push(super::network::Doomed::Mapping(mapping));
             return Ok(());
         }
         let peer = new_peer(

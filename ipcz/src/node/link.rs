@@ -91,7 +91,12 @@ pub enum MemoryWait {
         attempt: u32,
     },
     /// A proxy with a local peer, to be flushed again.
-    Flush(RouterKey),
+    Flush {
+        /// The proxy.
+        router: RouterKey,
+        /// How often it has asked.
+        attempt: u32,
+    },
     /// Nobody; parcels just go inline meanwhile.
     Nobody,
 }

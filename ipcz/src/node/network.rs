@@ -241,8 +241,7 @@ impl Network {
 
     /// Whether a sublink can be bound.
     pub fn is_free(&self, at: Sublink) -> bool {
-        let limit = self.limits_of(at.link).link_sublinks;
-        self.peer(at.link).is_some_and(|peer| peer.sublinks.len() < limit && !peer.sublinks.contains_key(&at.id))
+        self.peer(at.link).is_some_and(|peer| !peer.sublinks.contains_key(&at.id))
     }
 
     /// Leads a free sublink to a router.
@@ -259,13 +258,15 @@ impl Network {
         }
     }
 
-    /// `count` consecutive free sublinks. None on a dead link, at the limit, or if the peer spoils the counter.
-    pub fn draw_sublinks(&mut self, link: LinkKey, count: u64) -> Option<Sublink> {
+    /// How many more sublinks the limit of a link allows.
+    pub fn sublinks_left(&self, link: LinkKey) -> usize {
         let limit = self.limits_of(link).link_sublinks;
+        self.peer(link).map_or(0, |peer| limit.saturating_sub(peer.sublinks.len()))
+    }
+
+    /// `count` consecutive free sublinks. None on a dead link, or if the peer spoils the counter.
+    pub fn draw_sublinks(&mut self, link: LinkKey, count: u64) -> Option<Sublink> {
         let peer = self.peer_mut(link)?;
-        if peer.sublinks.len() + count as usize > limit {
-            return None;
-        }
         let sublinks = &peer.sublinks;
         let id = peer.memory.draw_sublinks(count, |id| sublinks.contains_key(&id))?;
         Some(Sublink { link, id })
@@ -280,7 +281,7 @@ impl Network {
     pub fn append(&mut self, key: LinkKey, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
         match self.links.get_mut(key) {
             Some(link) if link.outbox.accepts() => {
-                // Appended counts as transmitted: they are the drainer's now.
+                // The drainer's from here on: it sends them or closes them.
                 self.objects -= objects.len();
                 link.outbox.send(message, objects, bytes, greeting);
                 self.touched.push(key);
@@ -416,6 +417,7 @@ impl Network {
                 Phase::Established(peer) => peer.memory.remap(f),
                 Phase::Greeting(_) | Phase::Dead => {}
             }
+            link.outbox.remap(f);
         }
     }
 
@@ -474,6 +476,12 @@ impl Network {
         }
     }
 
+    /// Whether a link of the node's driver has this transport already.
+    pub fn has_transport(&self, node: NodeKey, transport: ObjectId) -> bool {
+        let driver = |node: NodeKey| self.nodes.get(node).map(|node| node.driver);
+        self.links.iter().any(|(_, link)| link.outbox.transport == transport && driver(link.node) == driver(node))
+    }
+
     /// The driver will deliver nothing more for this link.
     pub fn deactivated(&mut self, key: LinkKey) {
         self.lose(key);
@@ -483,17 +491,17 @@ impl Network {
         }
     }
 
-    /// A transport could not be activated: the driver will not confirm that it is inactive.
-    pub fn not_activated(&mut self, key: LinkKey) {
-        if let Some(link) = self.links.get_mut(key) {
-            link.outbox.stopped();
-            self.touched.push(key);
-        }
-    }
-
     /// The transport was closed by the drainer.
     pub fn closed(&mut self) {
         self.objects -= 1;
+    }
+
+    /// The transport could not be activated, and so needs no confirmation of its end.
+    pub fn never_active(&mut self, key: LinkKey) {
+        self.lose(key);
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.stopped();
+        }
     }
 
     /// An attempt failed at once: its transport goes back to the caller (api.md 7).

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, SublinkId};
+use crate::mapping::Mapping;
 use crate::routing::Payload;
 use crate::wire::{Message, RouterDescriptor};
 
@@ -201,6 +202,17 @@ impl Outbox {
             return None;
         }
         Some(std::mem::replace(&mut self.ops, spent))
+    }
+
+    /// Swaps the mappings of waiting parcels for their counterparts in a cloned world.
+    pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+        for op in &mut self.ops {
+            if let LinkOp::Send(Envelope { message: Outgoing::Parcel { data, .. }, .. }) = op
+                && let ParcelData::Inline(Payload::Block { block, .. }) = data
+            {
+                block.remap(f);
+            }
+        }
     }
 
     /// The drainer is gone; what it had in hand is lost.

@@ -16,8 +16,6 @@ pub struct Offer {
     pub old: Sublink,
     /// The new link.
     pub new: Sublink,
-    /// Whether the receiver can bind it.
-    pub free: bool,
     /// Its state; this holds the reference that the message carried.
     pub state: State,
     /// Parcels that still come over the old link in total.
@@ -31,8 +29,8 @@ pub enum Offered {
     Adopted,
     /// The router has no use for it any more.
     Ignored,
-    /// The new sublink cannot be bound: the route is to be broken.
-    InUse,
+    /// The new sublink is in use: the route cannot go on.
+    Taken,
     /// The offerer had no authority (nodes.md D-14): it is to be told that the new sublink leads nowhere.
     Unauthorised,
 }
@@ -40,14 +38,15 @@ pub enum Offered {
 impl Routing {
     /// Z: BypassPeer arrived over `via`, or came with the router itself (routing.md 12.3).
     pub fn bypass_peer(&mut self, z: RouterKey, via: Sublink, node: NodeName, sublink: SublinkId) -> Result<(), Violation> {
-        let Some(router) = self.routers.get(z) else { return Ok(()) };
+        let Some(router) = self.routers.get_mut(z) else { return Ok(()) };
         let Some(primary) = &router.out.primary else { return Ok(()) };
         if primary.at() != Some(via) {
             return Err(Violation("BypassPeer: not this router's outward link"));
         }
-        if !router.out.is_stable() {
-            return Err(Violation("BypassPeer: the outward edge decays already"));
+        if !router.out.is_stable() || router.seeking {
+            return Err(Violation("BypassPeer: the outward edge is being bypassed already"));
         }
+        router.seeking = true;
         self.ops.0.push_back(RouterOp::SeekBypass(SeekBypass { router: z, via, node, sublink }));
         Ok(())
     }
@@ -65,6 +64,7 @@ impl Routing {
         let fragment = state.share();
         let proxy = self.neighbours.get(&seek.via.link).map(|n| n.name).unwrap_or_default();
         let router = self.routers.get_mut(seek.router).expect("looked at in the same input");
+        router.seeking = false;
         let sent = router.outbound.next();
         let began = router.out.begin_decay(Some(sent), None);
         assert!(began, "the edge was stable");
@@ -91,14 +91,14 @@ impl Routing {
     }
 
     /// X (or Z, when X is on Y's node): a link that replaces the outward one (routing.md 12.4, 12.5). `offerer` is the node it came
-    /// from. Only an adopted offer keeps its reference on the state; the caller binds the new sublink then.
-    pub fn accept_bypass_link(&mut self, key: RouterKey, offer: Offer, offerer: NodeName) -> Result<Offered, Violation> {
+    /// from, `free` whether the new sublink can be bound. Only an adopted offer keeps its reference on the state; the caller binds the new sublink then.
+    pub fn accept_bypass_link(&mut self, key: RouterKey, offer: Offer, offerer: NodeName, free: bool) -> Result<Offered, Violation> {
         let give_back = |state: State| {
             if let State::Ready(state) = state {
                 state.release();
             }
         };
-        let verdict = self.judge(key, &offer, offerer);
+        let verdict = self.judge(key, &offer, offerer, free);
         if verdict != Ok(Offered::Adopted) {
             give_back(offer.state);
             return verdict;
@@ -123,7 +123,7 @@ impl Routing {
         Ok(Offered::Adopted)
     }
 
-    fn judge(&self, key: RouterKey, offer: &Offer, offerer: NodeName) -> Result<Offered, Violation> {
+    fn judge(&self, key: RouterKey, offer: &Offer, offerer: NodeName, free: bool) -> Result<Offered, Violation> {
         let Some(router) = self.routers.get(key) else { return Ok(Offered::Ignored) };
         let Some(primary) = router.out.primary.as_ref().filter(|_| !router.disconnected) else { return Ok(Offered::Ignored) };
         let Some(at) = primary.at() else { return Err(Violation("bypass link: the outward link is local")) };
@@ -137,7 +137,7 @@ impl Routing {
         if !plausible(offer.inbound_length, router.inbound.length()) {
             return Err(Violation("bypass link: impossible inbound sequence length"));
         }
-        Ok(if offer.free { Offered::Adopted } else { Offered::InUse })
+        Ok(if free { Offered::Adopted } else { Offered::Taken })
     }
 
     /// Tells a proxy what remains for it to pass on.
@@ -177,7 +177,7 @@ impl Routing {
     /// Z: how many parcels come through the proxy in total (routing.md 12.4). The direct ones may be here already.
     pub fn proxy_will_stop(&mut self, z: RouterKey, inbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get_mut(z) else { return Ok(()) };
-        let arrived = router.inbound.next();
+        let arrived = router.inbound.length();
         let Some(outer) = router.out.decay.as_mut() else {
             return if router.disconnected { Ok(()) } else { Err(Violation("ProxyWillStop: no bypass is going on")) };
         };
@@ -274,11 +274,9 @@ impl Routing {
         let (inner, peer) = self.routers.pair_mut(z, x).expect("both are here and differ");
         let (from_z, from_x) = (inner.outbound.next(), peer.outbound.next());
         if !plausible(from_z, peer.inbound.length()) || !plausible(from_x, inner.inbound.length()) {
-            // Somebody on the way made parcels up. Joined, the two would never agree on a number again.
-            self.break_route(z, Broken::Outward);
-            self.break_route(x, Broken::Outward);
-            return Ok(());
+            return Err(Violation("BypassPeer: its local target counts differently"));
         }
+        inner.seeking = false;
         let began = inner.out.begin_decay(Some(from_z), Some(from_x)) && peer.out.begin_decay(Some(from_x), Some(from_z));
         assert!(began, "looked at in the same input");
         self.join([z, x], 0);

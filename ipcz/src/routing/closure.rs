@@ -33,7 +33,7 @@ impl Routing {
             }
             None => {
                 if let Some(peer) = link.local_peer(&self.pairs) {
-                    // Through proxies elsewhere the peer may have been given parcels that nobody sent.
+                    // A router that a peer described may count wrong; that costs its own route.
                     if self.accept_closure(peer, Broken::Outward, length).is_err() {
                         self.break_route(peer, Broken::Outward);
                     }
@@ -111,6 +111,7 @@ impl Routing {
     pub(super) fn disconnect(&mut self, key: RouterKey, half: Broken) {
         let Some(router) = self.routers.get_mut(key) else { return };
         router.disconnected = true;
+        router.seeking = false;
         let cut = match half {
             Broken::Inward => router.outbound.force_terminate(),
             Broken::Outward => router.inbound.force_terminate(),

@@ -68,3 +68,53 @@ impl Edge {
         self.primary.iter_mut().chain(self.decay.iter_mut().map(|decay| &mut decay.link))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::{Kind, Sublink};
+    use super::*;
+    use crate::arena::Key;
+    use crate::ids::{LinkKey, LinkSide, SublinkId};
+
+    fn link(id: u64) -> RouterLink {
+        RouterLink::peripheral(Sublink { link: LinkKey::new(0, 0), id: SublinkId(id) }, LinkSide::A, Kind::Outward)
+    }
+
+    fn id(link: Option<&RouterLink>) -> Option<u64> {
+        link.and_then(RouterLink::at).map(|at| at.id.0)
+    }
+
+    #[test]
+    fn each_number_has_one_link() {
+        let mut edge = Edge { primary: Some(link(1)), decay: None };
+        assert_eq!(id(edge.link_for(7)), Some(1));
+        assert!(edge.begin_decay(None, None));
+        assert_eq!(id(edge.link_for(u64::MAX)), Some(1), "as long as the length is unknown");
+        edge.decay.as_mut().unwrap().length_to = Some(3);
+        assert_eq!((id(edge.link_for(2)), id(edge.link_for(3))), (Some(1), None), "the next link is not there yet");
+        edge.primary = Some(link(2));
+        assert_eq!((id(edge.link_for(2)), id(edge.link_for(3))), (Some(1), Some(2)));
+    }
+
+    #[test]
+    fn a_link_decays_once_at_a_time_and_needs_to_be_there() {
+        let mut edge = Edge::default();
+        assert!(!edge.begin_decay(Some(0), Some(0)) && edge.is_stable());
+        edge.primary = Some(link(1));
+        assert!(edge.begin_decay(Some(0), Some(0)));
+        edge.primary = Some(link(2));
+        assert!(!edge.begin_decay(Some(0), Some(0)));
+        assert_eq!(id(edge.primary.as_ref()), Some(2));
+    }
+
+    #[test]
+    fn decay_ends_when_both_lengths_are_known_and_reached() {
+        let mut edge = Edge { primary: Some(link(1)), decay: None };
+        assert!(edge.begin_decay(Some(3), None));
+        assert!(edge.try_finish(9, 9).is_none(), "one length is unknown");
+        edge.decay.as_mut().unwrap().length_from = Some(5);
+        assert!(edge.try_finish(2, 5).is_none() && edge.try_finish(3, 4).is_none());
+        assert_eq!(id(edge.try_finish(3, 5).as_ref()), Some(1));
+        assert!(edge.is_empty());
+    }
+}

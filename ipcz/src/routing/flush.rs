@@ -99,7 +99,7 @@ impl Routing {
     }
 
     /// Wakes the other end of the central link if it waits for the lock and could have it now.
-    pub(super) fn flush_other_side_if_waiting(&mut self, key: RouterKey) {
+    pub fn flush_other_side_if_waiting(&mut self, key: RouterKey) {
         let Some(link) = self.routers.get_mut(key).and_then(|router| router.out.primary.as_mut()) else { return };
         if !link.take_waiting(&mut self.pairs) {
             return;

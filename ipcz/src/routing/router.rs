@@ -51,6 +51,8 @@ pub struct Router {
     pub portal: Option<Handle>,
     /// Traps, oldest first; only while terminal.
     pub traps: Vec<Trap>,
+    /// Told to bypass its outward peer, and looking for the way.
+    pub seeking: bool,
     pub(super) dirty: bool,
     pub(super) force: bool,
 }

@@ -406,11 +406,10 @@ impl Routing {
         false
     }
 
-    /// Asks for a forced flush, if there is reason to.
-    pub fn mark_dirty_if(&mut self, key: RouterKey, reason: bool) {
-        if reason {
-            self.mark_dirty(key, true);
-        }
+    /// The stable inward link of a proxy.
+    pub fn inward_link(&self, key: RouterKey) -> Option<Sublink> {
+        let inward = self.routers.get(key)?.inward.as_deref().filter(|edge| edge.is_stable())?;
+        inward.primary.as_ref()?.at()
     }
 
     /// Notes a bypass request without authority.

@@ -54,11 +54,19 @@ impl Routing {
             }
         }
         let source = self.neighbours.get(&over).map(|n| n.name).unwrap_or_default();
-        let quiet = self.routers.get(y).is_some_and(Router::is_quiet);
-        let locked = quiet && self.lock_for_bypass(y, source);
+        let locked = self.can_be_bypassed(y, over) && self.lock_for_bypass(y, source);
         match self.routers.get(y).and_then(|r| r.out.primary.as_ref()?.local_peer(&self.pairs)) {
             Some(peer) if locked => MovePlan::Split { peer },
             _ => MovePlan::Proxy { locked },
+        }
+    }
+
+    /// Whether a move over `over` could spare `y` its time as a proxy. Not if its outward link is of another node of this process.
+    fn can_be_bypassed(&self, y: RouterKey, over: LinkKey) -> bool {
+        let Some(router) = self.routers.get(y).filter(|router| router.is_quiet()) else { return false };
+        match router.out.primary.as_ref().and_then(RouterLink::at) {
+            None => true,
+            Some(at) => self.neighbours.get(&at.link).map(|n| n.node) == self.neighbours.get(&over).map(|n| n.node),
         }
     }
 

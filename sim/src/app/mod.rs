@@ -1,0 +1,13 @@
+//! The applications of a simulated world: they set it up, carry out a scenario's steps and its random workload, read everything at once,
+//! and tell the ledger (`ghost/`) and the checkers (`check/`) what they did and saw. They decide nothing about what is right.
+
+mod cuts;
+mod plan;
+mod random;
+mod setup;
+mod stage;
+
+pub use plan::Plan;
+pub use random::Workload;
+pub use setup::SetUp;
+pub use stage::{Home, News, Stage};

@@ -1,0 +1,426 @@
+//! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
+
+use std::sync::Arc;
+
+use ipcz::api::{ConnectTo, NodeOptions, Process, TrapRefused};
+use ipcz::ids::{Handle, NodeType};
+use ipcz::inspect::Totals;
+use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags};
+use ipcz::{Error, Received};
+
+use crate::check::{Checked, Checks, Names, Violation};
+use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, write_payload};
+use crate::run::Calls;
+use crate::world::{LinkProfile, World};
+
+/// Something an application learnt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// An end came out of a parcel.
+    Arrived {
+        /// Which.
+        end: EndId,
+        /// Where.
+        process: u32,
+        /// Over which end.
+        over: EndId,
+    },
+    /// A parcel of a `send` was taken from an end.
+    Received {
+        /// Which end.
+        end: EndId,
+    },
+    /// The peer of an end is closed and everything was read.
+    Dead {
+        /// Which end.
+        end: EndId,
+        /// Where it is held.
+        process: u32,
+    },
+}
+
+/// What a process holds, by role.
+#[derive(Clone, Default, Debug)]
+pub struct Home {
+    /// Its node.
+    pub node: Option<Handle>,
+    /// Whether that is a broker.
+    pub broker: bool,
+    /// Ends of connections, in order of connection.
+    pub connections: Vec<EndId>,
+    /// Ends of set-up pipes and of pipes that steps opened.
+    pub named: Vec<EndId>,
+    /// Ends of pipes of the random workload.
+    pub free: Vec<EndId>,
+}
+
+impl Home {
+    fn list(&mut self, role: Role) -> &mut Vec<EndId> {
+        match role {
+            Role::Connection => &mut self.connections,
+            Role::SetUp | Role::Step => &mut self.named,
+            Role::Random => &mut self.free,
+        }
+    }
+
+    /// Everything it holds.
+    pub fn all(&self) -> impl Iterator<Item = EndId> + '_ {
+        self.connections.iter().chain(&self.named).chain(&self.free).copied()
+    }
+}
+
+/// What can be seen and done: a world, and what is known of it.
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// What must be true of it.
+    pub ghost: Ghost,
+    /// Who looks whether it is.
+    pub checks: Checks,
+    /// Whose nodes have which names.
+    pub names: Names,
+    /// What each process holds.
+    pub homes: Vec<Home>,
+    /// Calls made so far.
+    pub calls: Calls,
+    /// Parcels of `send` taken so far.
+    pub deliveries: u64,
+    /// Ends whose holder was told of a closed peer.
+    pub closures: u64,
+    /// Hash over the order in which parcels were taken.
+    pub order: u64,
+    /// What was learnt and not yet acted upon, oldest first.
+    pub news: Vec<News>,
+    /// Links and nodes cut so far.
+    pub cuts: u64,
+    /// The longest that a message may take, in ns.
+    pub longest: u64,
+    /// Totals of processes that died.
+    pub lost_totals: Totals,
+    /// Lines for a recording, if there is one.
+    pub said: Option<Vec<(u32, String)>>,
+    traps: Vec<(u32, TrapEvent)>,
+    to_read: Vec<EndId>,
+    payload: Vec<u8>,
+}
+
+/// Numbers of calls in the trace.
+mod call {
+    pub const OPEN: u16 = 1;
+    pub const PUT: u16 = 2;
+    pub const GET: u16 = 3;
+    pub const CLOSE: u16 = 4;
+    pub const TRAP: u16 = 5;
+}
+
+const WATCHED: TrapFlags = TrapFlags::NEW_PARCEL.or(TrapFlags::PEER_CLOSED).or(TrapFlags::DEAD);
+const CLOSED: TrapFlags = TrapFlags::PEER_CLOSED.or(TrapFlags::DEAD);
+
+impl Stage {
+    /// An empty stage.
+    pub fn new(world: World) -> Stage {
+        Stage {
+            world,
+            ghost: Ghost::default(),
+            checks: Checks::default(),
+            names: Names::default(),
+            homes: Vec::new(),
+            calls: Calls::default(),
+            deliveries: 0,
+            closures: 0,
+            order: 0,
+            news: Vec::new(),
+            cuts: 0,
+            longest: 0,
+            lost_totals: Totals::default(),
+            said: None,
+            traps: Vec::new(),
+            to_read: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// A copy that would go on exactly as this one.
+    pub fn fork(&self) -> Stage {
+        Stage {
+            world: self.world.fork(),
+            ghost: self.ghost.clone(),
+            checks: self.checks.clone(),
+            names: self.names.clone(),
+            homes: self.homes.clone(),
+            calls: self.calls,
+            deliveries: self.deliveries,
+            closures: self.closures,
+            order: self.order,
+            news: self.news.clone(),
+            cuts: self.cuts,
+            longest: self.longest,
+            lost_totals: self.lost_totals,
+            said: self.said.clone(),
+            traps: self.traps.clone(),
+            to_read: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Writes a line into the recording.
+    pub fn say(&mut self, process: u32, line: impl FnOnce() -> String) {
+        if let Some(said) = &mut self.said {
+            said.push((process, line()));
+        }
+    }
+
+    fn process(&self, process: u32) -> Checked<&Arc<Process>> {
+        self.world.process(process).ok_or_else(|| Violation::new(API, "the workload calls only living processes", "").in_process(process))
+    }
+
+    /// A process with one node.
+    pub fn add_node(&mut self, broker: bool, options: NodeOptions, planted: Option<&str>) -> Checked<u32> {
+        let process = self.world.add_process();
+        if let Some(bug) = planted {
+            self.process(process)?.plant(bug).map_err(|text| Violation::new(API, "a planted bug has a known name", text))?;
+        }
+        let kind = if broker { NodeType::Broker } else { NodeType::Normal };
+        let made = self.world.create_node(process, kind, options);
+        let node = made.map_err(|error| unexpected("CreateNode", error).in_process(process))?;
+        self.homes.push(Home { node: Some(node), broker, ..Home::default() });
+        Ok(process)
+    }
+
+    /// Connects a client to its broker; answers the client's end of the pipe.
+    pub fn connect(&mut self, client: u32, broker: u32, profile: LinkProfile) -> Checked<EndId> {
+        let (near, far) = self.world.transport_pair(client, broker, Some(profile));
+        let mut handles = [None; 2];
+        for (at, transport, to, handle) in [(client, near, ConnectTo::Broker, 0), (broker, far, ConnectTo::Normal, 1)] {
+            let node = self.homes[at as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(at))?;
+            let made = self.process(at)?.connect_node(node, transport, 1, to);
+            handles[handle] = made.map_err(|error| unexpected("ConnectNode", error).in_process(at))?.first().copied();
+        }
+        let [Some(a), Some(b)] = handles else { return Err(Violation::new(API, "ConnectNode gives the portals asked for", "")) };
+        self.adopt(Role::Connection, [(client, a), (broker, b)])
+    }
+
+    /// Opens a pipe in a process; answers the first of its ends.
+    pub fn open(&mut self, process: u32, role: Role) -> Checked<EndId> {
+        self.calls.opens += 1;
+        let node = self.homes[process as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(process))?;
+        let made = self.process(process)?.open_portals(node);
+        let (a, b) = made.map_err(|error| unexpected("OpenPortals", error).in_process(process))?;
+        self.trace(process, call::OPEN, &[a.to_bits(), b.to_bits()]);
+        self.adopt(role, [(process, a), (process, b)])
+    }
+
+    fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
+        let end = self.ghost.open(role, holders);
+        for (end, (process, _)) in [end, end.peer()].into_iter().zip(holders) {
+            self.house(end, process);
+            self.arm(end)?;
+        }
+        Ok(end)
+    }
+
+    fn trace(&self, process: u32, what: u16, words: &[u64]) {
+        self.world.trace(|trace| trace.call(process, what, words, &[]));
+    }
+
+    fn house(&mut self, end: EndId, process: u32) {
+        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+        self.ghost.end_mut(end).slot = list.len() as u32;
+        list.push(end);
+    }
+
+    fn unhouse(&mut self, end: EndId, process: u32) {
+        let slot = self.ghost.end(end).slot as usize;
+        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+        list.swap_remove(slot);
+        if let Some(moved) = list.get(slot) {
+            self.ghost.end_mut(*moved).slot = slot as u32;
+        }
+    }
+
+    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed.
+    pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
+        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(false) };
+        let length = if attached.is_some() { TAG_BYTES } else { length };
+        let carried = match attached.map(|attached| self.ghost.holder(attached)) {
+            None => None,
+            Some(Some((at, handle))) if at == process => Some(handle),
+            Some(_) => return Ok(false),
+        };
+        self.calls.puts += 1;
+        let mut payload = std::mem::take(&mut self.payload);
+        write_payload(end, self.ghost.end(end).sent, length, &mut payload);
+        let result = self.process(process)?.put(handle, &payload, carried.as_slice());
+        self.payload = payload;
+        let words = [handle.to_bits(), length as u64, carried.map_or(0, Handle::to_bits), u64::from(result.is_ok())];
+        self.trace(process, call::PUT, &words);
+        match result {
+            Ok(()) => {
+                if let Some(attached) = attached {
+                    self.calls.hands += 1;
+                    self.unhouse(attached, process);
+                }
+                self.ghost.put(end, process, length as u32, attached, attached.is_none());
+                Ok(true)
+            }
+            Err(Error::NotFound) => {
+                self.checks.closure.refused(&self.ghost, end)?;
+                Ok(false)
+            }
+            Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
+        }
+    }
+
+    /// Closes an end, if its holder still has it.
+    pub fn close(&mut self, end: EndId) -> Checked {
+        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
+        self.calls.closes += 1;
+        let result = self.process(process)?.close(handle);
+        self.trace(process, call::CLOSE, &[handle.to_bits(), u64::from(result.is_ok())]);
+        self.unhouse(end, process);
+        self.ghost.close(end);
+        result.map_err(|error| unexpected("Close", error).in_process(process).at(end))
+    }
+
+    /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
+    pub fn serve(&mut self) -> Checked {
+        loop {
+            let mut traps = std::mem::take(&mut self.traps);
+            self.world.take_traps(&mut traps);
+            if traps.is_empty() {
+                self.traps = traps;
+                return Ok(());
+            }
+            for (process, event) in &traps {
+                self.fired(*process, event)?;
+            }
+            traps.clear();
+            self.traps = traps;
+        }
+    }
+
+    fn fired(&mut self, process: u32, event: &TrapEvent) -> Checked {
+        let (end, holder) = (EndId(event.context as u32), (event.context >> 32) as u32);
+        if !self.ghost.knows(end) {
+            return Err(Violation::new(API, "a trap gives the context it was given", format!("{:#x}", event.context)).in_process(process));
+        }
+        let state = self.ghost.end(end);
+        let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
+        if !here {
+            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
+            return Ok(());
+        }
+        if !state.armed {
+            let text = format!("the trap of {end} fired twice: {:?}", event.flags);
+            return Err(Violation::new(API, "a trap fires once", text).at(end).in_process(process));
+        }
+        if !event.flags.and(TrapFlags::REMOVED).is_empty() {
+            let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");
+            return Err(Violation::new(API, "REMOVED tells of what the application did", text).at(end).in_process(process));
+        }
+        self.ghost.end_mut(end).armed = false;
+        if !event.flags.and(CLOSED).is_empty() {
+            self.closed(end)?;
+        }
+        self.read(end)
+    }
+
+    /// The holder of `end` is told that its peer is closed.
+    fn closed(&mut self, end: EndId) -> Checked {
+        self.checks.closure.seen(&self.ghost, end, self.ghost.end(end).saw_closed)?;
+        self.ghost.end_mut(end).saw_closed = true;
+        self.closures += 1;
+        Ok(())
+    }
+
+    /// Reads all there is at an end, and at ends that come out of it, and watches them again.
+    fn read(&mut self, end: EndId) -> Checked {
+        self.to_read.push(end);
+        while let Some(end) = self.to_read.pop() {
+            self.drain(end)?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, end: EndId) -> Checked {
+        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
+        let dead = loop {
+            match self.process(process)?.get(handle) {
+                Ok(received) => self.taken(end, process, &received)?,
+                Err(Error::Unavailable) => break false,
+                Err(Error::NotFound) => break true,
+                Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
+            }
+        };
+        if dead && !self.ghost.end(end).saw_closed {
+            self.closed(end)?;
+        }
+        if self.ghost.end(end).saw_closed {
+            return self.died(end, process, dead);
+        }
+        self.arm(end)
+    }
+
+    fn died(&mut self, end: EndId, process: u32, dead: bool) -> Checked {
+        if self.ghost.end(end).dead {
+            return Ok(());
+        }
+        self.checks.closure.drained(&self.ghost, end, dead)?;
+        self.ghost.end_mut(end).dead = true;
+        self.ghost.give_up(end);
+        self.news.push(News::Dead { end, process });
+        self.say(process, || format!("{end} is dead"));
+        Ok(())
+    }
+
+    fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+        let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
+        let taken = taken.map_err(|violation| violation.in_process(process))?;
+        self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+        self.calls.gets += 1;
+        self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
+        self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+        if taken.parcel.counted {
+            self.deliveries += 1;
+            self.news.push(News::Received { end });
+        }
+        if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
+            self.ghost.arrive(attached, process, *handle);
+            self.house(attached, process);
+            self.news.push(News::Arrived { end: attached, process, over: end });
+            self.to_read.push(attached);
+        }
+        Ok(())
+    }
+
+    /// Watches an end; if there is nothing to wait for any more, its death is noted instead.
+    fn arm(&mut self, end: EndId) -> Checked {
+        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
+        let context = u64::from(self.ghost.end(end).holder) << 32 | u64::from(end.0);
+        let result = self.process(process)?.trap(handle, TrapConditions { flags: WATCHED, ..TrapConditions::default() }, context);
+        self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
+        match result {
+            Ok(()) => {
+                self.ghost.end_mut(end).armed = true;
+                Ok(())
+            }
+            Err(TrapRefused::Satisfied { .. }) => {
+                self.closed(end)?;
+                self.to_read.push(end);
+                Ok(())
+            }
+            Err(TrapRefused::Error(error)) => Err(unexpected("Trap", error).in_process(process).at(end)),
+        }
+    }
+
+    /// The end that a process holds by this handle.
+    pub fn find(homes: &[Home], ghost: &Ghost, process: u32, handle: Handle) -> Option<EndId> {
+        homes.get(process as usize)?.all().find(|end| ghost.holder(*end) == Some((process, handle)))
+    }
+}
+
+const API: &str = "api";
+
+fn unexpected(call: &str, error: Error) -> Box<Violation> {
+    Violation::new(API, "a call answers what api.md says", format!("{call} answered: {error}"))
+}

@@ -1,0 +1,220 @@
+//! Only routes that a cut could touch are lost, and each of them as a whole (routing.md 11.3, 14.3, 19: E7).
+//!
+//! From the moment of a cut until both its ends have noticed, whatever is bound to the link may go down with it. So at the cut, and after
+//! every step of a process that has such a link, each router bound to it is followed along its route to a portal, whose pipe is marked.
+
+use std::collections::BTreeMap;
+
+use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
+use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
+
+use super::graph::links;
+use super::{Checked, Tally, Violation};
+use crate::ghost::{EndId, Ghost, Place};
+use crate::world::World;
+
+const NAME: &str = "broken";
+
+/// Which process a node's name is of.
+#[derive(Clone, Default, Debug)]
+pub struct Names {
+    by_name: BTreeMap<NodeName, u32>,
+}
+
+impl Names {
+    /// The names of the nodes of a world; a node has none before it is connected.
+    pub fn of(world: &World) -> Names {
+        let mut names = Names::default();
+        for process in 0..world.processes() {
+            for node in world.process(process).map(|p| p.inspect(|view| view.nodes())).unwrap_or_default() {
+                names.by_name.insert(node.name, process);
+            }
+        }
+        names
+    }
+
+    /// The process of the node of this name.
+    pub fn process(&self, name: NodeName) -> Option<u32> {
+        self.by_name.get(&name).copied()
+    }
+}
+
+/// A link that was cut and that somebody may not have missed yet.
+#[derive(Clone, Copy, Debug)]
+struct Wound {
+    processes: [u32; 2],
+    until: u64,
+}
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Broken {
+    /// Its counts.
+    pub tally: Tally,
+    wounds: Vec<Wound>,
+    /// By process and peer: the link between them, as last found.
+    known: BTreeMap<(u32, u32), LinkKey>,
+}
+
+/// Finds the end that a process holds by a handle.
+type Find<'a> = dyn Fn(&Ghost, u32, Handle) -> Option<EndId> + 'a;
+
+impl Broken {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// The link of a process to another one, for those that never lose it unnoticed: to look it up would take long.
+    pub fn know(&mut self, process: u32, peer: u32, link: LinkKey) {
+        self.known.insert((process, peer), link);
+    }
+
+    /// The links between two processes are lost from now on; everybody knows at `until`.
+    pub fn wound(&mut self, a: u32, b: u32, until: u64) {
+        self.wounds.push(Wound { processes: [a, b], until });
+    }
+
+    /// Marks the pipes of all routers bound to wounded links, of all processes or of one that has just done something.
+    pub fn mark(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, process: Option<u32>) {
+        if self.wounds.is_empty() {
+            return;
+        }
+        let now = world.now();
+        self.wounds.retain(|wound| wound.until >= now);
+        for index in 0..self.wounds.len() {
+            let [a, b] = self.wounds[index].processes;
+            for (here, there) in [(a, b), (b, a)] {
+                if process.is_none_or(|p| p == here) {
+                    self.mark_link(world, ghost, names, find, here, there);
+                }
+            }
+        }
+    }
+
+    fn mark_link(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, here: u32, there: u32) {
+        let Some((_, routers)) = self.link(world, names, here, there) else { return };
+        for router in routers {
+            self.tally.count();
+            match self.pipe_of(world, ghost, names, find, (here, router)) {
+                Some(end) => ghost.touch(end),
+                None => ghost.touch_travelling(),
+            }
+        }
+    }
+
+    /// The live link of a process to another one, and the routers bound to it.
+    fn link(&mut self, world: &World, names: &Names, here: u32, there: u32) -> Option<(LinkKey, Vec<RouterKey>)> {
+        let process = world.process(here)?;
+        let known = self.known.get(&(here, there)).and_then(|key| process.inspect(|view| view.link_uncounted(*key)));
+        let live = |link: &NodeLinkView| link.established && !link.dead && names.process(link.remote_name) == Some(there);
+        let link = match known {
+            Some(link) if live(&link) => link,
+            _ => process.inspect(|view| view.links_uncounted()).into_iter().find(live)?,
+        };
+        self.known.insert((here, there), link.key);
+        Some((link.key, link.sublinks.into_iter().map(|(_, router)| router).collect()))
+    }
+
+    /// Follows a route in both directions until it meets a portal.
+    fn pipe_of(&mut self, world: &World, ghost: &Ghost, names: &Names, find: &Find<'_>, start: (u32, RouterKey)) -> Option<EndId> {
+        let mut seen = vec![start];
+        let mut next = 0;
+        while let Some(&(process, key)) = seen.get(next) {
+            next += 1;
+            let Some(router) = router(world, process, key) else { continue };
+            if let Some(end) = router.portal.and_then(|handle| find(ghost, process, handle)) {
+                return Some(end);
+            }
+            for (link, _) in links(&router) {
+                let far = match link {
+                    LinkView::Local { peer, .. } => peer.map(|peer| (process, peer)),
+                    LinkView::Remote { link, sublink, .. } => self
+                        .partner(world, names, process, link)
+                        .and_then(|(far, link)| world.process(far)?.inspect(|view| view.bound(link, sublink)).map(|router| (far, router))),
+                };
+                seen.extend(far.filter(|far| !seen.contains(far)));
+            }
+        }
+        None
+    }
+
+    /// The other end of a node link.
+    fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
+        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
+        let far = names.process(remote)?;
+        if let Some(link) = self.known.get(&(far, process)) {
+            return Some((far, *link));
+        }
+        let (link, _) = self.link(world, names, far, process)?;
+        Some((far, link))
+    }
+
+    /// At rest: a route is lost at both ends or at none.
+    pub fn rest(&mut self, ghost: &Ghost) -> Checked {
+        for (a, pipe) in ghost.pipes() {
+            let ends = [a, a.peer()].map(|end| (end, ghost.end(end)));
+            for ((end, state), (far, peer)) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+                if !state.saw_closed {
+                    continue;
+                }
+                self.tally.count();
+                let no = |property, text: String| Err(Violation::new(NAME, property, text).at(far));
+                match peer.place {
+                    Place::Held { process, .. } if !peer.saw_closed => {
+                        let text = format!("{end} was told that its peer is closed; {far}, open in process {process}, was told nothing");
+                        return no("E7: a route is lost at both its ends or at none", text);
+                    }
+                    Place::Held { .. } if !pipe.touched => {
+                        let text = format!("{end} and {far} lost each other, but no cut touched a link of their route");
+                        return no("only routes that a cut touched are lost", text);
+                    }
+                    Place::Carried { .. } if !pipe.touched => {
+                        let text = format!("{end} was told that its peer is closed, but {far} waits in a parcel that can still be read");
+                        return no("only routes that a cut touched are lost", text);
+                    }
+                    _ => (),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn router(world: &World, process: u32, key: RouterKey) -> Option<RouterView> {
+    world.process(process)?.inspect(|view| view.router(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ghost::Role;
+
+    fn ghost() -> (Ghost, EndId) {
+        let mut ghost = Ghost::default();
+        let handles = [1, 2].map(|bits| Handle::from_bits(bits).unwrap());
+        let end = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
+        (ghost, end)
+    }
+
+    #[test]
+    fn a_route_is_lost_as_a_whole_and_only_if_touched() {
+        let (mut ghost, end) = ghost();
+        let mut checker = Broken::default();
+        checker.rest(&ghost).unwrap();
+        ghost.end_mut(end).saw_closed = true;
+        assert!(checker.rest(&ghost).unwrap_err().property.starts_with("E7"));
+        ghost.end_mut(end.peer()).saw_closed = true;
+        assert!(checker.rest(&ghost).unwrap_err().property.starts_with("only routes"));
+        ghost.touch(end);
+        checker.rest(&ghost).unwrap();
+    }
+
+    #[test]
+    fn a_route_whose_end_waits_in_a_parcel_is_not_lost() {
+        let (mut ghost, end) = ghost();
+        let handles = [3, 4].map(|bits| Handle::from_bits(bits).unwrap());
+        let other = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
+        ghost.put(other, 0, 16, Some(end), false);
+        ghost.end_mut(end.peer()).saw_closed = true;
+        assert!(Broken::default().rest(&ghost).is_err());
+    }
+}

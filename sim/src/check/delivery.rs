@@ -1,0 +1,144 @@
+//! Every parcel is taken exactly once, in the order it was put, with its content and its attachments; at rest between healthy ends
+//! nothing is missing (routing.md 19, Q1, Q2, E1).
+
+use super::{Checked, Tally, Violation};
+use crate::ghost::{EndId, Ghost, Place, Taken, write_payload};
+
+const NAME: &str = "delivery";
+const PROPERTY: &str = "every parcel arrives exactly once, in order and intact";
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Delivery {
+    /// Its counts.
+    pub tally: Tally,
+    expected: Vec<u8>,
+}
+
+impl Delivery {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// `reader` gave a parcel with this data and this many attachments: which one it must be.
+    pub fn taken(&mut self, ghost: &mut Ghost, reader: EndId, data: &[u8], attached: usize) -> Checked<Taken> {
+        self.tally.count();
+        let no = |text: String| Violation::new(NAME, PROPERTY, text).at(reader);
+        let from = reader.peer();
+        let Some(taken) = ghost.take(reader) else {
+            let text =
+                format!("{reader} gave a parcel of {} bytes, but all that was put into {from} had been taken{}", data.len(), whose(data));
+            return Err(no(text));
+        };
+        write_payload(from, taken.number, taken.parcel.length as usize, &mut self.expected);
+        if self.expected != data {
+            let text = format!(
+                "{reader} gave {} bytes where parcel {} of {from}, {} bytes, was next{}",
+                data.len(),
+                taken.number,
+                self.expected.len(),
+                whose(data)
+            );
+            return Err(no(text));
+        }
+        let expected = usize::from(taken.parcel.attached.is_some());
+        if attached != expected {
+            return Err(no(format!("parcel {} of {from} was put with {expected} portals and taken with {attached}", taken.number)));
+        }
+        Ok(taken)
+    }
+
+    /// At rest, everything readable having been read: nothing put into a healthy pipe is missing.
+    pub fn rest(&mut self, ghost: &Ghost) -> Checked {
+        for (end, state) in ghost.ends() {
+            let reader = ghost.end(end.peer());
+            match reader.place {
+                Place::Held { process, .. } if !reader.saw_closed => {
+                    self.tally.count();
+                    if let Some(first) = state.unread.front() {
+                        let missing = state.unread.len();
+                        let what = if first.attached.is_some() { ", the first of them with a portal" } else { "" };
+                        let text = format!(
+                            "of {} parcels put into {end}, {missing} never arrived at its peer in process {process}, from number {} on{what}",
+                            state.sent, state.next
+                        );
+                        return Err(Violation::new(NAME, "nothing sent between healthy ends is missing at rest", text)
+                            .at(end.peer())
+                            .in_process(process));
+                    }
+                }
+                Place::Carried { .. } if !state.unread.is_empty() => self.tally.exempt("end in an unread parcel"),
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whose parcel this is, if it is one.
+fn whose(data: &[u8]) -> String {
+    match crate::ghost::read_tag(data) {
+        Some((end, number)) => format!("; it is parcel {number} of {end}"),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipcz::ids::Handle;
+
+    use super::*;
+    use crate::ghost::Role;
+
+    fn ghost() -> (Ghost, EndId) {
+        let mut ghost = Ghost::default();
+        let handles = [1, 2].map(|bits| Handle::from_bits(bits).unwrap());
+        let end = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
+        for _ in 0..3 {
+            ghost.put(end, 0, 40, None, true);
+        }
+        (ghost, end)
+    }
+
+    fn bytes(end: EndId, number: u64, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_payload(end, number, length, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_was_put_may_be_taken_in_order() {
+        let (mut ghost, end) = ghost();
+        let mut checker = Delivery::default();
+        for number in 0..3 {
+            let taken = checker.taken(&mut ghost, end.peer(), &bytes(end, number, 40), 0).unwrap();
+            assert_eq!(taken.number, number);
+        }
+        checker.rest(&ghost).unwrap();
+        let twice = checker.taken(&mut ghost, end.peer(), &bytes(end, 2, 40), 0).unwrap_err();
+        assert!(twice.text.contains("parcel 2 of pipe 0 end 0"), "{}", twice.text);
+    }
+
+    #[test]
+    fn swapped_changed_and_robbed_parcels_are_seen() {
+        let swapped = (bytes(EndId(0), 1, 40), 0);
+        let short = (bytes(EndId(0), 0, 39), 0);
+        let mut flipped = (bytes(EndId(0), 0, 40), 0);
+        flipped.0[39] ^= 1;
+        let gift = (bytes(EndId(0), 0, 40), 1);
+        for (data, attached) in [swapped, short, flipped, gift] {
+            let (mut ghost, end) = ghost();
+            assert!(Delivery::default().taken(&mut ghost, end.peer(), &data, attached).is_err());
+        }
+    }
+
+    #[test]
+    fn a_parcel_missing_at_rest_is_seen_unless_the_route_was_lost() {
+        let (mut ghost, end) = ghost();
+        let mut checker = Delivery::default();
+        checker.taken(&mut ghost, end.peer(), &bytes(end, 0, 40), 0).unwrap();
+        let missing = checker.rest(&ghost).unwrap_err();
+        assert!(missing.text.contains("2 never arrived") && missing.text.contains("from number 1"), "{}", missing.text);
+        ghost.end_mut(end.peer()).saw_closed = true;
+        checker.rest(&ghost).unwrap();
+    }
+}

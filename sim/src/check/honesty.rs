@@ -1,0 +1,80 @@
+//! Honest nodes never blame each other, and no link is lost but those that were cut (routing.md 19: E8, E9; nodes.md 14: I21).
+
+use std::collections::BTreeSet;
+
+use super::snapshot::Snapshot;
+use super::{Checked, Tally, Violation};
+
+const NAME: &str = "honesty";
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Honesty {
+    /// Its counts.
+    pub tally: Tally,
+    /// Pairs of processes whose links a cut took, lower number first.
+    excused: BTreeSet<(u32, u32)>,
+    /// Processes all of whose links are lost: they died, or a normal node lost its broker.
+    alone: BTreeSet<u32>,
+}
+
+impl Honesty {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// The links between two processes were cut.
+    pub fn excuse(&mut self, a: u32, b: u32) {
+        self.excused.insert((a.min(b), a.max(b)));
+    }
+
+    /// A process loses all its links.
+    pub fn excuse_all(&mut self, process: u32) {
+        self.alone.insert(process);
+    }
+
+    fn excuses(&self, a: u32, b: u32) -> bool {
+        self.excused.contains(&(a.min(b), a.max(b))) || self.alone.contains(&a) || self.alone.contains(&b)
+    }
+
+    /// Whether any link may have been lost at this process.
+    fn may_have_lost(&self, process: u32) -> bool {
+        self.alone.contains(&process) || self.excused.iter().any(|(a, b)| *a == process || *b == process) || !self.alone.is_empty()
+    }
+
+    /// A process's message was refused, says the engine.
+    pub fn refused(&mut self, refused: u64) -> Checked {
+        self.tally.count();
+        if refused == 0 {
+            return Ok(());
+        }
+        Err(Violation::new(NAME, "E8: an honest node's messages are never refused", format!("{refused} messages were refused")))
+    }
+
+    /// At rest: nobody was blamed, no link is missing.
+    pub fn rest(&mut self, snapshot: &Snapshot, names: &super::Names) -> Checked {
+        for (process, sight) in snapshot.alive() {
+            self.tally.count();
+            if let Some((link, reason)) = sight.blames.first() {
+                let text = format!("process {process} dropped {link:?} and blames its peer: {reason}");
+                return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
+            }
+            if sight.totals.refused > 0 || sight.totals.unauthorised > 0 {
+                let text = format!("process {process} refused: {:?}", sight.totals);
+                return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
+            }
+            if sight.totals.links_lost > 0 && !self.may_have_lost(process) {
+                let text = format!("process {process} lost {} links, and none of them was cut", sight.totals.links_lost);
+                return Err(Violation::new(NAME, "E9: no link is lost but those that were cut", text).in_process(process));
+            }
+            for link in sight.links.iter().filter(|link| link.dead && link.established) {
+                let Some(far) = names.process(link.remote_name) else { continue };
+                self.tally.count();
+                if !self.excuses(process, far) {
+                    let text = format!("process {process} lost its link to process {far}, which nobody cut");
+                    return Err(Violation::new(NAME, "E9: no link is lost but those that were cut", text).in_process(process));
+                }
+            }
+        }
+        Ok(())
+    }
+}

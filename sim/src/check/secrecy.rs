@@ -1,0 +1,156 @@
+//! No byte of a parcel is in a process that was not sent it: by a message from one that knew it, or through the memory of a link
+//! between the two (design.md 5). What is seen on the wire names parcels by the tags they begin with; of a parcel in link memory only
+//! its number is seen, so that it counts as told to whoever is told of a parcel with this number.
+
+use super::wire::Seen;
+use super::{Checked, Tally, Violation};
+use crate::ghost::{EndId, Ghost, Knowers, TAG_BYTES, Taken};
+
+const NAME: &str = "secrecy";
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Secrecy {
+    /// Its counts.
+    pub tally: Tally,
+    blocks: Blocks,
+}
+
+/// Which process was told by which of parcels in link memory, by their numbers. It may take a few more to have been told, never fewer.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    bits: Vec<u64>,
+}
+
+impl Default for Blocks {
+    fn default() -> Blocks {
+        Blocks { bits: vec![0; Blocks::WORDS] }
+    }
+}
+
+impl Blocks {
+    const WORDS: usize = 1 << 16;
+
+    fn place(to: u32, from: u32, number: u64) -> (usize, u64) {
+        let mixed =
+            (u64::from(to) << 32 | u64::from(from)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed >> 40) as usize % Blocks::WORDS, 1 << (mixed >> 34 & 63))
+    }
+
+    /// `from` told `to` of such a parcel.
+    pub fn told(&mut self, to: u32, from: u32, number: u64) {
+        let (word, bit) = Blocks::place(to, from, number);
+        self.bits[word] |= bit;
+    }
+
+    /// Whether `from` may have told `to` of such a parcel.
+    pub fn may(&self, to: u32, from: u32, number: u64) -> bool {
+        let (word, bit) = Blocks::place(to, from, number);
+        self.bits[word] & bit != 0
+    }
+
+    /// Whether `process` may know a parcel that `knowers` know.
+    fn reaches(&self, knowers: &Knowers, process: u32, number: u64, processes: u32) -> bool {
+        if knowers.contains(process) || knowers.iter().any(|from| self.may(process, from, number)) {
+            return true;
+        }
+        // Rare: it came through processes that nothing else is known of.
+        let mut known: Vec<u32> = knowers.iter().collect();
+        let mut next = 0;
+        while let Some(&from) = known.get(next) {
+            next += 1;
+            for to in 0..processes {
+                if self.may(to, from, number) && !known.contains(&to) {
+                    if to == process {
+                        return true;
+                    }
+                    known.push(to);
+                }
+            }
+        }
+        false
+    }
+}
+
+impl Secrecy {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// A parcel was delivered to a process.
+    pub fn delivered(&mut self, ghost: &mut Ghost, seen: Seen, processes: u32) -> Checked {
+        if seen.block {
+            self.blocks.told(seen.to, seen.from, seen.number);
+            return Ok(());
+        }
+        let Some((end, number)) = seen.tag else { return Ok(()) };
+        let Some(parcel) = ghost.knows(end).then(|| ghost.under_way(end, number)).flatten() else {
+            // Its reader has closed or died; what is left of it interests nobody.
+            return Ok(());
+        };
+        self.tally.count();
+        if !self.blocks.reaches(&parcel.knowers, seen.from, seen.number, processes) {
+            let text = format!("process {} sent on parcel {number} of {end}, which it was never sent", seen.from);
+            return Err(Violation::new(NAME, "only who was sent a parcel knows it", text).at(end).in_process(seen.from));
+        }
+        parcel.knowers.add(seen.to);
+        Ok(())
+    }
+
+    /// An application took a parcel in a process.
+    pub fn taken(&mut self, from: EndId, taken: &Taken, process: u32, processes: u32) -> Checked {
+        if (taken.parcel.length as usize) < TAG_BYTES && !taken.parcel.knowers.contains(process) {
+            self.tally.exempt("parcel too short to be recognised");
+            return Ok(());
+        }
+        self.tally.count();
+        if self.blocks.reaches(&taken.parcel.knowers, process, taken.number, processes) {
+            return Ok(());
+        }
+        let text = format!("process {process} took parcel {} of {from}, which no message brought there", taken.number);
+        Err(Violation::new(NAME, "only who was sent a parcel knows it", text).at(from).in_process(process))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipcz::ids::Handle;
+
+    use super::*;
+    use crate::ghost::Role;
+
+    fn ghost() -> (Ghost, EndId) {
+        let mut ghost = Ghost::default();
+        let handles = [1, 2].map(|bits| Handle::from_bits(bits).unwrap());
+        let end = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
+        ghost.put(end, 0, 100, None, true);
+        (ghost, end)
+    }
+
+    fn inline(from: u32, to: u32) -> Seen {
+        Seen { from, to, number: 0, tag: Some((EndId(0), 0)), block: false }
+    }
+
+    #[test]
+    fn who_was_sent_a_parcel_may_send_it_on_and_take_it() {
+        let (mut ghost, end) = ghost();
+        let mut checker = Secrecy::default();
+        checker.delivered(&mut ghost, inline(0, 2), 9).unwrap();
+        checker.delivered(&mut ghost, Seen { block: true, tag: None, ..inline(2, 5) }, 9).unwrap();
+        checker.delivered(&mut ghost, Seen { block: true, tag: None, ..inline(5, 6) }, 9).unwrap();
+        checker.delivered(&mut ghost, inline(6, 1), 9).unwrap();
+        let taken = ghost.take(end.peer()).unwrap();
+        for process in [0, 1, 2, 5, 6] {
+            checker.taken(end, &taken, process, 9).unwrap();
+        }
+        assert!(checker.taken(end, &taken, 3, 9).is_err());
+    }
+
+    #[test]
+    fn who_was_not_sent_a_parcel_may_not_send_it_on() {
+        let (mut ghost, _) = ghost();
+        let mut checker = Secrecy::default();
+        checker.delivered(&mut ghost, inline(0, 2), 9).unwrap();
+        assert!(checker.delivered(&mut ghost, inline(3, 1), 9).is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! At rest every route has the shortest form there is: two routers, one central link, stable and unlocked, nothing decaying, no
+//! proxy (routing.md 19: E1, E2, E3, E4, E10).
+
+use std::collections::BTreeMap;
+
+use ipcz::ids::{LinkKey, RouterKey};
+use ipcz::inspect::{LinkKind, LinkView, RouterView};
+
+use super::graph::links;
+use super::snapshot::Snapshot;
+use super::{Checked, Tally, Violation};
+use crate::ghost::{EndId, Ghost, Place};
+
+const NAME: &str = "shape";
+
+/// A status word with both sides stable and nothing else.
+const STABLE: u32 = 0x03;
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Shape {
+    /// Its counts.
+    pub tally: Tally,
+}
+
+type Partners = BTreeMap<(u32, LinkKey), (u32, LinkKey)>;
+
+impl Shape {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// Looks at every router of a world at rest.
+    pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
+        let partners = snapshot.partners();
+        let portals = snapshot.portals();
+        for (process, sight) in snapshot.alive() {
+            for router in &sight.routers {
+                self.router(snapshot, &partners, process, router)?;
+            }
+            for link in sight.links.iter().filter(|link| link.established && !link.dead) {
+                self.sublinks(snapshot, process, link.key, &link.sublinks)?;
+            }
+        }
+        for (a, _) in ghost.pipes() {
+            self.route(ghost, snapshot, &partners, &portals, a)?;
+        }
+        Ok(())
+    }
+
+    /// A router by itself: a terminal, on at most one link, which is central, stable, unlocked and awaited by nobody.
+    fn router(&mut self, snapshot: &Snapshot, partners: &Partners, process: u32, router: &RouterView) -> Checked {
+        self.tally.count();
+        let no = |property, text: String| Err(Violation::new(NAME, property, text).in_process(process));
+        let key = router.key;
+        if let Some(inward) = router.inward {
+            if self.joins_two_nodes(snapshot, process, router) {
+                self.tally.exempt("proxy between two nodes of one process");
+                return Ok(());
+            }
+            if let Some(text) = witness(process, router) {
+                return no("E10: whatever can be bypassed is", text);
+            }
+            let text = format!("{key:?} in process {process} is still a proxy: outward {:?}, inward {inward:?}", router.out);
+            return no("E2: no proxy is left", text);
+        }
+        if let Some((link, _)) = links(router).find(|(_, decaying)| *decaying) {
+            return no("E2: no link is left decaying", format!("{key:?} in process {process} has not finished with {link:?}"));
+        }
+        let Some(primary) = router.out.primary else {
+            if router.held && !router.peer_closed && !router.disconnected {
+                return no("E1: a route has a central link", format!("{key:?} in process {process} is open and has no link"));
+            }
+            return Ok(());
+        };
+        let status = match primary {
+            LinkView::Local { status, peer: Some(_), .. } => Some(status),
+            LinkView::Local { peer: None, .. } => {
+                return no("E1: a link has two ends", format!("{key:?} in process {process} has lost its local peer"));
+            }
+            LinkView::Remote { kind: LinkKind::Central, status, link, sublink, .. } => {
+                let far = partners.get(&(process, link)).and_then(|(p, l)| Some((*p, bound(snapshot, *p, *l, sublink)?)));
+                if far.is_none() {
+                    let text = format!("{key:?} in process {process} is on {sublink:?} of {link:?}, which is not bound at the other end");
+                    return no("E1: a link has two ends", text);
+                }
+                status
+            }
+            LinkView::Remote { .. } => {
+                return no(
+                    "E1: the link of a route is central",
+                    format!("{key:?} in process {process} is on the peripheral link {primary:?}"),
+                );
+            }
+        };
+        if status != Some(STABLE) {
+            let text = format!("the link state of {key:?} in process {process} is {status:02x?}, not {STABLE:#04x}");
+            return no("E3: links are stable, unlocked and awaited by nobody", text);
+        }
+        Ok(())
+    }
+
+    fn joins_two_nodes(&self, snapshot: &Snapshot, process: u32, router: &RouterView) -> bool {
+        let sight = snapshot.processes[process as usize].as_ref();
+        let node = |link: LinkView| match link {
+            LinkView::Remote { link, .. } => sight?.links.iter().find(|l| l.key == link).map(|l| l.node),
+            LinkView::Local { .. } => None,
+        };
+        let inward = router.inward.and_then(|edge| node(edge.primary?));
+        let outward = router.out.primary.and_then(node);
+        inward.is_some() && outward.is_some() && inward != outward
+    }
+
+    /// E4: what is bound is used.
+    fn sublinks(&mut self, snapshot: &Snapshot, process: u32, key: LinkKey, bound: &[(ipcz::ids::SublinkId, RouterKey)]) -> Checked {
+        for (id, router) in bound {
+            self.tally.count();
+            let uses = |(link, _)| matches!(link, LinkView::Remote { link, sublink, .. } if link == key && sublink == *id);
+            if !snapshot.router(process, *router).is_some_and(|router| links(router).any(uses)) {
+                let text = format!("{id:?} of {key:?} in process {process} is bound to {router:?}, which does not use it");
+                return Err(Violation::new(NAME, "E4: bound sublinks belong to live routes", text).in_process(process));
+            }
+        }
+        Ok(())
+    }
+
+    /// E1: the two ends of a healthy pipe are on one link.
+    fn route(
+        &mut self,
+        ghost: &Ghost,
+        snapshot: &Snapshot,
+        partners: &Partners,
+        portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>,
+        a: EndId,
+    ) -> Checked {
+        let b = a.peer();
+        let ends = [a, b].map(|end| (ghost.end(end), ghost.holder(end)));
+        let [(near, Some(here)), (far, Some(there))] = ends else {
+            if ends.iter().any(|(end, _)| matches!(end.place, Place::Carried { .. })) {
+                self.tally.exempt("end in an unread parcel");
+            }
+            return Ok(());
+        };
+        if near.saw_closed || far.saw_closed {
+            return Ok(());
+        }
+        self.tally.count();
+        match direct(snapshot, partners, portals, here, there) {
+            Ok(()) => Ok(()),
+            Err(text) => Err(Violation::new(NAME, "E1: the two ends of a pipe are on one link", format!("{a} and {b}: {text}")).at(a)),
+        }
+    }
+}
+
+fn bound(snapshot: &Snapshot, process: u32, link: LinkKey, sublink: ipcz::ids::SublinkId) -> Option<RouterKey> {
+    let sight = snapshot.processes.get(process as usize)?.as_ref()?;
+    let place = sight.links.binary_search_by_key(&link, |l| l.key).ok()?;
+    let sublinks = &sight.links[place].sublinks;
+    match sublinks.binary_search_by_key(&sublink, |(id, _)| *id) {
+        Ok(found) => Some(sublinks[found].1),
+        Err(_) => sublinks.iter().find(|(id, _)| *id == sublink).map(|(_, router)| *router),
+    }
+}
+
+/// Whether two portals are on the two ends of one stable, unlocked central link; else why not.
+pub(super) fn direct(
+    snapshot: &Snapshot,
+    partners: &Partners,
+    portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>,
+    here: (u32, ipcz::ids::Handle),
+    there: (u32, ipcz::ids::Handle),
+) -> Result<(), String> {
+    let find = |at: (u32, ipcz::ids::Handle)| {
+        portals.get(&at).and_then(|key| snapshot.router(at.0, *key)).ok_or_else(|| format!("process {} has no router for {:?}", at.0, at.1))
+    };
+    let (a, b) = (find(here)?, find(there)?);
+    match (a.out.primary, b.out.primary) {
+        (Some(LinkView::Local { pair: x, side: s, status, .. }), Some(LinkView::Local { pair: y, side: t, .. }))
+            if here.0 == there.0 && x == y && s != t && status == STABLE =>
+        {
+            Ok(())
+        }
+        (
+            Some(LinkView::Remote { link: k, sublink: x, side: s, status: v, kind: LinkKind::Central }),
+            Some(LinkView::Remote { link: l, sublink: y, side: t, status: w, kind: LinkKind::Central }),
+        ) if x == y && s != t && v == Some(STABLE) && w == v && partners.get(&(here.0, k)) == Some(&(there.0, l)) => Ok(()),
+        (x, y) => Err(format!("{:?} in process {} has {x:?}, {:?} in process {} has {y:?}", a.key, here.0, b.key, there.0)),
+    }
+}
+
+/// E10: a proxy that could be bypassed at once.
+fn witness(process: u32, router: &RouterView) -> Option<String> {
+    let inward = router.inward?.primary?;
+    match router.out.primary? {
+        LinkView::Local { status: STABLE, .. } | LinkView::Remote { kind: LinkKind::Central, status: Some(STABLE), .. } => Some(format!(
+            "the proxy {:?} in process {process} has a stable, unlocked central link and the inward link {inward:?}, and nobody bypasses it",
+            router.key
+        )),
+        _ => None,
+    }
+}

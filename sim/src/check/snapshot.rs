@@ -1,0 +1,103 @@
+//! A world as it can be seen from outside the processes, at one instant: plain data, so that a test can make one up.
+
+use std::collections::BTreeMap;
+
+use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
+use ipcz::inspect::{NodeLinkView, NodeView, RouterView, Totals};
+
+use crate::world::World;
+
+/// What is in one process.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// Its routers, by ascending key.
+    pub routers: Vec<RouterView>,
+    /// Its ends of node links, by ascending key.
+    pub links: Vec<NodeLinkView>,
+    /// Its nodes.
+    pub nodes: Vec<NodeView>,
+    /// Handles that applications hold, nodes included.
+    pub handles: usize,
+    /// Driver objects that its core says it owns.
+    pub owned: usize,
+    /// Driver objects that it has by the driver's account.
+    pub open: usize,
+    /// Answers that it waits for.
+    pub waits: usize,
+    /// Its running totals.
+    pub totals: Totals,
+    /// What it blames others for.
+    pub blames: Vec<(LinkKey, String)>,
+}
+
+/// What is in every process; `None` for those that died.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// By number of the process.
+    pub processes: Vec<Option<Sight>>,
+}
+
+impl Snapshot {
+    /// Looks into every process; blocks of link memory are only counted if asked, since that takes long.
+    pub fn of(world: &World, count_blocks: bool) -> Snapshot {
+        let look = |process| {
+            world.process(process).map(|body| {
+                body.inspect(|view| {
+                    let mut routers = view.routers();
+                    routers.sort_by_key(|router| router.key);
+                    let mut links = if count_blocks { view.links() } else { view.links_uncounted() };
+                    links.sort_by_key(|link| link.key);
+                    Sight {
+                        routers,
+                        links,
+                        nodes: view.nodes(),
+                        handles: view.handle_count(),
+                        owned: view.objects_owned(),
+                        open: 0,
+                        waits: view.waits(),
+                        totals: view.totals(),
+                        blames: view.violations(),
+                    }
+                })
+            })
+        };
+        let mut snapshot = Snapshot { processes: (0..world.processes()).map(look).collect() };
+        for (process, sight) in snapshot.processes.iter_mut().enumerate() {
+            if let Some(sight) = sight {
+                sight.open = world.objects_open(process as u32);
+            }
+        }
+        snapshot
+    }
+
+    /// The living processes.
+    pub fn alive(&self) -> impl Iterator<Item = (u32, &Sight)> {
+        self.processes.iter().enumerate().filter_map(|(process, sight)| Some((process as u32, sight.as_ref()?)))
+    }
+
+    /// A router.
+    pub fn router(&self, process: u32, key: RouterKey) -> Option<&RouterView> {
+        let routers = &self.processes.get(process as usize)?.as_ref()?.routers;
+        routers.binary_search_by_key(&key, |router| router.key).ok().map(|index| &routers[index])
+    }
+
+    /// The routers of all portals.
+    pub fn portals(&self) -> BTreeMap<(u32, Handle), RouterKey> {
+        let of = |(process, sight): (u32, &Sight)| {
+            sight.routers.iter().filter_map(move |router| Some(((process, router.portal?), router.key))).collect::<Vec<_>>()
+        };
+        self.alive().flat_map(of).collect()
+    }
+
+    /// Both ends of each live node link, by process and key: what is at the other side.
+    pub fn partners(&self) -> BTreeMap<(u32, LinkKey), (u32, LinkKey)> {
+        let mut by_names: BTreeMap<(NodeName, NodeName), (u32, LinkKey)> = BTreeMap::new();
+        for (process, sight) in self.alive() {
+            for link in sight.links.iter().filter(|link| link.established && !link.dead) {
+                by_names.insert((link.local_name, link.remote_name), (process, link.key));
+            }
+        }
+        let far = |((local, remote), here): (&(NodeName, NodeName), &(u32, LinkKey))| Some((*here, *by_names.get(&(*remote, *local))?));
+        by_names.iter().filter_map(far).collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! What holds of a router after every step, even in the middle of a bypass (routing.md 19.1: S1, S2, L1, Q6, T1). Each step looks at
+//! one router of the process that it touched, all in turn: looking at all of them would cost more than the step itself.
+
+use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView};
+
+use super::{Checked, Tally, Violation};
+
+const NAME: &str = "steps";
+
+/// Lock bits of a status word.
+const LOCKS: u32 = 0x30;
+/// Stable bits of a status word.
+const STABLE: u32 = 0x03;
+
+/// The checker.
+#[derive(Clone, Default, Debug)]
+pub struct Steps {
+    /// Its counts.
+    pub tally: Tally,
+}
+
+impl Steps {
+    /// Its name.
+    pub const NAME: &str = NAME;
+
+    /// A router of a process that has just carried out an input.
+    pub fn router(&mut self, process: u32, router: &RouterView) -> Checked {
+        self.tally.count();
+        match fault(router) {
+            None => Ok(()),
+            Some((property, text)) => {
+                Err(Violation::new(NAME, property, format!("{:?} in process {process}: {text}", router.key)).in_process(process))
+            }
+        }
+    }
+}
+
+fn fault(router: &RouterView) -> Option<(&'static str, String)> {
+    if router.inward.is_some() && router.portal.is_some() {
+        return Some(("S1: a terminal has no inward edge", format!("it has both the portal {:?} and {:?}", router.portal, router.inward)));
+    }
+    if router.status_dead && !router.status_peer_closed {
+        return Some(("T1: who is dead has a closed peer", "DEAD without PEER_CLOSED".into()));
+    }
+    let inward = |link: &LinkView| matches!(link, LinkView::Remote { kind: LinkKind::PeripheralInward, .. });
+    edge(&router.out, |link| !inward(link))
+        .or_else(|| edge(router.inward.as_ref()?, inward))
+        .or_else(|| queue(&router.inbound))
+        .or_else(|| queue(&router.outbound))
+}
+
+fn edge(edge: &EdgeView, belongs: impl Fn(&LinkView) -> bool) -> Option<(&'static str, String)> {
+    if let Some(link) = edge.primary.iter().chain(&edge.decaying).find(|link| !belongs(link)) {
+        return Some(("S2: an edge has only links of its own kind", format!("{link:?} is on the wrong edge")));
+    }
+    if edge.primary.is_some() && edge.primary == edge.decaying {
+        return Some(("S2: an edge's links are distinct", format!("{:?} is primary and decaying", edge.primary)));
+    }
+    let status = |link: &LinkView| match link {
+        LinkView::Local { status, .. } => Some(*status),
+        LinkView::Remote { status, .. } => *status,
+    };
+    let bad = |status: &u32| status & LOCKS == LOCKS || (status & LOCKS != 0 && status & STABLE != STABLE);
+    let status = edge.primary.iter().chain(&edge.decaying).filter_map(status).find(bad)?;
+    Some(("L1: one side at most locks a link, and only a stable one", format!("the status word is {status:#04x}")))
+}
+
+fn queue(queue: &QueueView) -> Option<(&'static str, String)> {
+    let counts = queue.next + queue.available as u64 == queue.length;
+    let ends = queue.final_length.is_none_or(|last| queue.length <= last);
+    (!counts || !ends).then(|| ("Q6: next <= length <= final, and what is available lies between", format!("{queue:?}")))
+}

@@ -1,0 +1,70 @@
+//! Commands that run something again, as they work from a checkout.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::args::{RunArgs, Seeds};
+
+/// The command that runs `file` with one seed as `args` say: what shows a failure again.
+pub fn replay(args: &RunArgs, file: &Path, seed: u64) -> String {
+    let verify = if args.verify { " --verify" } else { "" };
+    format!("{} --seed {seed}{verify}", common(args, file))
+}
+
+/// The command that runs the seeds that are left of `file`, as `args` say.
+pub fn resume(args: &RunArgs, file: &Path, left: Seeds) -> String {
+    let mut command = common(args, file);
+    let _ = match left.count {
+        1 => write!(command, " --seed {}", left.first),
+        _ => write!(command, " --seeds {left}"),
+    };
+    if args.jobs.get() > 1 {
+        let _ = write!(command, " --jobs {}", args.jobs);
+    }
+    for (flag, on) in [(" --json", args.json), (" --verify", args.verify)] {
+        if on {
+            command.push_str(flag);
+        }
+    }
+    if let Some(report) = &args.report {
+        let _ = write!(command, " --report {}", quoted(&report.display().to_string()));
+    }
+    command
+}
+
+fn common(args: &RunArgs, file: &Path) -> String {
+    let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
+    let mut command = format!("cargo run --release{build} -- run {}", quoted(&file.display().to_string()));
+    for set in &args.sets {
+        let _ = write!(command, " --set {}", quoted(&format!("{}={}", set.key, set.value)));
+    }
+    if let Some(plant) = &args.plant {
+        let _ = write!(command, " --plant {}", quoted(plant));
+    }
+    command
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Args, Command};
+    use super::*;
+
+    #[test]
+    fn commands_say_all_that_matters() {
+        let line = "ipcz-sim run a.toml --seeds 0..9 --jobs 3 --set N=4 --set x={it's} --plant p --verify --report r.html";
+        let Ok(Args { command: Command::Run(args) }) = Args::try_parse_from(line.split(' ')) else { panic!("not parsed") };
+        let start = r"cargo run --release -p ipcz-sim --features planted -- run 'a b.toml' --set N=4 --set 'x={it'\''s}' --plant p";
+        assert_eq!(replay(&args, Path::new("a b.toml"), 7), format!("{start} --seed 7 --verify"));
+        let rest = Seeds { first: 5, count: 4 };
+        assert_eq!(resume(&args, Path::new("a b.toml"), rest), format!("{start} --seeds 5..9 --jobs 3 --verify --report r.html"));
+        assert!(resume(&args, Path::new("a"), Seeds { first: 8, count: 1 }).contains(" --seed 8 "));
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line. Its help teaches by example.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  ipcz-sim list                                        what there is to run
+  ipcz-sim run scenarios/relay-chain.toml              one run, seed 1
+  ipcz-sim run scenarios/relay-chain.toml --seed 7     another one
+  ipcz-sim run scenarios/*.toml --seeds 0..64 --jobs 2 many
+  ipcz-sim bench crowd                                 how fast it is here
+
+From a checkout, `cargo run --release --` stands for `ipcz-sim`.";
+
+const CODES: &str = "\
+Exit codes:
+  0   every property held and every requirement was met
+  42  a property was violated: seed, step, property and replay command are printed
+  43  two runs of one seed differ (--verify)
+  44  a requirement of [require] was not met, or nothing ran
+  2   the command line or a scenario is wrong: nothing ran
+  1   anything else: a report or standard output could not be written
+  75  interrupted by Ctrl-C: the command that does the rest is printed
+Of several the first of this order counts: 42, 43, 44, 2, 1, 75, 0.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  One run; the same seed gives the same run, to the last byte, on any machine:
+    ipcz-sim run scenarios/relay-chain.toml --seed 7
+
+  64 of them on two cores, lines in the order of their seeds whichever finishes first:
+    ipcz-sim run scenarios/relay-chain.toml --seeds 0..64 --jobs 2
+
+  A longer chain with slower links (`ipcz-sim list` names what can be set):
+    ipcz-sim run scenarios/relay-chain.toml --set N=5000 --set links.latency=10ms
+
+  A page to look at, offline:
+    ipcz-sim run scenarios/abc.toml --report abc.html
+
+  Fingerprints for a script:
+    ipcz-sim run scenarios/abc.toml --seeds 0..10 --json | jq -r .fingerprint
+
+  Does the testbed notice a bug? Arm one (needs a build with it in):
+    cargo run --release -p ipcz-sim --features planted -- run scenarios/abc.toml --plant stop-proxying-dropped";
+
+/// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
+#[derive(Debug, Parser)]
+#[command(name = "ipcz-sim", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios, each with one seed or many, and say what held
+    #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{CODES}"))]
+    Run(RunArgs),
+    /// List scenarios: name, purpose and what --set can change
+    List(ListArgs),
+    /// Measure the simulator on this machine; without a name, list the benches
+    Bench(BenchArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Scenario files, run one after the other; all are read before the first runs
+    #[arg(required = true, value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Which run of the scenario: any u64
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "seeds")]
+    pub seed: u64,
+    /// Many runs: seeds from A up to, not including, B
+    #[arg(long, value_name = "A..B")]
+    pub seeds: Option<Seeds>,
+    /// How many seeds run at a time, each on a thread of its own; changes nothing in what they give
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// Replace a number, flag or string of the scenario: a whole key (links.latency=2ms) or the tail of just one (N=100)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+    /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<String>,
+    /// One line of JSON a seed, and nothing else, on standard output (keys: docs/simulator.md)
+    #[arg(long)]
+    pub json: bool,
+    /// Write one self-contained HTML page about it; for one scenario
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Run each seed twice and compare everything that came of it
+    #[arg(long)]
+    pub verify: bool,
+    /// Give the second run of --verify another seed: shows that a difference is noticed
+    #[arg(long, value_name = "N", requires = "verify", hide = true)]
+    pub verify_with: Option<u64>,
+}
+
+impl RunArgs {
+    /// The seeds to run.
+    pub fn seeds(&self) -> Seeds {
+        self.seeds.unwrap_or(Seeds { first: self.seed, count: 1 })
+    }
+}
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Folder with scenario files
+    #[arg(default_value = "scenarios", value_name = "FOLDER")]
+    pub folder: PathBuf,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Which bench
+    pub name: Option<String>,
+    /// Wall time to measure for, set-up not counted
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+}
+
+/// Seeds in a row, at least one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// How many; `first + count` may be just past the last u64.
+    pub count: u64,
+}
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seeds, String> {
+        let (a, b) = text.split_once("..").ok_or("expected A..B, as in 0..64")?;
+        let number =
+            |text: &str| text.parse::<u64>().map_err(|error| format!("\"{text}\" is no seed: {error}; expected A..B, as in 0..64"));
+        let (first, end) = (number(a)?, number(b)?);
+        match end.checked_sub(first) {
+            None | Some(0) => Err(format!("no seed is in {first}..{end}: B itself is not included, expected A < B")),
+            Some(count) => Ok(Seeds { first, count }),
+        }
+    }
+}
+
+impl std::fmt::Display for Seeds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            1 => write!(f, "{}", self.first),
+            _ => write!(f, "{}..{}", self.first, self.first.saturating_add(self.count)),
+        }
+    }
+}
+
+/// One `--set`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// What is set.
+    pub key: String,
+    /// To what.
+    pub value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Setting, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok(Setting { key: key.to_owned(), value: value.to_owned() }),
+            _ => Err("expected KEY=VALUE, as in N=100".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_well_formed() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds_are_half_open_and_never_empty() {
+        assert_eq!("0..64".parse(), Ok(Seeds { first: 0, count: 64 }));
+        assert_eq!(format!("0..{}", u64::MAX).parse(), Ok(Seeds { first: 0, count: u64::MAX }));
+        for wrong in ["3..3", "4..3", "3", "..3", "0..=3", "-1..3", "a..b", "0..18446744073709551616"] {
+            assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_are_split_at_the_first_equals_sign() {
+        assert_eq!("a.b=c=d".parse(), Ok(Setting { key: "a.b".into(), value: "c=d".into() }));
+        assert_eq!("a=".parse(), Ok(Setting { key: "a".into(), value: String::new() }));
+        assert!("a".parse::<Setting>().is_err());
+        assert!("=a".parse::<Setting>().is_err());
+    }
+}

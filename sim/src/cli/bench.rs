@@ -1,0 +1,168 @@
+//! `bench`: how fast the simulator is here. Wall time decides how many seeds run, nothing in them.
+
+use std::fmt::Write;
+
+use ipcz_reports::format::{bytes, measured, number, plural, rate};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::args::BenchArgs;
+use super::exit::Exit;
+use super::out::{Trouble, print, tell};
+use super::stopwatch::{Stopwatch, peak_memory, processor_ns};
+use crate::run::{Phase, Progress, Run, RunOptions, Verdict};
+use crate::scenario::Scenario;
+use crate::world::bare_heap;
+
+const CROWD: &str = include_str!("../../../scenarios/crowd.toml");
+/// Events between two looks at the clock.
+const STRIDE: u64 = 256;
+
+/// Runs the bench that `args` name; without a name, lists them.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn bench(args: &BenchArgs) -> Result<Exit, Trouble> {
+    match args.name.as_deref() {
+        None => {
+            print("crowd  thousands of nodes at random work on one core: messages and calls a second\n")?;
+            Ok(Exit::Held)
+        }
+        Some("crowd") => crowd(args.seconds),
+        Some(other) => {
+            tell(&format!("ipcz-sim: no bench is called \"{other}\": expected crowd\n"));
+            Ok(Exit::Usage)
+        }
+    }
+}
+
+/// Sums over the work phases that were measured.
+#[derive(Default)]
+struct Work {
+    seeds: u64,
+    wall_ns: u64,
+    processor_ns: Option<u64>,
+    events: u64,
+    delivered: u64,
+    calls: u64,
+    bytes: u64,
+    parcels: u64,
+    bypasses: u64,
+    checks: u64,
+    checkers: Vec<&'static str>,
+    peak_events: u64,
+    last_fingerprint: u128,
+}
+
+fn crowd(seconds: u64) -> Result<Exit, Trouble> {
+    let scenario = match Scenario::parse("scenarios/crowd.toml", CROWD, &[]) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            tell(&super::usage::explain(&error));
+            return Ok(Exit::Usage);
+        }
+    };
+    print(&format!("crowd: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
+    let budget_ns = seconds.saturating_mul(1_000_000_000);
+    let mut work = Work::default();
+    while work.wall_ns < budget_ns {
+        let seed = work.seeds + 1;
+        if let Some(failure) = measure(&scenario, seed, budget_ns, &mut work) {
+            let replay = format!("cargo run --release -- run scenarios/crowd.toml --seed {seed}");
+            print(&format!("{failure}; seed {seed}; replay: {replay}\n"))?;
+            return Ok(Exit::Violated);
+        }
+        if work.events == 0 {
+            print("  the work phase was never reached: nothing was measured\n")?;
+            return Ok(Exit::Unmet);
+        }
+    }
+    print(&text(&work))?;
+    Ok(Exit::Held)
+}
+
+/// Adds the work phase of one seed, or as much of it as is left of the time. Answers what was violated.
+fn measure(scenario: &Scenario, seed: u64, budget_ns: u64, work: &mut Work) -> Option<String> {
+    let mut run = Run::new(scenario, &RunOptions { seed, recent: 0, ..RunOptions::default() });
+    let mut going = true;
+    while going && run.progress().phase < Phase::Work {
+        going = run.step();
+    }
+    let (before, processor, watch) = (run.progress(), processor_ns(), Stopwatch::start());
+    while going && run.progress().phase == Phase::Work && work.wall_ns + watch.ns() < budget_ns {
+        for _ in 0..STRIDE {
+            going = going && run.step();
+        }
+    }
+    let (after, wall_ns) = (run.progress(), watch.ns());
+    add(work, before, after, wall_ns);
+    let processor = processor_ns().zip(processor).map(|(now, then)| now.saturating_sub(then));
+    work.processor_ns = processor.map(|ns| work.processor_ns.unwrap_or(0) + ns);
+    let outcome = run.finish();
+    work.bytes += outcome.run.bytes;
+    work.parcels += outcome.deliveries;
+    work.bypasses += outcome.bypasses;
+    work.checks += outcome.checks.iter().map(|check| check.checks).sum::<u64>();
+    work.checkers = outcome.checks.iter().filter(|check| check.checks > 0).map(|check| check.name).collect();
+    work.peak_events = work.peak_events.max(outcome.peaks.events);
+    work.last_fingerprint = outcome.fingerprint;
+    match outcome.verdict {
+        Verdict::Violated(failure) => Some(format!("VIOLATED: {}: {}", failure.property, failure.text)),
+        Verdict::Held | Verdict::Unmet(_) | Verdict::Stopped => None,
+    }
+}
+
+fn add(work: &mut Work, before: Progress, after: Progress, wall_ns: u64) {
+    work.seeds += 1;
+    work.wall_ns += wall_ns;
+    work.events += after.events - before.events;
+    work.delivered += after.delivered - before.delivered;
+    work.calls += after.calls - before.calls;
+}
+
+fn text(work: &Work) -> String {
+    let watch = Stopwatch::start();
+    let checksum = bare_heap(work.events, usize::try_from(work.peak_events.max(1)).unwrap_or(usize::MAX));
+    let heap_ns = watch.ns();
+    let hash_ns = hashing(work.bytes);
+    let a_second = |count: u64| rate(count, work.wall_ns).map_or_else(|| "-".to_owned(), number);
+    let share = |ns: u64| ns.saturating_mul(100).checked_div(work.wall_ns).unwrap_or(0);
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "  {name:20} {value}");
+    };
+    let both = work.delivered + work.calls;
+    line("measured", format!("{}, work phase of {}", measured(work.wall_ns), plural(work.seeds, "seed")));
+    line("messages and calls", format!("{} a second", a_second(both)));
+    if let Some(ns) = work.processor_ns {
+        let rate = rate(both, ns).map_or_else(|| "-".to_owned(), number);
+        line("  on a whole core", format!("{rate} a second: this thread had one for {}", measured(ns)));
+    }
+    line("messages delivered", format!("{} a second, {} in all", a_second(work.delivered), number(work.delivered)));
+    line("calls", format!("{} a second, {} in all", a_second(work.calls), number(work.calls)));
+    let others = work.events.saturating_sub(work.delivered);
+    line("events", format!("{} a second, {} in all", a_second(work.events), number(work.events)));
+    line("  no message", format!("{}: turns of the workload, timers, broken and closed transports, lost messages", number(others)));
+    line("parcels taken", number(work.parcels));
+    line("bypasses", number(work.bypasses));
+    line("checkers on", format!("{}: {}", plural(work.checks, "check"), work.checkers.join(", ")));
+    line("fingerprint on", format!("{:032x} (last seed, as far as it ran)", work.last_fingerprint));
+    let heap_rate = rate(work.events, heap_ns).map_or_else(|| "-".to_owned(), number);
+    // The checksum is printed so that the heap's work is not optimised away.
+    line("a bare heap", format!("{heap_rate} events a second with {} waiting (checksum {checksum:x})", number(work.peak_events)));
+    let rest = 100_u64.saturating_sub(share(heap_ns) + share(hash_ns));
+    let parts = format!("heap {} %, hashing the bytes of messages {} %", share(heap_ns), share(hash_ns));
+    line("limited by", format!("what happens at an event, {rest} %: library, transports, workload, checkers ({parts})"));
+    line("peak memory", peak_memory().map_or_else(|| "-".to_owned(), bytes));
+    out
+}
+
+/// How long it takes to hash so many bytes as a fingerprint does, in ns.
+fn hashing(bytes: u64) -> u64 {
+    let (mut hash, chunk) = (Xxh3::new(), [7; 4096]);
+    let watch = Stopwatch::start();
+    for _ in 0..bytes / chunk.len() as u64 {
+        hash.update(&chunk);
+    }
+    std::hint::black_box(hash.digest128());
+    watch.ns()
+}

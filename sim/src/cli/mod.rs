@@ -1,0 +1,52 @@
+//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `sweep`, `run`, `bench`, `list`), telling what came of it
+//! (`table`, `json`, `report`, `progress`). Nothing here decides anything about a run: it only chooses scenario and seed and reads the
+//! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate.
+
+mod again;
+mod args;
+mod bench;
+mod exit;
+mod json;
+mod list;
+mod out;
+mod play;
+mod progress;
+mod report;
+mod run;
+mod stopwatch;
+mod sweep;
+mod table;
+mod totals;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::Exit;
+
+/// Carries out the command line; answers its exit code (docs/simulator.md).
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Held };
+            let printed = error.print().map_err(|error| out::Trouble(format!("can't print: {error}")));
+            return done(printed.map(|()| code));
+        }
+    };
+    done(match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::List(args) => list::list(&args),
+        Command::Bench(args) => bench::bench(&args),
+    })
+}
+
+fn done(result: Result<Exit, out::Trouble>) -> ExitCode {
+    let exit = result.unwrap_or_else(|trouble| {
+        out::tell(&format!("ipcz-sim: {}\n", trouble.0));
+        Exit::Trouble
+    });
+    ExitCode::from(exit.code())
+}

@@ -1,0 +1,237 @@
+//! One seed: its run, a second one to compare with if asked for, and whatever may go wrong in them, panics included.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::exit::Exit;
+use super::stopwatch::{Stopwatch, peak_memory};
+use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
+use crate::scenario::Scenario;
+
+/// Events between two looks at how far a run is.
+const STRIDE: u64 = 4096;
+
+/// How each seed is run.
+pub struct Plan {
+    /// What is run.
+    pub scenario: Scenario,
+    /// A bug to arm.
+    pub plant: Option<String>,
+    /// The second run to compare with, if there is to be one.
+    pub verify: Option<Second>,
+    /// Ends the run early.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What the second run of a seed is run with.
+#[derive(Clone, Copy, Debug)]
+pub enum Second {
+    /// The same seed.
+    Same,
+    /// Another one: then the two differ, if all is well with the comparison.
+    Other(u64),
+}
+
+/// How far all runs together are.
+#[derive(Default)]
+pub struct Gauge {
+    /// Events carried out.
+    pub events: AtomicU64,
+    /// Virtual time of the run that told last, in ns.
+    pub time: AtomicU64,
+    /// The phase it was in, as a number of [`Phase`].
+    pub phase: AtomicU64,
+}
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The seed.
+    pub seed: u64,
+    /// The verdict.
+    pub finding: Finding,
+    /// The run; none if it panicked so badly that not even this could be had.
+    pub outcome: Option<Outcome>,
+    /// Virtual time at its end, in ns since set-up.
+    pub virtual_ns: u64,
+    /// Wall time, in ns; of the first run, if there were two.
+    pub wall_ns: u64,
+    /// Most memory that the whole process had until then, in bytes.
+    pub memory: Option<u64>,
+}
+
+/// Whether a seed is as it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// All properties and requirements.
+    Held,
+    /// A property did not hold.
+    Violated(Box<Failure>),
+    /// A second run of the seed differed: in what.
+    Differs(String),
+    /// Some requirement, see [`Outcome::requirements`].
+    Unmet,
+    /// Nothing happened, or nothing looked at it.
+    Nothing,
+    /// It was told to stop before it came to anything.
+    Stopped,
+}
+
+impl Finding {
+    /// Its word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Finding::Held => "held",
+            Finding::Violated(_) => "violated",
+            Finding::Differs(_) => "differs",
+            Finding::Unmet => "unmet",
+            Finding::Nothing => "nothing",
+            Finding::Stopped => "stopped",
+        }
+    }
+
+    /// What a command ends with that saw it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Finding::Held => Exit::Held,
+            Finding::Violated(_) => Exit::Violated,
+            Finding::Differs(_) => Exit::Nondeterministic,
+            Finding::Unmet | Finding::Nothing => Exit::Unmet,
+            Finding::Stopped => Exit::Interrupted,
+        }
+    }
+}
+
+impl Plan {
+    /// Runs a seed.
+    pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
+        let watch = Stopwatch::start();
+        let (outcome, failure, virtual_ns) = self.attempt(seed, gauge);
+        let wall_ns = watch.ns();
+        let mut finding = find(outcome.as_ref(), failure);
+        if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
+            let other = if let Second::Other(other) = second { other } else { seed };
+            let (again, failure, _) = self.attempt(other, gauge);
+            finding = match find(again.as_ref(), failure) {
+                Finding::Stopped => Finding::Stopped,
+                Finding::Violated(failure) => {
+                    Finding::Differs(format!("only the second run violated \"{}\": {}", failure.property, failure.text))
+                }
+                _ => difference(outcome.as_ref(), again.as_ref()).map_or(finding, Finding::Differs),
+            };
+        }
+        Played { seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory() }
+    }
+
+    /// One run: what it came to, the panic that ended it, its virtual time.
+    fn attempt(&self, seed: u64, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
+        let options = RunOptions { seed, planted: self.plant.clone(), stop: Some(Arc::clone(&self.stop)), ..RunOptions::default() };
+        let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, delivered: 0, calls: 0 };
+        let mut run = match caught(|| Run::new(&self.scenario, &options)) {
+            Ok(run) => run,
+            Err(text) => return (None, Some(panicked(text, nowhere)), 0),
+        };
+        let mut told = 0;
+        let ended = caught(|| {
+            let mut steps = 0_u64;
+            while run.step() {
+                steps += 1;
+                if steps.is_multiple_of(STRIDE) {
+                    told = tell(gauge, told, run.progress());
+                }
+            }
+        });
+        let progress = caught(|| run.progress()).unwrap_or(nowhere);
+        tell(gauge, told, progress);
+        let outcome = caught(|| run.finish()).ok();
+        (outcome, ended.err().map(|text| panicked(text, progress)), progress.time)
+    }
+}
+
+/// Adds to the gauge what is new since `told` events; answers how many events it knows now.
+fn tell(gauge: &Gauge, told: u64, progress: Progress) -> u64 {
+    gauge.events.fetch_add(progress.events.saturating_sub(told), Relaxed);
+    gauge.time.store(progress.time, Relaxed);
+    gauge.phase.store(progress.phase as u64, Relaxed);
+    progress.events
+}
+
+fn panicked(text: String, at: Progress) -> Failure {
+    Failure { property: "no panic", checker: "panic", text, time: at.time, event: at.events, phase: at.phase, process: None, portal: None }
+}
+
+fn find(outcome: Option<&Outcome>, failure: Option<Failure>) -> Finding {
+    if let Some(failure) = failure {
+        return Finding::Violated(Box::new(failure));
+    }
+    let Some(outcome) = outcome else { return Finding::Nothing };
+    match &outcome.verdict {
+        Verdict::Violated(failure) => Finding::Violated(failure.clone()),
+        Verdict::Stopped => Finding::Stopped,
+        Verdict::Unmet(_) => Finding::Unmet,
+        Verdict::Held if outcome.events == 0 || outcome.checks.iter().all(|check| check.checks == 0) => Finding::Nothing,
+        Verdict::Held => Finding::Held,
+    }
+}
+
+/// What two runs of one seed differ in, the most telling first.
+fn difference(one: Option<&Outcome>, two: Option<&Outcome>) -> Option<String> {
+    let (Some(one), Some(two)) = (one, two) else { return (one != two).then(|| "only one of two runs came to an end".to_owned()) };
+    if one.fingerprint != two.fingerprint {
+        let [a, b] = [one, two].map(|run| format!("{:032x} after {} events", run.fingerprint, run.events));
+        return Some(format!("fingerprints: {a}, then {b}"));
+    }
+    let mut same_seed = two.clone();
+    same_seed.seed = one.seed;
+    (*one != same_seed).then(|| "the same fingerprint, but not the same outcome: something is not part of the trace".to_owned())
+}
+
+thread_local! {
+    /// Where panics of this thread are told while it runs a seed.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics tell [`caught`] where they were. Without it they print as usual.
+pub fn listen_to_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("a panic without words");
+        let taken = PANIC.try_with(|slot| match &mut *slot.borrow_mut() {
+            Some(told) if told.is_empty() => *told = format!("{text}{place}"),
+            Some(_) => (),
+            None => usual(panic),
+        });
+        if taken.is_err() {
+            usual(panic);
+        }
+    }));
+}
+
+/// Calls `body`; a panic in it is an error with its words and place.
+fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
+    PANIC.with_borrow_mut(|slot| *slot = Some(String::new()));
+    let result = catch_unwind(AssertUnwindSafe(body));
+    let told = PANIC.with_borrow_mut(Option::take).filter(|text| !text.is_empty());
+    result.map_err(|_| told.unwrap_or_else(|| "a panic".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_text_with_its_place() {
+        listen_to_panics();
+        let text = caught(|| -> u32 { panic!("router {} lost its edge", 7) }).unwrap_err();
+        assert!(text.starts_with("router 7 lost its edge (") && text.contains("play.rs:"), "{text}");
+        assert_eq!(caught(|| 3), Ok(3));
+        let at = Progress { phase: Phase::Work, time: 5, events: 9, delivered: 0, calls: 0 };
+        let found = find(None, Some(panicked(text, at)));
+        assert_eq!(found.exit().code(), 42);
+        let Finding::Violated(failure) = found else { panic!("not violated") };
+        assert_eq!((failure.property, failure.event, failure.time), ("no panic", 9, 5));
+    }
+}

@@ -1,0 +1,419 @@
+//! What must be true: of every pipe, what was sent and not yet taken, and where its two ends are. It knows neither the library's
+//! routers nor the engine; whoever calls the library tells it what was done, and asks what may be seen.
+
+mod parcel;
+mod payload;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use ipcz::ids::Handle;
+
+pub use parcel::{Knowers, Parcel};
+pub use payload::{TAG_BYTES, read_tag, write as write_payload};
+
+/// An end of a pipe; the other one is [`EndId::peer`]. Numbered in order of opening.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EndId(pub u32);
+
+impl EndId {
+    /// The other end of its pipe.
+    pub fn peer(self) -> EndId {
+        EndId(self.0 ^ 1)
+    }
+
+    /// Its pipe.
+    pub fn pipe(self) -> usize {
+        self.0 as usize / 2
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for EndId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pipe {} end {}", self.pipe(), self.0 & 1)
+    }
+}
+
+/// Where an end is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// An application has it.
+    Held {
+        /// In this process.
+        process: u32,
+        /// By this handle.
+        handle: Handle,
+    },
+    /// It travels in a parcel that was put into `from`, or waits in it.
+    Carried {
+        /// Where the parcel was put.
+        from: EndId,
+    },
+    /// An application closed it, or the library did because nobody will ever read the parcel it was in.
+    Closed,
+    /// Its process died.
+    Gone,
+}
+
+/// What a pipe was opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The pipe of a connection.
+    Connection,
+    /// Made during set-up.
+    SetUp,
+    /// Opened by a step.
+    Step,
+    /// Opened by the random workload.
+    Random,
+}
+
+/// What is known of an end.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// Where it is.
+    pub place: Place,
+    /// Parcels ever put into it.
+    pub sent: u64,
+    /// Those of them that the other end has not taken, oldest first.
+    pub unread: VecDeque<Parcel>,
+    /// Number of the first of `unread`.
+    pub next: u64,
+    /// Its owner has been told that the peer is closed.
+    pub saw_closed: bool,
+    /// Its owner has been told that nothing will ever come.
+    pub dead: bool,
+    /// How often it changed hands: tells the traps of one holder from those of another.
+    pub holder: u32,
+    /// Its present holder's trap is installed.
+    pub armed: bool,
+    /// Where it stands in its holder's list.
+    pub slot: u32,
+}
+
+/// What is known of a pipe besides its ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Pipe {
+    /// What it is for.
+    pub role: Role,
+    /// A link or node that was cut may have taken part of its route with it.
+    pub touched: bool,
+}
+
+/// A parcel as it was taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its number.
+    pub number: u64,
+    /// What it is.
+    pub parcel: Parcel,
+}
+
+/// The ledger.
+#[derive(Clone, Default, Debug)]
+pub struct Ghost {
+    ends: Vec<End>,
+    pipes: Vec<Pipe>,
+    open: u64,
+    /// Work list of [`Ghost::abandon`].
+    lost: Vec<EndId>,
+}
+
+impl Ghost {
+    /// A new pipe whose ends are held; answers the first one.
+    pub fn open(&mut self, role: Role, holders: [(u32, Handle); 2]) -> EndId {
+        let first = EndId(self.ends.len() as u32);
+        self.ends.extend(holders.map(|(process, handle)| End {
+            place: Place::Held { process, handle },
+            sent: 0,
+            unread: VecDeque::new(),
+            next: 0,
+            saw_closed: false,
+            dead: false,
+            holder: 0,
+            armed: false,
+            slot: 0,
+        }));
+        self.pipes.push(Pipe { role, touched: false });
+        self.open += 1;
+        first
+    }
+
+    /// An end.
+    pub fn end(&self, end: EndId) -> &End {
+        &self.ends[end.index()]
+    }
+
+    /// An end, to be changed by its holder.
+    pub fn end_mut(&mut self, end: EndId) -> &mut End {
+        &mut self.ends[end.index()]
+    }
+
+    /// The pipe of an end.
+    pub fn pipe(&self, end: EndId) -> &Pipe {
+        &self.pipes[end.pipe()]
+    }
+
+    /// Every end there ever was.
+    pub fn ends(&self) -> impl Iterator<Item = (EndId, &End)> {
+        self.ends.iter().enumerate().map(|(index, end)| (EndId(index as u32), end))
+    }
+
+    /// First end of each pipe there ever was.
+    pub fn pipes(&self) -> impl Iterator<Item = (EndId, &Pipe)> {
+        self.pipes.iter().enumerate().map(|(index, pipe)| (EndId(2 * index as u32), pipe))
+    }
+
+    /// Whether there is such an end.
+    pub fn knows(&self, end: EndId) -> bool {
+        end.index() < self.ends.len()
+    }
+
+    /// Who holds an end, and by which handle.
+    pub fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
+        match self.end(end).place {
+            Place::Held { process, handle } => Some((process, handle)),
+            _ => None,
+        }
+    }
+
+    /// Pipes with an end that is neither closed nor gone.
+    pub fn open_pipes(&self) -> u64 {
+        self.open
+    }
+
+    /// Whether what is put into `end` will surely never be read.
+    fn unread_for_ever(&self, end: EndId) -> bool {
+        let reader = self.end(end.peer());
+        reader.dead || matches!(reader.place, Place::Closed | Place::Gone)
+    }
+
+    /// A parcel was put into `end` by `process`; the end attached is no longer anyone's. Answers its number.
+    pub fn put(&mut self, end: EndId, process: u32, length: u32, attached: Option<EndId>, counted: bool) -> u64 {
+        let lost = self.unread_for_ever(end);
+        if let Some(attached) = attached {
+            let place = &mut self.end_mut(attached).place;
+            *place = Place::Carried { from: end };
+        }
+        let from = &mut self.ends[end.index()];
+        let number = from.sent;
+        from.sent += 1;
+        if !lost {
+            from.unread.push_back(Parcel { length, attached, counted, knowers: Knowers::only(process) });
+        } else {
+            from.next = from.sent;
+            self.lost.extend(attached);
+            self.abandon();
+        }
+        number
+    }
+
+    /// The oldest parcel that `reader` should get next.
+    pub fn take(&mut self, reader: EndId) -> Option<Taken> {
+        let from = &mut self.ends[reader.peer().index()];
+        let parcel = from.unread.pop_front()?;
+        let number = from.next;
+        from.next += 1;
+        Some(Taken { number, parcel })
+    }
+
+    /// A parcel under way, by the end it was put into and (the low half of) its number.
+    pub fn under_way(&mut self, from: EndId, number: u64) -> Option<&mut Parcel> {
+        let end = self.ends.get_mut(from.index())?;
+        let behind = (number as u32).wrapping_sub(end.next as u32);
+        end.unread.get_mut(behind as usize)
+    }
+
+    /// An end that travelled was taken out of its parcel.
+    pub fn arrive(&mut self, end: EndId, process: u32, handle: Handle) {
+        let end = self.end_mut(end);
+        end.place = Place::Held { process, handle };
+        end.holder += 1;
+        end.armed = false;
+    }
+
+    /// Its holder closed an end: what was sent to it and not taken never will be, and ends in there are closed too.
+    pub fn close(&mut self, end: EndId) {
+        self.leave(end, Place::Closed);
+        self.abandon();
+    }
+
+    /// A process died: what it held is gone.
+    pub fn kill(&mut self, process: u32) {
+        for index in 0..self.ends.len() {
+            if matches!(self.ends[index].place, Place::Held { process: at, .. } if at == process) {
+                self.leave(EndId(index as u32), Place::Gone);
+            }
+        }
+        self.abandon();
+    }
+
+    /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much.
+    pub fn give_up(&mut self, reader: EndId) -> u64 {
+        let from = &mut self.ends[reader.peer().index()];
+        let left = from.unread.len() as u64;
+        from.next = from.sent;
+        let unread = std::mem::take(&mut from.unread);
+        self.lost.extend(unread.iter().filter_map(|parcel| parcel.attached));
+        self.abandon();
+        left
+    }
+
+    fn leave(&mut self, end: EndId, place: Place) {
+        let state = &mut self.ends[end.index()];
+        if matches!(state.place, Place::Closed | Place::Gone) {
+            return;
+        }
+        state.place = place;
+        state.armed = false;
+        let from = &mut self.ends[end.peer().index()];
+        if matches!(from.place, Place::Closed | Place::Gone) {
+            self.open -= 1;
+        }
+        from.next = from.sent;
+        let unread = std::mem::take(&mut from.unread);
+        self.lost.extend(unread.iter().filter_map(|parcel| parcel.attached));
+    }
+
+    fn abandon(&mut self) {
+        while let Some(end) = self.lost.pop() {
+            self.leave(end, Place::Closed);
+        }
+    }
+
+    /// A cut may have touched the route of this pipe.
+    pub fn touch(&mut self, end: EndId) {
+        self.pipes[end.pipe()].touched = true;
+    }
+
+    /// As [`Ghost::touch`], for every pipe both ends of which are under way: their routes have no end to be found by.
+    pub fn touch_travelling(&mut self) {
+        for (pipe, ends) in self.pipes.iter_mut().zip(self.ends.chunks_exact(2)) {
+            if ends.iter().all(|end| matches!(end.place, Place::Carried { .. })) {
+                pipe.touched = true;
+            }
+        }
+    }
+
+    /// Whether a parcel put into `over` could never be read if it carried `end`: because its reader is, however deep, in a parcel that
+    /// only who has `end` can read. Such a ring of portals chases itself from node to node for ever.
+    pub fn would_ring(&self, end: EndId, over: EndId) -> bool {
+        let mut reader = over.peer();
+        for _ in 0..self.pipes.len().min(MAX_NESTING) {
+            if reader == end {
+                return true;
+            }
+            match self.end(reader).place {
+                Place::Carried { from } => reader = from.peer(),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether an end may have been closed already for all anybody knows: it was, or it is in a parcel that may have been lost.
+    pub fn may_be_closed(&self, end: EndId) -> bool {
+        let mut end = end;
+        for _ in 0..self.pipes.len().min(MAX_NESTING) {
+            match self.end(end).place {
+                Place::Held { .. } => return false,
+                Place::Closed | Place::Gone => return true,
+                Place::Carried { from } if self.pipe(from).touched || self.end(from.peer()).dead => return true,
+                Place::Carried { from } => end = from.peer(),
+            }
+        }
+        false
+    }
+
+    /// Whether whoever holds the other end may learn that `end` is closed.
+    pub fn may_look_closed(&self, end: EndId) -> bool {
+        self.pipe(end).touched || self.may_be_closed(end)
+    }
+}
+
+/// How deep parcels in parcels are followed; beyond lies a ring of portals that carry each other.
+const MAX_NESTING: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(n: u64) -> Handle {
+        Handle::from_bits(n + 1).unwrap()
+    }
+
+    fn pipe(ghost: &mut Ghost, a: u32, b: u32) -> EndId {
+        ghost.open(Role::Random, [(a, handle(0)), (b, handle(1))])
+    }
+
+    #[test]
+    fn parcels_come_out_in_the_order_they_went_in() {
+        let mut ghost = Ghost::default();
+        let a = pipe(&mut ghost, 0, 1);
+        for length in 0..5 {
+            assert_eq!(ghost.put(a, 0, length, None, true), u64::from(length));
+        }
+        assert_eq!(ghost.under_way(a, 3).unwrap().length, 3);
+        for length in 0..5 {
+            let taken = ghost.take(a.peer()).unwrap();
+            assert_eq!((taken.number, taken.parcel.length), (u64::from(length), length));
+        }
+        assert!(ghost.take(a.peer()).is_none() && ghost.take(a).is_none());
+        assert!(ghost.under_way(a, 3).is_none());
+    }
+
+    #[test]
+    fn what_nobody_will_read_is_closed_with_all_it_carries() {
+        let mut ghost = Ghost::default();
+        let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        ghost.put(b, 0, 16, Some(c), false);
+        ghost.put(a, 0, 16, Some(b.peer()), false);
+        assert!(!ghost.may_be_closed(c) && ghost.open_pipes() == 3);
+        ghost.close(a.peer());
+        assert_eq!((ghost.end(b.peer()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+        assert_eq!((ghost.holder(b).is_some(), ghost.may_look_closed(c)), (true, true));
+        ghost.put(a, 0, 16, Some(c.peer()), false);
+        assert_eq!((ghost.end(c.peer()).place, ghost.open_pipes()), (Place::Closed, 2));
+    }
+
+    #[test]
+    fn an_end_in_a_parcel_that_may_be_lost_may_look_closed() {
+        let mut ghost = Ghost::default();
+        let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        ghost.put(b, 0, 16, Some(c), false);
+        ghost.put(a, 0, 16, Some(b.peer()), false);
+        ghost.touch(a);
+        assert!(ghost.may_look_closed(c) && ghost.may_look_closed(b.peer()) && !ghost.may_look_closed(b));
+        assert_eq!(ghost.give_up(a.peer()), 1);
+        assert_eq!((ghost.end(b.peer()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+    }
+
+    #[test]
+    fn a_ring_of_portals_that_carry_each_other_is_not_closed() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        assert!(ghost.would_ring(a.peer(), a) && !ghost.would_ring(b.peer(), a));
+        ghost.put(a, 0, 16, Some(b.peer()), false);
+        assert!(ghost.would_ring(a.peer(), b) && !ghost.would_ring(a, b));
+        ghost.put(b, 0, 16, Some(a.peer()), false);
+        assert!(!ghost.may_be_closed(a.peer()));
+        ghost.touch_travelling();
+        assert!(!ghost.pipe(a).touched);
+    }
+
+    #[test]
+    fn a_dead_process_takes_along_what_it_held_and_what_waited_for_it() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 2));
+        ghost.put(a, 0, 16, Some(b), false);
+        ghost.kill(1);
+        assert_eq!((ghost.end(a.peer()).place, ghost.end(b).place), (Place::Gone, Place::Closed));
+        assert_eq!(ghost.open_pipes(), 2);
+        ghost.close(a);
+        assert_eq!(ghost.open_pipes(), 1);
+    }
+}

@@ -1,0 +1,76 @@
+//! What the engine is told about a scenario, and what it tells about the messages.
+
+use std::sync::OnceLock;
+
+use ipcz::mapping::Mapping;
+use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
+
+use super::outcome::{RunOptions, Traffic};
+use crate::scenario::Scenario;
+use crate::world::{Config, DropRule, LinkProfile, Template, World};
+
+/// The engine's configuration.
+pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
+    let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
+    let drops = scenario.fault.iter().filter_map(|fault| {
+        let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(fault.message.as_str()))?;
+        Some(DropRule { message, nth: fault.nth.saturating_sub(1) })
+    });
+    Config {
+        link: profile(scenario.latency_ns, scenario.jitter_ns),
+        links: scenario
+            .connects
+            .iter()
+            .map(|link| {
+                let (a, b) = (link.client as u32, link.broker as u32);
+                ((a.min(b), a.max(b)), profile(link.latency_ns, link.jitter_ns))
+            })
+            .collect(),
+        template: Some(primary_buffer()),
+        recent: options.recent,
+        drops: drops.collect(),
+        ..Config::default()
+    }
+}
+
+fn jitter(ns: u64) -> u32 {
+    u32::try_from(ns).unwrap_or(u32::MAX)
+}
+
+/// The content of a link's first buffer before anybody has used it.
+fn primary_buffer() -> Template {
+    static PRISTINE: OnceLock<Template> = OnceLock::new();
+    PRISTINE.get_or_init(draw_up).clone()
+}
+
+fn draw_up() -> Template {
+    let memory = Mapping::zeroed(PRIMARY_BYTES);
+    initialise_primary(&memory);
+    let mut bytes = vec![0; PRIMARY_BYTES];
+    memory.read(0, &mut bytes);
+    Template::new(&bytes)
+}
+
+/// The longest that a message of the scenario may be under way, in ns.
+pub(super) fn longest(scenario: &Scenario) -> u64 {
+    let links = scenario.connects.iter().map(|link| link.latency_ns + link.jitter_ns);
+    links.chain([scenario.latency_ns + scenario.jitter_ns]).max().unwrap_or(0).max(1)
+}
+
+/// All messages of a world so far.
+pub(super) fn traffic(world: &World) -> Traffic {
+    world.trace(|trace| {
+        let totals = trace.totals();
+        let mut traffic = Traffic {
+            messages: totals.messages,
+            bytes: totals.bytes,
+            delivered: totals.delivered,
+            lost: totals.lost,
+            ..Traffic::default()
+        };
+        for id in 0..=u8::MAX {
+            traffic.by_id[usize::from(id)] = trace.transmitted(id);
+        }
+        traffic
+    })
+}

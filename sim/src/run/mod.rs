@@ -1,0 +1,492 @@
+//! One run of a scenario: its phases, its verdict. What must be true is known to `ghost/`, what is done to `app/`, what is compared to
+//! `check/`.
+
+mod config;
+mod outcome;
+mod stall;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub use outcome::{
+    Calls, CheckCount, Failure, GraphData, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind, RunOptions,
+    Traffic, Verdict,
+};
+
+use crate::app::{Plan, SetUp, Stage, Workload};
+use crate::check::{
+    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
+    requirements,
+};
+use crate::choice::Source;
+use crate::scenario::Scenario;
+use crate::world::{Event, World};
+
+/// The constant of the liveness bound, in longest latencies.
+const SETTLE: u64 = 200;
+/// Progress is told, and slow counts are taken, once in so many events.
+const SELDOM: u64 = 1 << 14;
+/// One router is looked at once in so many steps.
+const LOOK_EVERY: u64 = 8;
+
+/// A run that can be taken step by step, and copied at any of them.
+pub struct Run {
+    scenario: Arc<Scenario>,
+    options: RunOptions,
+    stage: Stage,
+    watch: Watch,
+    set_up: SetUp,
+    plan: Plan,
+    workload: Workload,
+    phase: Phase,
+    events: u64,
+    liveness: Tally,
+    /// Proxies by process, as last seen, and their sum.
+    proxies: Vec<usize>,
+    proxies_now: usize,
+    /// When set-up was over; when the workload was; the last time anything but a timer happened.
+    start: u64,
+    worked: u64,
+    latest: u64,
+    deadline: u64,
+    /// What there was before the run proper, and at its end.
+    before: (Traffic, u64, u64),
+    after: Option<Traffic>,
+    closing: bool,
+    outcome: Outcome,
+}
+
+impl Run {
+    /// Sets the world up; nothing has happened in it yet.
+    pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
+        let scenario = Arc::new(scenario.clone());
+        let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
+        stage.longest = config::longest(&scenario);
+        stage.said = options.record.then(Vec::new);
+        let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
+        stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
+        let mut plan = Plan::new(Arc::clone(&scenario));
+        let set_up = SetUp::begin(&mut stage, &scenario, options.planted.as_deref(), &mut plan.ends);
+        let mut run = Run {
+            stage,
+            watch,
+            set_up: SetUp::default(),
+            plan,
+            workload: Workload::new(Arc::clone(&scenario)),
+            phase: Phase::SetUp,
+            events: 0,
+            liveness: Tally::default(),
+            proxies: vec![0; scenario.nodes.len()],
+            proxies_now: 0,
+            start: 0,
+            worked: 0,
+            latest: 0,
+            deadline: u64::MAX,
+            before: (Traffic::default(), 0, 0),
+            after: None,
+            closing: false,
+            outcome: Outcome::begin(&scenario, options.seed),
+            options: options.clone(),
+            scenario,
+        };
+        match set_up {
+            Ok(set_up) => run.set_up = set_up,
+            Err(violation) => run.fail(*violation),
+        }
+        run
+    }
+
+    /// Carries out one event and what the applications do about it. False once the run is over.
+    pub fn step(&mut self) -> bool {
+        if self.phase == Phase::Done {
+            return false;
+        }
+        if let Err(violation) = self.advance() {
+            self.fail(*violation);
+        }
+        if self.options.record {
+            self.record();
+        }
+        self.phase != Phase::Done
+    }
+
+    fn advance(&mut self) -> Checked {
+        let Some(step) = self.stage.world.step() else { return self.idle() };
+        self.events += 1;
+        match step.event {
+            Event::App { token } => self.token(token)?,
+            Event::Timer { .. } | Event::Nothing => (),
+            _ => {
+                self.latest = step.time;
+                if step.time > self.deadline {
+                    return Err(self.stalled("messages still arrive"));
+                }
+            }
+        }
+        self.watched()?;
+        let process = step.event.process();
+        if process.is_some() {
+            self.stage.mark(process);
+        }
+        self.react()?;
+        if let Some(process) = process {
+            self.look(process)?;
+        }
+        if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
+            self.settle();
+        }
+        if self.events.is_multiple_of(SELDOM) {
+            self.seldom();
+        }
+        Ok(())
+    }
+
+    fn token(&mut self, token: u64) -> Checked {
+        let number = token & ((1 << 56) - 1);
+        match token >> 56 {
+            0 => self.plan.token(&mut self.stage, number),
+            _ => self.workload.token(&mut self.stage, number),
+        }
+    }
+
+    /// What the wire has shown.
+    fn watched(&mut self) -> Checked {
+        let (violation, seen) = {
+            let mut watch = self.watch.lock();
+            (watch.violation.take(), watch.seen.take())
+        };
+        if let Some(violation) = violation {
+            return Err(violation);
+        }
+        match seen {
+            Some(seen) => {
+                let processes = self.stage.world.processes();
+                self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The applications react to what they learn until there is nothing new.
+    fn react(&mut self) -> Checked {
+        loop {
+            self.stage.serve()?;
+            if self.stage.news.is_empty() {
+                return Ok(());
+            }
+            let mut news = std::mem::take(&mut self.stage.news);
+            if matches!(self.phase, Phase::Work | Phase::Settle) {
+                for news in &news {
+                    self.plan.heard(&mut self.stage, *news)?;
+                    self.workload.heard(&mut self.stage, *news)?;
+                }
+            }
+            news.clear();
+            if self.stage.news.is_empty() {
+                self.stage.news = news;
+            }
+        }
+    }
+
+    /// A process was called: its proxies are counted, and now and then one of its routers is looked at.
+    fn look(&mut self, process: u32) -> Checked {
+        let Some(body) = self.stage.world.process(process) else { return Ok(()) };
+        let homes = &self.stage.homes[process as usize];
+        let held = homes.free.len() + homes.named.len() + homes.connections.len();
+        let turn = self.events / LOOK_EVERY;
+        let chosen = (held > 0 && self.events.is_multiple_of(LOOK_EVERY)).then(|| {
+            let index = (turn % held as u64) as usize;
+            let lists = [&homes.free, &homes.named, &homes.connections];
+            let mut index = index;
+            lists.into_iter().find_map(|list| match list.get(index) {
+                Some(end) => Some(*end),
+                None => {
+                    index -= list.len();
+                    None
+                }
+            })
+        });
+        let handle = chosen.flatten().and_then(|end| Some(self.stage.ghost.holder(end)?.1));
+        let (proxies, router) = body.inspect(|view| {
+            let router = handle.and_then(|handle| view.router(view.router_of(handle)?));
+            (view.proxies(), router)
+        });
+        let known = &mut self.proxies[process as usize];
+        self.proxies_now = self.proxies_now + proxies - *known;
+        *known = proxies;
+        if self.phase != Phase::SetUp {
+            self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
+        }
+        match router {
+            Some(router) => self.stage.checks.steps.router(process, &router),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts that cost more than an event.
+    fn seldom(&mut self) {
+        let population = self.stage.world.population();
+        let peaks = &mut self.outcome.peaks;
+        peaks.pipes = peaks.pipes.max(self.stage.ghost.open_pipes());
+        peaks.messages = peaks.messages.max(population.messages as u64);
+        peaks.events = peaks.events.max(population.events as u64);
+        peaks.pages = peaks.pages.max(population.resident_pages as u64);
+        if self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            self.outcome.verdict = Verdict::Stopped;
+            self.phase = Phase::Done;
+        }
+    }
+
+    /// Nothing is left to happen: the next phase.
+    fn idle(&mut self) -> Checked {
+        self.seldom();
+        match self.phase {
+            Phase::SetUp => {
+                if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
+                    self.work()?;
+                }
+                Ok(())
+            }
+            Phase::Work => {
+                self.settle();
+                Ok(())
+            }
+            Phase::Settle => self.rest(),
+            Phase::Closing => self.leaks(),
+            Phase::Done => Ok(()),
+        }
+    }
+
+    fn work(&mut self) -> Checked {
+        self.phase = Phase::Work;
+        self.start = self.stage.world.now();
+        (self.worked, self.latest) = (self.start, self.start);
+        self.stage.names = Names::of(&self.stage.world);
+        let totals = self.totals();
+        self.before = (config::traffic(&self.stage.world), totals.0, totals.1);
+        let stage = &mut self.stage;
+        stage.know_connections();
+        (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
+        self.plan.begin(&mut self.stage)?;
+        self.workload.begin(&mut self.stage)?;
+        self.watched()?;
+        self.react()
+    }
+
+    fn settle(&mut self) {
+        self.phase = Phase::Settle;
+        self.worked = self.stage.world.now();
+        self.allow();
+    }
+
+    /// From now on everything must come to rest within the liveness bound.
+    fn allow(&mut self) {
+        let settle = self.scenario.run.settle.unwrap_or(SETTLE);
+        // A bypass takes 3 latencies; an introduction, which any of them may need first, 2 more and what its answer waits for.
+        let latencies = 6 * self.proxies_now as u64 + settle;
+        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest));
+    }
+
+    /// Everything is at rest: what must be true now?
+    fn rest(&mut self) -> Checked {
+        self.liveness.count();
+        self.outcome.rest_ns = self.latest.saturating_sub(self.start);
+        self.after = Some(config::traffic(&self.stage.world));
+        let snapshot = Snapshot::of(&self.stage.world, false);
+        let stage = &mut self.stage;
+        let refused = stage.world.trace(|trace| trace.totals().refused);
+        stage.checks.honesty.refused(refused)?;
+        stage.checks.honesty.rest(&snapshot, &stage.names)?;
+        stage.checks.broken.rest(&stage.ghost)?;
+        stage.checks.closure.rest(&stage.ghost)?;
+        stage.checks.delivery.rest(&stage.ghost)?;
+        stage.checks.shape.rest(&stage.ghost, &snapshot)?;
+        if stage.cuts == 0 && !self.plan.is_done() {
+            return Err(self.stalled("steps wait for what will never happen"));
+        }
+        self.count_up();
+        let reached = Reached {
+            delivered: self.stage.deliveries,
+            bypasses: self.outcome.bypasses,
+            proxies_peak: self.outcome.peaks.proxies,
+            forwarded: self.outcome.forwarded,
+            introductions: self.outcome.introductions,
+            closed: self.stage.closures,
+            messages: self.outcome.run.messages,
+        };
+        self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
+        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        self.close_all()
+    }
+
+    fn close_all(&mut self) -> Checked {
+        self.phase = Phase::Closing;
+        self.closing = true;
+        self.allow();
+        for process in 0..self.stage.homes.len() {
+            let held: Vec<_> = self.stage.homes[process].all().collect();
+            for end in held {
+                self.stage.close(end)?;
+            }
+        }
+        self.watched()?;
+        self.react()
+    }
+
+    fn leaks(&mut self) -> Checked {
+        let snapshot = Snapshot::of(&self.stage.world, true);
+        let stage = &mut self.stage;
+        stage.checks.honesty.rest(&snapshot, &stage.names)?;
+        stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
+        let unmet: Vec<_> = self.outcome.requirements.iter().filter(|requirement| !requirement.met).cloned().collect();
+        self.outcome.verdict = if unmet.is_empty() { Verdict::Held } else { Verdict::Unmet(unmet) };
+        self.phase = Phase::Done;
+        Ok(())
+    }
+
+    fn stalled(&self, what: &str) -> Box<Violation> {
+        stall::describe(what, &self.stage, &self.plan, self.deadline.saturating_sub(self.start))
+    }
+
+    fn fail(&mut self, violation: Violation) {
+        let Violation { checker, property, text, process, end } = violation;
+        let portal = end.map(|end| match self.plan.name(end) {
+            Some(name) => format!("{name} ({end})"),
+            None => end.to_string(),
+        });
+        let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
+        let failure = Failure { property, checker, text, time, event: self.events, phase: self.phase, process, portal };
+        self.outcome.verdict = Verdict::Violated(Box::new(failure));
+        let snapshot = Snapshot::of(&self.stage.world, false);
+        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        self.phase = Phase::Done;
+    }
+
+    /// Bypasses and forwarded parcels so far, of all processes.
+    fn totals(&self) -> (u64, u64) {
+        let lost = self.stage.lost_totals;
+        let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
+        alive.map(|body| body.inspect(|view| view.totals())).fold((lost.bypasses, lost.forwarded), |(bypasses, forwarded), totals| {
+            (bypasses + totals.bypasses, forwarded + totals.forwarded)
+        })
+    }
+
+    /// Fills in what is counted.
+    fn count_up(&mut self) {
+        let now = config::traffic(&self.stage.world);
+        let (before, bypasses, forwarded) = &self.before;
+        let totals = self.totals();
+        let outcome = &mut self.outcome;
+        if self.start == 0 && self.phase <= Phase::SetUp {
+            outcome.set_up = now;
+        } else {
+            let after = self.after.as_ref().unwrap_or(&now);
+            outcome.set_up = before.clone();
+            outcome.run = after.since(before);
+            outcome.closing = now.since(after);
+            (outcome.bypasses, outcome.forwarded) = (totals.0 - bypasses, totals.1 - forwarded);
+            outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
+            outcome.work_ns = self.worked.saturating_sub(self.start);
+        }
+        if !self.closing {
+            outcome.calls = self.stage.calls;
+            outcome.deliveries = self.stage.deliveries;
+            outcome.delivery_order = self.stage.order;
+        }
+    }
+
+    fn record(&mut self) {
+        let time = self.stage.world.now();
+        let said = self.stage.said.iter_mut().flat_map(|said| said.drain(..));
+        self.outcome.recording.extend(said.map(|(process, text)| Recorded::App { time, process, text }));
+        if let Some(notes) = &mut self.watch.lock().notes {
+            self.outcome.recording.extend(notes.drain(..).map(|note| {
+                if note.delivered {
+                    Recorded::Delivered { time, from: note.from, to: note.to, transport: note.transport, id: note.id }
+                } else {
+                    let length = note.length as u32;
+                    Recorded::Sent { time, from: note.from, to: note.to, transport: note.transport, id: note.id, length, text: note.text }
+                }
+            }));
+        }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
+        let delivered = self.stage.world.trace(|trace| trace.totals().delivered);
+        Progress { phase: self.phase, time, events: self.events, delivered, calls: self.stage.calls.total() }
+    }
+
+    /// A copy that would go on exactly as this one.
+    pub fn fork(&self) -> Run {
+        let stage = self.stage.fork();
+        let watch = self.watch.fork();
+        stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
+        Run {
+            scenario: Arc::clone(&self.scenario),
+            options: self.options.clone(),
+            stage,
+            watch,
+            set_up: self.set_up.clone(),
+            plan: self.plan.clone(),
+            workload: self.workload.clone(),
+            phase: self.phase,
+            events: self.events,
+            liveness: self.liveness.clone(),
+            proxies: self.proxies.clone(),
+            proxies_now: self.proxies_now,
+            start: self.start,
+            worked: self.worked,
+            latest: self.latest,
+            deadline: self.deadline,
+            before: self.before.clone(),
+            after: self.after.clone(),
+            closing: self.closing,
+            outcome: self.outcome.clone(),
+        }
+    }
+
+    /// What it came to, or has come to so far.
+    pub fn finish(mut self) -> Outcome {
+        self.count_up();
+        let checks = &self.stage.checks;
+        self.outcome.checks = vec![
+            checks.delivery.tally.report(Delivery::NAME),
+            checks.closure.tally.report(Closure::NAME),
+            checks.broken.tally.report(Broken::NAME),
+            checks.shape.tally.report(Shape::NAME),
+            checks.steps.tally.report(Steps::NAME),
+            self.watch.lock().tally.report(Watch::NAME),
+            checks.secrecy.tally.report(Secrecy::NAME),
+            checks.honesty.tally.report(Honesty::NAME),
+            self.liveness.report(stall::NAME),
+            checks.leaks.tally.report(Leaks::NAME),
+        ];
+        self.outcome.events = self.events;
+        self.outcome.fingerprint = self.stage.world.fingerprint();
+        self.outcome.last_messages = self.stage.world.trace(|trace| trace.recent().cloned().collect());
+        self.outcome
+    }
+}
+
+const ACCEPT_INTRODUCTION: u8 = 11;
+
+/// Runs a scenario to its end.
+pub fn run(scenario: &Scenario, options: &RunOptions) -> Outcome {
+    run_with(scenario, options, &mut |_| ())
+}
+
+/// Runs a scenario to its end and says every few thousand events how far it is.
+pub fn run_with(scenario: &Scenario, options: &RunOptions, progress: &mut dyn FnMut(Progress)) -> Outcome {
+    let mut run = Run::new(scenario, options);
+    while run.step() {
+        if run.events.is_multiple_of(SELDOM) {
+            progress(run.progress());
+        }
+    }
+    run.finish()
+}

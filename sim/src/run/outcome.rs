@@ -1,0 +1,373 @@
+//! What a run was told and what it came to: plain data for the command line and for reports.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::choice::Source;
+use crate::scenario::Scenario;
+use crate::trace::Recent;
+
+/// How a scenario is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Which run of the scenario this is.
+    pub seed: u64,
+    /// Decides instead of the seed: a recorded list, a fuzzer's bytes.
+    pub source: Option<Source>,
+    /// Name of a bug to arm in every process ([`ipcz::api::Process::plant`]).
+    pub planted: Option<String>,
+    /// How many of the last messages are kept for a failure's report.
+    pub recent: usize,
+    /// Whether everything that happens is recorded in [`Outcome::recording`].
+    pub record: bool,
+    /// Set from outside to end the run early, with [`Verdict::Stopped`].
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, stop: None }
+    }
+}
+
+/// What phase a run is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// Links and pipes of the set-up are made.
+    SetUp,
+    /// Steps, random workload and faults.
+    Work,
+    /// Nothing new begins; everything must come to rest.
+    Settle,
+    /// The applications have closed all they held.
+    Closing,
+    /// It is over.
+    Done,
+}
+
+impl Phase {
+    /// Its name, as printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::SetUp => "set-up",
+            Phase::Work => "work",
+            Phase::Settle => "settle",
+            Phase::Closing => "closing",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// How far a run is; given to the progress callback now and then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// What it does.
+    pub phase: Phase,
+    /// Virtual time since set-up ended, in ns.
+    pub time: u64,
+    /// Events carried out.
+    pub events: u64,
+    /// Messages delivered.
+    pub delivered: u64,
+    /// Workload calls made.
+    pub calls: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Every property held and every requirement was met.
+    Held,
+    /// A property did not hold.
+    Violated(Box<Failure>),
+    /// Every property held, but something the scenario demands did not happen.
+    Unmet(Vec<Requirement>),
+    /// It was told to stop.
+    Stopped,
+}
+
+/// A property that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// The property (`delivered exactly once, in order`).
+    pub property: &'static str,
+    /// The checker that saw it (`delivery`), as in [`Outcome::checks`].
+    pub checker: &'static str,
+    /// What was expected and what was found, for people.
+    pub text: String,
+    /// Virtual time since set-up ended, in ns; 0 during set-up.
+    pub time: u64,
+    /// The event after which it was seen, counted from the world's beginning.
+    pub event: u64,
+    /// When it was seen.
+    pub phase: Phase,
+    /// The process, hence node of the scenario, if it is about one.
+    pub process: Option<u32>,
+    /// The portal (`pipe 7 end 1`, or its name in the scenario), if it is about one.
+    pub portal: Option<String>,
+}
+
+/// What a scenario demands, beside what happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Requirement {
+    /// The key of `[require]`.
+    pub name: &'static str,
+    /// What it is about, if the key has several: `a1 b1` for `direct`.
+    pub about: Option<String>,
+    /// What was demanded.
+    pub demanded: u64,
+    /// Whether `demanded` is an upper limit.
+    pub at_most: bool,
+    /// What was reached.
+    pub reached: u64,
+    /// Whether that is enough.
+    pub met: bool,
+}
+
+/// Messages of a part of a run, counted when they are transmitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    /// All messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages handed to a process.
+    pub delivered: u64,
+    /// Messages that a fault or a dead end swallowed.
+    pub lost: u64,
+    /// Messages by id (wire.md 9.1); [`ipcz::wire::message_name`] names them.
+    pub by_id: [u64; 256],
+}
+
+impl Default for Traffic {
+    fn default() -> Traffic {
+        Traffic { messages: 0, bytes: 0, delivered: 0, lost: 0, by_id: [0; 256] }
+    }
+}
+
+impl Traffic {
+    /// What was transmitted since `before`.
+    pub(super) fn since(&self, before: &Traffic) -> Traffic {
+        Traffic {
+            messages: self.messages - before.messages,
+            bytes: self.bytes - before.bytes,
+            delivered: self.delivered - before.delivered,
+            lost: self.lost - before.lost,
+            by_id: std::array::from_fn(|id| self.by_id[id] - before.by_id[id]),
+        }
+    }
+}
+
+/// One checker and how often it looked.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct CheckCount {
+    /// Its name.
+    pub name: &'static str,
+    /// How often something was compared.
+    pub checks: u64,
+    /// What it let pass, and how often.
+    pub exemptions: Vec<(&'static str, u64)>,
+}
+
+/// Calls that the workload made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Calls {
+    /// Pipes opened.
+    pub opens: u64,
+    /// Parcels put, those that carry a portal included.
+    pub puts: u64,
+    /// Parcels taken.
+    pub gets: u64,
+    /// Portals closed.
+    pub closes: u64,
+    /// Portals put into parcels.
+    pub hands: u64,
+    /// Links and nodes cut.
+    pub cuts: u64,
+}
+
+impl Calls {
+    /// All calls of the library: what a speed is counted by. A `hand` is a put, a cut is no call.
+    pub fn total(&self) -> u64 {
+        self.opens + self.puts + self.gets + self.closes
+    }
+}
+
+/// Greatest numbers of things alive at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Peaks {
+    /// Routers that only pass parcels on.
+    pub proxies: u64,
+    /// Pipes with an end not yet closed.
+    pub pipes: u64,
+    /// Messages under way.
+    pub messages: u64,
+    /// Events waiting.
+    pub events: u64,
+    /// Memory pages with content of their own.
+    pub pages: u64,
+}
+
+/// Something that happened, for reports; only with [`RunOptions::record`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Recorded {
+    /// A message was transmitted. It is delivered at the [`Recorded::Delivered`] of the same `transport` and direction, in order.
+    Sent {
+        /// Virtual time since the world began, in ns.
+        time: u64,
+        /// The sending process.
+        from: u32,
+        /// The process at the far end, `u32::MAX` if nobody held it.
+        to: u32,
+        /// The transport pair.
+        transport: u32,
+        /// Message id.
+        id: u8,
+        /// Bytes.
+        length: u32,
+        /// The message in one line.
+        text: String,
+    },
+    /// A message was handed to a process.
+    Delivered {
+        /// Virtual time since the world began, in ns.
+        time: u64,
+        /// The sending process.
+        from: u32,
+        /// The receiving process.
+        to: u32,
+        /// The transport pair.
+        transport: u32,
+        /// Message id.
+        id: u8,
+    },
+    /// The application did or saw something.
+    App {
+        /// Virtual time since the world began, in ns.
+        time: u64,
+        /// The process; `u32::MAX` for cuts.
+        process: u32,
+        /// What, in one line.
+        text: String,
+    },
+}
+
+/// What a router is on its route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouterKind {
+    /// A portal has it.
+    Terminal,
+    /// It passes parcels on.
+    Proxy,
+}
+
+/// What a link is on its route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkKind {
+    /// Between the two sides of a route, over a node link.
+    Central,
+    /// Of one side.
+    Peripheral,
+    /// On its way out.
+    Decaying,
+    /// Between two routers of one process.
+    Local,
+}
+
+/// The route graph of a whole world, for drawing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct GraphData {
+    /// Each router: its process, its name there and what it is.
+    pub routers: Vec<(u32, String, RouterKind)>,
+    /// Each link: the routers at its ends (indexes of `routers`) and what it is.
+    pub links: Vec<(usize, usize, LinkKind)>,
+}
+
+/// What a run came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Whether it is as it should be.
+    pub verdict: Verdict,
+    /// The seed it ran with.
+    pub seed: u64,
+    /// Names of the processes: those of the scenario's nodes, in its order.
+    pub processes: Vec<String>,
+    /// Events carried out, set-up included.
+    pub events: u64,
+    /// Messages of the set-up.
+    pub set_up: Traffic,
+    /// Messages of the run proper: work and settling, closing excluded.
+    pub run: Traffic,
+    /// Messages of the closing of everything.
+    pub closing: Traffic,
+    /// Calls of the run proper.
+    pub calls: Calls,
+    /// Parcels of the run proper taken at their destination.
+    pub deliveries: u64,
+    /// Bypasses completed.
+    pub bypasses: u64,
+    /// Parcels passed on by proxies.
+    pub forwarded: u64,
+    /// Introductions completed: pairs of nodes.
+    pub introductions: u64,
+    /// Greatest numbers.
+    pub peaks: Peaks,
+    /// Virtual time of the run proper, in ns: from the end of set-up to the end of the workload, then to rest. 0 if not reached.
+    pub work_ns: u64,
+    /// From the end of set-up to rest.
+    pub rest_ns: u64,
+    /// Hash over everything that happened.
+    pub fingerprint: u128,
+    /// Hash over the order in which parcels were taken.
+    pub delivery_order: u64,
+    /// Every checker, always in the same order.
+    pub checks: Vec<CheckCount>,
+    /// Every requirement of the scenario; empty unless the run came to rest.
+    pub requirements: Vec<Requirement>,
+    /// The route graph at rest, before everything is closed, or at the failure.
+    pub graph: GraphData,
+    /// The last messages before the end or the failure.
+    pub last_messages: Vec<Recent>,
+    /// What happened, with [`RunOptions::record`].
+    pub recording: Vec<Recorded>,
+}
+
+impl Outcome {
+    /// Of a run in which nothing has happened.
+    pub(super) fn begin(scenario: &Scenario, seed: u64) -> Outcome {
+        Outcome {
+            verdict: Verdict::Stopped,
+            seed,
+            processes: scenario.nodes.iter().map(|node| node.name.clone()).collect(),
+            events: 0,
+            set_up: Traffic::default(),
+            run: Traffic::default(),
+            closing: Traffic::default(),
+            calls: Calls::default(),
+            deliveries: 0,
+            bypasses: 0,
+            forwarded: 0,
+            introductions: 0,
+            peaks: Peaks::default(),
+            work_ns: 0,
+            rest_ns: 0,
+            fingerprint: 0,
+            delivery_order: 0,
+            checks: Vec::new(),
+            requirements: Vec::new(),
+            graph: GraphData::default(),
+            last_messages: Vec::new(),
+            recording: Vec::new(),
+        }
+    }
+
+    /// The exit code of a command that ran it: 0 held, 42 violated, 44 unmet, 130 stopped.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict {
+            Verdict::Held => 0,
+            Verdict::Violated(_) => 42,
+            Verdict::Unmet(_) => 44,
+            Verdict::Stopped => 130,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Runs of real processes.
+
+use super::*;
+
+fn load(name: &str, sets: &[(&str, &str)]) -> Scenario {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
+    let sets: Vec<_> = sets.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Scenario::load(&path, &sets).unwrap()
+}
+
+#[test]
+fn abc_holds() {
+    let outcome = run(&load("abc.toml", &[]), &RunOptions::default());
+    assert_eq!(outcome.verdict, Verdict::Held, "{outcome:#?}");
+}
+
+/// Runs a scenario and says what it cost.
+fn measure(name: &str, sets: &[(&str, &str)], seed: u64) -> Outcome {
+    #[allow(clippy::disallowed_types, clippy::disallowed_methods)]
+    let start = std::time::Instant::now();
+    let scenario = load(name, sets);
+    let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
+    let seconds = start.elapsed().as_secs_f64();
+    let work = outcome.set_up.delivered + outcome.run.delivered + outcome.closing.delivered + outcome.calls.total();
+    println!(
+        "{name} {sets:?} seed {seed}: {seconds:.2} s, {} events, {} delivered, {:?}, {:.0}/s; bypasses {}, peaks {:?}, work {} rest {}",
+        outcome.events,
+        work - outcome.calls.total(),
+        outcome.calls,
+        work as f64 / seconds,
+        outcome.bypasses,
+        outcome.peaks,
+        outcome.work_ns,
+        outcome.rest_ns
+    );
+    for check in &outcome.checks {
+        println!("  {check:?}");
+    }
+    outcome
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_crowd() {
+    for (nodes, pipes) in [("20", "200"), ("500", "5000"), ("2000", "20000")] {
+        let outcome = measure("crowd.toml", &[("N", nodes), ("random.pipes", pipes)], 1);
+        println!("{:?}", outcome.verdict);
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_chains() {
+    for name in ["relay-chain.toml", "both-ends-run.toml", "canary.toml"] {
+        let outcome = measure(name, &[], 1);
+        println!("{:?}", outcome.verdict);
+    }
+}
+
+fn scenario(text: &str) -> Scenario {
+    let head = r#"
+        name = "test"
+        purpose = "test"
+        [nodes]
+        A = { broker = true }
+        B = {}
+        C = {}
+        [links]
+        connect = [["B", "A", "ab"], ["C", "A", "ac"]]
+        latency = "1ms"
+        jitter = "0us"
+    "#;
+    Scenario::parse("test", &format!("{head}\n{text}"), &[]).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The messages of the run proper: `from>to Kind`, in the order they were sent.
+fn messages(scenario: &Scenario) -> Vec<String> {
+    let outcome = run(scenario, &RunOptions { record: true, ..RunOptions::default() });
+    assert_eq!(outcome.verdict, Verdict::Held, "{:?}", outcome.verdict);
+    let sent = outcome.recording.iter().filter_map(|recorded| match recorded {
+        Recorded::Sent { from, to, id, .. } => Some(format!("{from}>{to} {}", ipcz::wire::message_name(*id).unwrap())),
+        _ => None,
+    });
+    sent.skip(outcome.set_up.messages as usize).take(outcome.run.messages as usize).collect()
+}
+
+const MOVED_TO_B: &str = r#"
+    [[step]]
+    on = "A"
+    open = ["p", "q"]
+    [[step]]
+    on = "A"
+    hand = "p"
+    over = "ab"
+    to = "B"
+"#;
+
+#[test]
+fn golden_a_local_pair_is_split() {
+    assert_eq!(messages(&scenario(MOVED_TO_B)), ["0>1 AcceptParcel"]);
+}
+
+#[test]
+fn golden_a_portal_comes_back() {
+    let text = [MOVED_TO_B, "[[step]]\non = \"B\"\nhand = \"p\"\nover = \"ab\"\nto = \"A\""].concat();
+    assert_eq!(messages(&scenario(&text)), ["0>1 AcceptParcel", "1>0 AcceptParcel", "0>1 StopProxying"]);
+}
+
+const THEN_TO_C: &str = "[[step]]\non = \"A\"\nafter = { at = \"100ms\" }\nhand = \"q\"\nover = \"ac\"\nto = \"C\"";
+
+#[test]
+fn golden_a_bypass_between_strangers_needs_an_introduction() {
+    let text = [MOVED_TO_B, THEN_TO_C].concat();
+    let expected = [
+        "0>1 AcceptParcel",
+        "0>2 AcceptParcel",
+        "2>0 RequestIntroduction",
+        "0>2 AcceptIntroduction",
+        "0>1 AcceptIntroduction",
+        "2>1 AcceptBypassLink",
+        "1>0 StopProxying",
+        "1>2 ProxyWillStop",
+    ];
+    assert_eq!(messages(&scenario(&text)), expected);
+}
+
+const KNOWN: &str = "pipes = [[\"B\", \"C\", \"bc\"]]\n";
+
+#[test]
+fn golden_a_bypass_between_acquaintances() {
+    let text = [KNOWN, MOVED_TO_B, THEN_TO_C].concat();
+    let expected = ["0>1 AcceptParcel", "0>2 AcceptParcel", "2>1 AcceptBypassLink", "1>0 StopProxying", "1>2 ProxyWillStop"];
+    assert_eq!(messages(&scenario(&text)), expected);
+}
+
+#[test]
+fn golden_both_ends_move_at_once() {
+    let text = [KNOWN, MOVED_TO_B, "[[step]]\non = \"A\"\nhand = \"q\"\nover = \"ac\"\nto = \"C\""].concat();
+    let expected = [
+        "0>1 AcceptParcel",
+        "0>2 AcceptParcel",
+        "1>0 FlushRouter",
+        "0>2 BypassPeer",
+        "2>1 AcceptBypassLink",
+        "1>0 StopProxying",
+        "1>2 ProxyWillStop",
+    ];
+    assert_eq!(messages(&scenario(&text)), expected);
+}
+
+#[test]
+fn golden_a_closure_is_one_message() {
+    let text = [MOVED_TO_B, "[[step]]\non = \"B\"\nclose = \"p\""].concat();
+    assert_eq!(messages(&scenario(&text)), ["0>1 AcceptParcel", "1>0 RouteClosed"]);
+}
+
+#[test]
+fn the_transport_that_loses_a_message_is_caught() {
+    let outcome = run(&load("canary.toml", &[]), &RunOptions::default());
+    let Verdict::Violated(failure) = &outcome.verdict else { panic!("{:?}", outcome.verdict) };
+    assert_eq!((failure.checker, failure.process, outcome.exit_code()), ("delivery", Some(2), 42));
+    assert!(outcome.last_messages.len() > 50);
+}
+
+#[test]
+fn what_did_not_happen_is_unmet() {
+    let outcome = run(&load("abc.toml", &[("require.bypasses", "2")]), &RunOptions::default());
+    let Verdict::Unmet(unmet) = &outcome.verdict else { panic!("{:?}", outcome.verdict) };
+    assert_eq!((unmet.len(), unmet[0].name, unmet[0].demanded, unmet[0].reached, outcome.exit_code()), (1, "bypasses", 2, 1, 44));
+}
+
+fn crowd() -> Scenario {
+    load("crowd.toml", &[("N", "12"), ("random.pipes", "60"), ("random.cuts.links", "3")])
+}
+
+#[test]
+fn crowds_hold_whatever_is_cut() {
+    for seed in 0..20 {
+        let outcome = run(&crowd(), &RunOptions { seed, ..RunOptions::default() });
+        assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}: {:?}", outcome.verdict);
+        assert!(outcome.deliveries > 100 && outcome.checks.iter().all(|check| check.checks > 0), "{:?}", outcome.checks);
+    }
+}
+
+#[test]
+fn a_run_and_its_copy_go_the_same_way() {
+    let options = RunOptions { seed: 7, ..RunOptions::default() };
+    let whole = run(&crowd(), &options);
+    for at in [0, 10, 100, 333, 1000] {
+        let mut original = Run::new(&crowd(), &options);
+        for _ in 0..at {
+            original.step();
+        }
+        let mut copy = original.fork();
+        while copy.step() {}
+        let copy = copy.finish();
+        assert_eq!(
+            (copy.fingerprint, copy.delivery_order, copy.events),
+            (whole.fingerprint, whole.delivery_order, whole.events),
+            "at {at}"
+        );
+        while original.step() {}
+        assert_eq!(original.finish().fingerprint, whole.fingerprint, "the original at {at}");
+    }
+    let other = run(&crowd(), &RunOptions { seed: 8, ..RunOptions::default() });
+    assert_ne!(other.fingerprint, whole.fingerprint);
+}
+
+/// The checker that notices a planted bug, with the first seed that shows it.
+fn caught(scenario: &Scenario, bug: &str, seeds: std::ops::Range<u64>) -> Option<(&'static str, u64)> {
+    seeds.into_iter().find_map(|seed| {
+        let options = RunOptions { seed, planted: Some(bug.to_owned()), ..RunOptions::default() };
+        match run(scenario, &options).verdict {
+            Verdict::Violated(failure) => Some((failure.checker, seed)),
+            _ => None,
+        }
+    })
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    let abc = load("abc.toml", &[]);
+    let both = load("both-ends-run.toml", &[("N", "8")]);
+    for (bug, scenario) in [
+        ("stop-proxying-dropped", &abc),
+        ("length-off-by-one", &abc),
+        ("waiting-forgotten", &both),
+        ("unlock-forgotten", &crowd()),
+        ("block-freed-early", &crowd()),
+    ] {
+        let found = caught(scenario, bug, 0..40);
+        println!("{bug}: {found:?}");
+        assert!(found.is_some(), "{bug}");
+    }
+}

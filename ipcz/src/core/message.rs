@@ -64,7 +64,10 @@ impl Core {
             _ if !alive => Verdict::Accepted,
             Ok(incoming) => match self.dispatch(on, incoming) {
                 Ok(()) => Verdict::Accepted,
-                Err(violation) => self.refuse(on, violation.to_string()),
+                Err(violation) => {
+                    let name = incoming.message.as_ref().map_or("", Message::name);
+                    self.refuse(on, named(name, violation))
+                }
             },
             Err(offered) => self.refuse(on, std::mem::take(&mut offered.reason)),
         };
@@ -229,6 +232,11 @@ impl Core {
             }
         }
     }
+}
+
+/// A reason that names the message it is about.
+fn named(message: &str, violation: Violation) -> String {
+    if violation.0.starts_with(message) { violation.to_string() } else { format!("{message}: {violation}") }
 }
 
 pub(super) fn release(state: State) {

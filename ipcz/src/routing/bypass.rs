@@ -160,8 +160,13 @@ impl Routing {
         if lengths.iter().any(Option::is_some) {
             return Err(Violation("StopProxying: the lengths are known already"));
         }
-        if !plausible(inbound, arrived) || !plausible(outbound, taken) {
+        if !plausible(inbound, arrived) {
             return Err(Violation("StopProxying: impossible sequence length"));
+        }
+        if !plausible(outbound, taken) {
+            // Hearsay: X repeats what Z told it. Whoever lied, only this route ends (as in nodes.md D-14).
+            self.break_route(y, Broken::Outward);
+            return Ok(());
         }
         (inner.length_to, inner.length_from) = (Some(inbound), Some(outbound));
         (outer.length_to, outer.length_from) = (Some(outbound), Some(inbound));

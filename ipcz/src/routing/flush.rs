@@ -4,7 +4,7 @@ use super::edge::Edge;
 use super::link::{Pairs, RouterLink};
 use super::parcel::Parcel;
 use super::queue::ParcelQueue;
-use super::table::{Hop, RouterOp, Routing};
+use super::table::{Broken, Hop, RouterOp, Routing};
 use crate::ids::{NodeName, RouterKey, SublinkId};
 use crate::memory::status;
 use crate::planted::Bug;
@@ -77,8 +77,14 @@ impl Routing {
         }
         let stop = dead_out.is_some() || !central || !(became_stable || force);
         if let Some(link) = dead_out {
-            if let Some(length) = closing {
-                self.close_over(&link, length);
+            match closing {
+                Some(length) => self.close_over(&link, length),
+                // Who closed it is gone already; one still here was spoken for by a lying proxy, and would wait for ever.
+                None => {
+                    if let Some(peer) = link.local_peer(&self.pairs) {
+                        self.break_route(peer, Broken::Outward);
+                    }
+                }
             }
             self.deactivate(link);
         }

@@ -1,0 +1,322 @@
+//! A driver that fails: whatever it refuses and whenever, everybody is answered, nothing leaks, nobody panics.
+
+mod hand;
+
+use std::sync::{Arc, Mutex};
+
+use hand::*;
+use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
+use ipcz::ids::{Handle, NodeType, ObjectId};
+use ipcz::mapping::Mapping;
+use ipcz::wire::*;
+use ipcz::{ConnectTo, NodeOptions};
+use ipcz_drivers::InProcess;
+
+/// What can be made to fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Call {
+    Allocate,
+    Map,
+    Duplicate,
+    CreateTransports,
+    Activate,
+    Transmit,
+    Serialize,
+    Deserialize,
+    Size,
+    Random,
+}
+
+use Call::*;
+
+const CALLS: [Call; 10] = [Allocate, Map, Duplicate, CreateTransports, Activate, Transmit, Serialize, Deserialize, Size, Random];
+
+/// The in-process driver, but for one call.
+struct Failing {
+    inner: Arc<InProcess>,
+    /// This call fails once so many of its kind have succeeded; for good, or just once.
+    plan: Mutex<Option<(Call, usize, bool)>>,
+    failed: Mutex<bool>,
+    /// Run inside the next CreateTransports.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Failing {
+    fn new(inner: &Arc<InProcess>) -> Arc<Failing> {
+        Arc::new(Failing { inner: inner.clone(), plan: Mutex::new(None), failed: Mutex::new(false), meanwhile: Mutex::new(None) })
+    }
+
+    fn arm(&self, call: Call, after: usize) {
+        *self.plan.lock().unwrap() = Some((call, after, false));
+    }
+
+    fn break_for_good(&self, call: Call, after: usize) {
+        *self.plan.lock().unwrap() = Some((call, after, true));
+    }
+
+    fn has_failed(&self) -> bool {
+        *self.failed.lock().unwrap()
+    }
+
+    fn check(&self, call: Call) -> Result<(), DriverError> {
+        let mut plan = self.plan.lock().unwrap();
+        match &mut *plan {
+            Some((planned, 0, for_good)) if *planned == call => {
+                if !*for_good {
+                    *plan = None;
+                }
+                *self.failed.lock().unwrap() = true;
+                Err(DriverError::ResourceExhausted)
+            }
+            Some((planned, after, _)) if *planned == call => {
+                *after -= 1;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn close_all(&self, objects: &[ObjectId]) {
+        objects.iter().for_each(|object| self.inner.close(*object));
+    }
+}
+
+impl Driver for Failing {
+    fn close(&self, object: ObjectId) {
+        self.inner.close(object);
+    }
+
+    fn can_travel(&self, object: ObjectId, via: Option<ObjectId>) -> Travel {
+        self.inner.can_travel(object, via)
+    }
+
+    fn serialize(&self, object: ObjectId, via: ObjectId, out: &mut Packed) -> Result<(), DriverError> {
+        self.check(Serialize)?;
+        self.inner.serialize(object, via, out)
+    }
+
+    fn deserialize(&self, data: &[u8], handles: &[ObjectId], via: ObjectId) -> Result<ObjectId, DriverError> {
+        self.check(Deserialize).inspect_err(|_| self.close_all(handles))?;
+        self.inner.deserialize(data, handles, via)
+    }
+
+    fn create_transports(&self, toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(act) = meanwhile {
+            act();
+        }
+        self.check(CreateTransports)?;
+        self.inner.create_transports(toward)
+    }
+
+    fn activate(&self, transport: ObjectId, listener: Listener) -> Result<(), DriverError> {
+        self.check(Activate)?;
+        self.inner.activate(transport, listener)
+    }
+
+    fn deactivate(&self, transport: ObjectId) {
+        self.inner.deactivate(transport);
+    }
+
+    fn transmit(&self, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
+        self.check(Transmit).inspect_err(|_| frames.iter().for_each(|frame| self.close_all(frame.handles)))?;
+        self.inner.transmit(transport, frames)
+    }
+
+    fn report_bad(&self, transport: ObjectId, context: usize) {
+        self.inner.report_bad(transport, context);
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<ObjectId, DriverError> {
+        self.check(Allocate)?;
+        self.inner.allocate(bytes)
+    }
+
+    fn size(&self, memory: ObjectId) -> Result<usize, DriverError> {
+        self.check(Size)?;
+        self.inner.size(memory)
+    }
+
+    fn duplicate(&self, memory: ObjectId) -> Result<ObjectId, DriverError> {
+        self.check(Duplicate)?;
+        self.inner.duplicate(memory)
+    }
+
+    fn map(&self, memory: ObjectId) -> Result<Mapping, DriverError> {
+        self.check(Map)?;
+        self.inner.map(memory)
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), DriverError> {
+        self.check(Random)?;
+        self.inner.random(out)
+    }
+}
+
+/// Connects as an application would: a transport that was refused is closed.
+fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<(Handle, Handle)> {
+    let [a, b] = inner.transport_pair();
+    let mut handles = Vec::new();
+    for (program, end, to) in [(client, a, ConnectTo::Broker), (broker, b, ConnectTo::Normal)] {
+        match program.process.connect_node(program.node, end, 1, to) {
+            Ok(portals) => handles.extend(portals),
+            Err(_) => inner.close(end),
+        }
+    }
+    match handles[..] {
+        [here, there] => Some((here, there)),
+        _ => None,
+    }
+}
+
+/// Three nodes, a portal handed on and bypassed, small and big parcels both ways. Whatever fails in between, it goes on.
+fn live(driver: &Arc<Failing>) -> [Program; 3] {
+    let program = |kind| Program::with(driver.clone(), kind, NodeOptions::default());
+    let [a, b, c] = [NodeType::Broker, NodeType::Normal, NodeType::Normal].map(program);
+    let (first, second) = (try_connect(&driver.inner, &b, &a), try_connect(&driver.inner, &c, &a));
+    if let (Some((b_a, a_b)), Some((c_a, a_c))) = (first, second) {
+        let (p, q) = b.process.open_portals(b.node).unwrap();
+        let _ = b.process.put(b_a, b"", &[q]);
+        if let Ok(got) = a.process.get(a_b) {
+            let _ = a.process.put(a_c, b"", &got.handles);
+        }
+        let q = c.process.get(c_a).ok().map(|got| got.handles[0]);
+        for size in [1, 1000, 100_000, 100_000] {
+            let data = vec![7; size];
+            let _ = b.process.put(p, &data, &[]);
+            if let Some(q) = q {
+                let _ = c.process.put(q, &data, &[]);
+                // What does arrive is whole.
+                for (program, portal) in [(&b, p), (&c, q)] {
+                    if let Ok(got) = program.process.get(portal) {
+                        assert!(got.data.iter().all(|byte| *byte == 7));
+                    }
+                }
+            }
+        }
+    }
+    [a, b, c]
+}
+
+/// Lives with one kind of call failing, at the first chance, the second and so on, until there is none any more.
+fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program; 3], &str)) {
+    // A broker without a name is none: its own test.
+    let first = usize::from(call == Random);
+    for after in first.. {
+        let inner = InProcess::new();
+        let driver = Failing::new(&inner);
+        arm(&driver, after);
+        let programs = live(&driver);
+        let about = format!("{call:?} after {after}");
+        look(&programs, &about);
+        programs.iter().for_each(|program| program.close(program.node));
+        for program in &programs {
+            let left = program.process.inspect(|view| (view.objects_owned(), view.links().len(), view.nodes().len()));
+            assert_eq!(left, (0, 0, 0), "{about}");
+        }
+        assert_eq!(inner.live_objects(), 0, "{about}");
+        if !driver.has_failed() {
+            assert!(after > first, "{call:?} is never asked for");
+            return;
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
+    for call in CALLS {
+        let arm = |driver: &Failing, after| driver.arm(call, after);
+        fail_everywhere(call, arm, |programs, about| {
+            for program in programs {
+                assert_eq!(program.process.inspect(|view| view.waits()), 0, "{about}");
+            }
+        });
+    }
+}
+
+#[test]
+fn whatever_fails_for_good_nothing_leaks() {
+    for call in CALLS {
+        fail_everywhere(call, |driver, after| driver.break_for_good(call, after), |_, _| {});
+    }
+}
+
+/// A real broker over a failing driver, and two hand-made clients.
+fn broker() -> (Arc<Failing>, Program, Hand, Hand) {
+    let inner = InProcess::new();
+    let driver = Failing::new(&inner);
+    let broker = Program::with(driver.clone(), NodeType::Broker, NodeOptions::default());
+    let (p, _) = Hand::client(&inner, &broker, 1);
+    let (q, _) = Hand::client(&inner, &broker, 1);
+    (driver, broker, p, q)
+}
+
+#[test]
+fn an_introduction_that_cannot_be_made_is_rejected_to_both() {
+    for call in [Allocate, Map, Duplicate, CreateTransports] {
+        let (driver, broker, p, q) = broker();
+        let before = driver.inner.live_objects();
+        driver.arm(call, 0);
+        p.say(RequestIntroduction { name: q.name });
+        assert!(matches!(p.hear_one().message(), Message::RejectIntroduction(m) if m.name == q.name), "{call:?}");
+        assert!(matches!(q.hear_one().message(), Message::RejectIntroduction(m) if m.name == p.name), "{call:?}");
+        assert_eq!((driver.inner.live_objects(), broker.process.inspect(|view| view.waits())), (before, 0), "{call:?}");
+        // The next one is made.
+        p.say(RequestIntroduction { name: q.name });
+        assert_eq!((p.hear_ids(), q.hear_ids()), (vec![11], vec![11]), "{call:?}");
+    }
+}
+
+/// Has both clients ask for each other, the second while the first is being served.
+fn ask_at_once(driver: &Failing, p: &Hand, q: Hand) -> Arc<Hand> {
+    let q = Arc::new(q);
+    let (other, wanted) = (q.clone(), p.name);
+    *driver.meanwhile.lock().unwrap() = Some(Box::new(move || other.say(RequestIntroduction { name: wanted })));
+    p.say(RequestIntroduction { name: q.name });
+    q
+}
+
+#[test]
+fn two_nodes_that_ask_for_each_other_at_once_get_one_pair() {
+    let (driver, broker, p, q) = broker();
+    let q = ask_at_once(&driver, &p, q);
+    assert_eq!((p.hear_ids(), q.hear_ids()), (vec![11], vec![11]));
+    assert_eq!(broker.process.inspect(|view| view.waits()), 0);
+}
+
+#[test]
+fn both_are_told_if_their_one_pair_cannot_be_made() {
+    let (driver, broker, p, q) = broker();
+    driver.arm(CreateTransports, 0);
+    let q = ask_at_once(&driver, &p, q);
+    assert_eq!((p.hear_ids(), q.hear_ids()), (vec![12], vec![12]));
+    assert_eq!(broker.process.inspect(|view| view.waits()), 0);
+}
+
+#[test]
+fn who_dies_while_it_is_being_introduced_leaves_nothing_behind() {
+    let (driver, broker, p, q) = broker();
+    let q = Arc::new(q);
+    let dying = q.clone();
+    *driver.meanwhile.lock().unwrap() = Some(Box::new(move || dying.die()));
+    let before = driver.inner.live_objects();
+    p.say(RequestIntroduction { name: q.name });
+    assert!(matches!(p.hear_one().message(), Message::RejectIntroduction(m) if m.name == q.name));
+    // The two ends of the dead one's transport.
+    assert_eq!((driver.inner.live_objects(), broker.process.inspect(|view| view.waits())), (before - 2, 0));
+}
+
+#[test]
+fn a_broker_without_randomness_is_none() {
+    let inner = InProcess::new();
+    let driver = Failing::new(&inner);
+    driver.arm(Random, 0);
+    let process = ipcz::Process::new(Arc::new(ipcz_drivers::MonotonicClock::new()), Arc::new(Silent));
+    assert_eq!(process.create_node(NodeType::Broker, driver, NodeOptions::default()), Err(ipcz::Error::Unimplemented));
+}
+
+struct Silent;
+
+impl ipcz::trap::TrapTarget for Silent {
+    fn fired(&self, _: &ipcz::trap::TrapEvent) {}
+}

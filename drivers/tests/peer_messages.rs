@@ -1,0 +1,343 @@
+//! Every message of wire.md 9.1 in every place where one can arrive: what is handled, and what ends the connection.
+
+mod hand;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use hand::*;
+use ipcz::ConnectTo;
+use ipcz::driver::Driver;
+use ipcz::ids::{BufferId, FragmentDescriptor, LinkSide, NodeName, SublinkId};
+use ipcz::memory::LinkMemory;
+use ipcz::wire::*;
+use ipcz_drivers::InProcess;
+
+/// Where a message arrives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// At a broker, over a working link from its client.
+    FromClient,
+    /// At a client, over a working link from its broker.
+    FromBroker,
+    /// At a broker, first on a new connection.
+    FirstToBroker,
+    /// At a client, first on a new connection.
+    FirstToClient,
+}
+
+use Place::*;
+
+const PLACES: [Place; 4] = [FromClient, FromBroker, FirstToBroker, FirstToClient];
+
+/// What a well-formed message meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    /// Handled in these places. Elsewhere it ends the connection.
+    In(&'static [Place]),
+    /// Ends the connection everywhere: not supported yet.
+    Unsupported,
+}
+
+use Answer::*;
+
+const LINKS: Answer = In(&[FromClient, FromBroker]);
+
+const TABLE: [(u8, Answer); 28] = [
+    (0, In(&[FirstToClient])),
+    (1, In(&[FirstToBroker])),
+    (2, Unsupported),
+    (3, Unsupported),
+    (4, Unsupported),
+    (5, Unsupported),
+    (6, Unsupported),
+    (7, Unsupported),
+    (10, In(&[FromClient])),
+    (11, In(&[FromBroker])),
+    (12, In(&[FromBroker])),
+    (13, Unsupported),
+    (14, LINKS),
+    (20, LINKS),
+    (21, Unsupported),
+    (22, LINKS),
+    (23, LINKS),
+    (30, LINKS),
+    (31, LINKS),
+    (32, LINKS),
+    (33, LINKS),
+    (34, LINKS),
+    (35, LINKS),
+    (36, LINKS),
+    (64, Unsupported),
+    (65, Unsupported),
+    (66, Unsupported),
+    (67, Unsupported),
+];
+
+impl Answer {
+    fn handles(self, place: Place) -> bool {
+        matches!(self, In(places) if places.contains(&place))
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Unsupported => "ends the connection: not supported yet",
+            LINKS => "handled on every link",
+            In([FromClient]) => "handled by a broker; ends any other connection",
+            In([FromBroker]) => "handled from a broker; ends any other connection",
+            In([FirstToClient]) => "handled as a broker's greeting to its client; ends any other connection",
+            In([FirstToBroker]) => "handled as a client's greeting to its broker; ends any other connection",
+            In(other) => unreachable!("no words for {other:?}"),
+        }
+    }
+}
+
+/// The table as markdown.
+fn table() -> String {
+    let mut text = String::from("| id | message | answer |\n| --- | --- | --- |\n");
+    for (id, answer) in TABLE {
+        let name = message_name(id).unwrap();
+        let but = if id == 20 { ", but boxes and subparcels in it end the connection: not supported yet" } else { "" };
+        writeln!(text, "| {id} | {name} | {}{but} |", answer.text()).unwrap();
+    }
+    text + "| any other | unknown | ignored everywhere, its objects closed |\n"
+}
+
+/// A well-formed message of each kind, with as many objects as it names. On a link, sublink 0 leads to a portal.
+fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
+    let (sublink, referral_id, protocol_version, num_initial_portals) = (SublinkId(0), 0, 0, 1);
+    let (unknown, objects) = (SublinkId(999), ObjectRange { first: 0, num: 0 });
+    let state = FragmentDescriptor { buffer: BufferId(0), offset: 1088, size: 64 };
+    let features = Vec::new;
+    let transport = || wire.driver.transport_pair()[0];
+    let blocks = || {
+        let memory = wire.driver.allocate(LinkMemory::region_bytes(64)).unwrap();
+        LinkMemory::initialise_region(&wire.driver.map(memory).unwrap(), 64);
+        memory
+    };
+    match id {
+        0 => (Message::ConnectFromBrokerToNonBroker(to_client(BROKER, CLIENT, 1, 0)), vec![wire.new_primary()]),
+        1 => (Message::ConnectFromNonBrokerToBroker(to_broker(1, 0)), vec![]),
+        2 => (Message::ReferNonBroker(ReferNonBroker { referral_id, num_initial_portals, transport: Some(0) }), vec![transport()]),
+        3 => (
+            Message::ConnectToReferredBroker(ConnectToReferredBroker { protocol_version, num_initial_portals, features: features() }),
+            vec![],
+        ),
+        4 => {
+            let message = ConnectToReferredNonBroker {
+                name: CLIENT,
+                broker_name: BROKER,
+                referrer_name: name(7),
+                broker_protocol_version: 0,
+                referrer_protocol_version: 0,
+                num_initial_portals,
+                broker_link_buffer: Some(0),
+                referrer_link_transport: Some(1),
+                referrer_link_buffer: Some(2),
+                broker_features: features(),
+                referrer_features: features(),
+            };
+            (Message::ConnectToReferredNonBroker(message), vec![wire.new_primary(), transport(), wire.new_primary()])
+        }
+        5 => {
+            let message = NonBrokerReferralAccepted {
+                referral_id,
+                protocol_version,
+                num_initial_portals,
+                name: name(7),
+                transport: Some(0),
+                buffer: Some(1),
+                features: features(),
+            };
+            (Message::NonBrokerReferralAccepted(message), vec![transport(), wire.new_primary()])
+        }
+        6 => (Message::NonBrokerReferralRejected(NonBrokerReferralRejected { referral_id }), vec![]),
+        7 => {
+            let (name, buffer, features) = (BROKER, Some(0), features());
+            let message = ConnectFromBrokerToBroker { name, protocol_version, num_initial_portals, buffer, features };
+            (Message::ConnectFromBrokerToBroker(message), vec![wire.new_primary()])
+        }
+        10 => (Message::RequestIntroduction(RequestIntroduction { name: name(7) }), vec![]),
+        11 => (Message::AcceptIntroduction(introduction(name(7), LinkSide::A)), vec![transport(), wire.new_primary()]),
+        12 => (Message::RejectIntroduction(RejectIntroduction { name: name(7) }), vec![]),
+        13 => {
+            let message = RequestIndirectIntroduction { source_node: name(7), target_node: name(8) };
+            (Message::RequestIndirectIntroduction(message), vec![])
+        }
+        14 => (Message::AddBlockBuffer(AddBlockBuffer { id: BufferId(77), block_size: 64, buffer: Some(0) }), vec![blocks()]),
+        20 => (Message::AcceptParcel(AcceptParcel { parcel_data: b"hello", ..plain_parcel(0, 0) }), vec![]),
+        21 => {
+            let message = AcceptParcelDriverObjects { sublink, sequence_number: 0, driver_objects: objects };
+            (Message::AcceptParcelDriverObjects(message), vec![])
+        }
+        22 => (Message::RouteClosed(RouteClosed { sublink, sequence_length: 0 }), vec![]),
+        23 => (Message::RouteDisconnected(RouteDisconnected { sublink }), vec![]),
+        // A peer has no business saying these without a bypass going on; to a sublink that leads nowhere they do no harm.
+        30 => {
+            let message = BypassPeer { sublink: unknown, bypass_target_node: name(7), bypass_target_sublink: sublink };
+            (Message::BypassPeer(message), vec![])
+        }
+        31 => {
+            let message = AcceptBypassLink {
+                current_peer_node: name(7),
+                current_peer_sublink: sublink,
+                inbound_sequence_length_from_bypassed_link: 0,
+                new_sublink: unknown,
+                new_link_state_fragment: state,
+            };
+            (Message::AcceptBypassLink(message), vec![])
+        }
+        32 => {
+            let message = StopProxying { sublink: unknown, inbound_sequence_length: 0, outbound_sequence_length: 0 };
+            (Message::StopProxying(message), vec![])
+        }
+        33 => (Message::ProxyWillStop(ProxyWillStop { sublink: unknown, inbound_sequence_length: 0 }), vec![]),
+        34 => {
+            let message =
+                BypassPeerWithLink { sublink: unknown, new_sublink: unknown, new_link_state_fragment: state, inbound_sequence_length: 0 };
+            (Message::BypassPeerWithLink(message), vec![])
+        }
+        35 => (Message::StopProxyingToLocalPeer(StopProxyingToLocalPeer { sublink: unknown, outbound_sequence_length: 0 }), vec![]),
+        36 => (Message::FlushRouter(FlushRouter { sublink }), vec![]),
+        64 => (Message::RequestMemory(RequestMemory { size: 65_536 }), vec![]),
+        65 => (Message::ProvideMemory(ProvideMemory { size: 65_536, buffer: Some(0) }), vec![blocks()]),
+        66 => (Message::RelayMessage(RelayMessage { destination: name(7), data: b"", driver_objects: objects }), vec![]),
+        67 => (Message::AcceptRelayedMessage(AcceptRelayedMessage { source: name(7), data: b"", driver_objects: objects }), vec![]),
+        other => panic!("no sample of {other}"),
+    }
+}
+
+/// A real node and a hand-made end in the named place.
+fn arrange(driver: &Arc<InProcess>, place: Place) -> (Program, Wire, Vec<ipcz::ids::Handle>) {
+    let program = match place {
+        FromClient | FirstToBroker => Program::broker(driver),
+        FromBroker | FirstToClient => Program::normal(driver),
+    };
+    let (wire, portals) = match place {
+        FromClient => {
+            let (hand, portals) = Hand::client(driver, &program, 1);
+            (hand.wire, portals)
+        }
+        FromBroker => {
+            let (hand, portals) = Hand::broker(driver, &program, 1);
+            (hand.wire, portals)
+        }
+        FirstToBroker => Wire::to(driver, &program, 1, ConnectTo::Normal),
+        FirstToClient => Wire::to(driver, &program, 1, ConnectTo::Broker),
+    };
+    wire.hear();
+    (program, wire, portals)
+}
+
+#[test]
+fn the_table_of_messages() {
+    for (id, answer) in TABLE {
+        for place in PLACES {
+            let driver = InProcess::new();
+            let (program, wire, portals) = arrange(&driver, place);
+            let (message, objects) = sample(id, &wire);
+            wire.say_with(message, &objects);
+            let about = format!("{id} {place:?}: {:?}", program.violations());
+            assert_eq!(wire.is_dropped(), !answer.handles(place), "{about}");
+            if answer.handles(place) {
+                assert!(program.violations().is_empty(), "{about}");
+                continue;
+            }
+            // Says which message it was, and ends the routes.
+            assert!(program.violation().contains(message_name(id).unwrap()), "{about}");
+            let greeting = matches!(id, 3 | 4 | 7) || matches!(place, FirstToBroker | FirstToClient);
+            assert_eq!(program.violation().contains("not supported yet"), answer == Unsupported && !greeting, "{about}");
+            assert!(program.is_dead(portals[0]), "{about}");
+        }
+    }
+    let table = table();
+    println!("{table}");
+    let written = include_str!("../../docs/messages.md");
+    assert!(written.contains(&table), "docs/messages.md holds another table than\n{table}");
+}
+
+#[test]
+fn a_table_row_for_every_message() {
+    let known: Vec<u8> = (0..=255).filter(|id| message_name(*id).is_some()).collect();
+    assert_eq!(known, TABLE.map(|(id, _)| id));
+}
+
+#[test]
+fn messages_have_the_effect_that_their_names_promise() {
+    let effect = |id: u8, place: Place| {
+        let driver = InProcess::new();
+        let (program, wire, portals) = arrange(&driver, place);
+        let (message, objects) = sample(id, &wire);
+        wire.say_with(message, &objects);
+        (program, wire, portals[0])
+    };
+    for place in [FromClient, FromBroker] {
+        let (program, _, portal) = effect(20, place);
+        assert_eq!(program.get(portal).unwrap(), b"hello");
+        for id in [22, 23] {
+            let (program, _, portal) = effect(id, place);
+            assert!(program.is_dead(portal));
+        }
+        let (program, ..) = effect(14, place);
+        assert_eq!(program.process.inspect(|view| view.links())[0].buffers, 2);
+    }
+    let (_, wire, _) = effect(10, FromClient);
+    let answer = wire.hear_one();
+    assert!(matches!(answer.message(), Message::RejectIntroduction(m) if m.name == name(7)));
+    let (program, ..) = effect(11, FromBroker);
+    assert!(program.link(name(7)).is_some());
+    let (program, ..) = effect(0, FirstToClient);
+    assert!(program.link(BROKER).is_some() && program.name() == CLIENT);
+    let (program, ..) = effect(1, FirstToBroker);
+    assert_eq!(program.process.inspect(|view| view.links()).iter().filter(|link| link.established).count(), 1);
+}
+
+#[test]
+fn unknown_messages_are_ignored_everywhere_and_their_objects_closed() {
+    for id in [8, 9, 200] {
+        for place in PLACES {
+            let driver = InProcess::new();
+            let (program, wire, portals) = arrange(&driver, place);
+            let before = driver.live_objects();
+            let mut data = Vec::new();
+            let bare = [ObjectBytes { data: &[], handles: 1 }];
+            Message::ConnectFromBrokerToNonBroker(to_client(NodeName::INVALID, NodeName::INVALID, 0, 0))
+                .encode(0, &bare, &mut data)
+                .unwrap();
+            data[2] = id;
+            wire.say_raw(&data, &[wire.new_primary()]);
+            assert!(!wire.is_dropped() && program.violations().is_empty(), "{id} {place:?}");
+            assert_eq!(driver.live_objects(), before, "{id} {place:?}");
+            // What comes next is handled as if nothing had happened.
+            match place {
+                FirstToBroker => wire.say(to_broker(1, 0)),
+                FirstToClient => wire.say_with(to_client(BROKER, CLIENT, 1, 0), &[wire.new_primary()]),
+                FromClient | FromBroker => {}
+            }
+            wire.say(AcceptParcel { parcel_data: b"next", ..plain_parcel(0, 0) });
+            assert_eq!(program.get(portals[0]).unwrap(), b"next", "{id} {place:?}");
+        }
+    }
+}
+
+#[test]
+fn boxes_and_subparcels_end_the_link() {
+    for place in [FromClient, FromBroker] {
+        for kind in [1, 2, 3] {
+            let driver = InProcess::new();
+            let (program, wire, portals) = arrange(&driver, place);
+            let objects: Vec<_> = (kind == 1).then(|| wire.new_primary()).into_iter().collect();
+            let driver_objects = ObjectRange { first: 0, num: objects.len() as u32 };
+            wire.say_with(AcceptParcel { handle_types: vec![kind].into(), driver_objects, ..plain_parcel(0, 0) }, &objects);
+            assert!(wire.is_dropped() && program.is_dead(portals[0]), "type {kind}");
+            assert!(program.violation().contains("AcceptParcel"), "{}", program.violation());
+        }
+        for (subparcel_index, num_subparcels) in [(0, 0), (0, 2), (1, 2), (1, 1), (0, 1025)] {
+            let driver = InProcess::new();
+            let (program, wire, _) = arrange(&driver, place);
+            wire.say(AcceptParcel { subparcel_index, num_subparcels, ..plain_parcel(0, 0) });
+            assert!(wire.is_dropped(), "{subparcel_index} of {num_subparcels}");
+            assert!(program.violation().contains("subparcel"), "{}", program.violation());
+        }
+    }
+}

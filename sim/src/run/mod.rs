@@ -274,8 +274,8 @@ impl Run {
     /// From now on everything must come to rest within the liveness bound.
     fn allow(&mut self) {
         let settle = self.scenario.run.settle.unwrap_or(SETTLE);
-        // A bypass takes 3 latencies; an introduction, which any of them may need first, 2 more and what its answer waits for.
-        let latencies = 6 * self.proxies_now as u64 + settle;
+        // A bypass takes 3 latencies. What an introduction takes before it is the constant's.
+        let latencies = 3 * self.proxies_now as u64 + settle;
         self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest));
     }
 

@@ -122,6 +122,7 @@ impl Core {
     pub fn answer(&mut self, to: RequestKey, answer: Answer, origin: Origin, now: Time, fx: &mut Effects) {
         self.begin(origin, now);
         let request = self.net.requests.remove(to).expect("a request is answered once");
+        self.net.answers += 1;
         self.net.answered(request, answer);
         self.finish(fx);
     }

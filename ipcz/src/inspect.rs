@@ -109,6 +109,23 @@ pub struct Totals {
     pub refused: u64,
     /// Bypass requests without authority.
     pub unauthorised: u64,
+    /// Answers of drivers to questions of the core.
+    pub answers: u64,
+}
+
+impl Totals {
+    /// Both together.
+    pub fn and(self, other: Totals) -> Totals {
+        Totals {
+            bypasses: self.bypasses + other.bypasses,
+            forwarded: self.forwarded + other.forwarded,
+            routers_made: self.routers_made + other.routers_made,
+            links_lost: self.links_lost + other.links_lost,
+            refused: self.refused + other.refused,
+            unauthorised: self.unauthorised + other.unauthorised,
+            answers: self.answers + other.answers,
+        }
+    }
 }
 
 /// What can be seen of a core.
@@ -228,6 +245,7 @@ impl<'a> View<'a> {
             links_lost: net.links_lost,
             refused: net.refused,
             unauthorised: routing.unauthorised,
+            answers: net.answers,
         }
     }
 

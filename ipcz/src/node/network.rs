@@ -189,6 +189,7 @@ pub struct Network {
     pub(crate) blames: VecDeque<Blame>,
     pub(crate) links_lost: u64,
     pub(crate) refused: u64,
+    pub(crate) answers: u64,
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
     pub(super) touched: Vec<LinkKey>,

@@ -33,8 +33,7 @@ impl Stage {
     pub fn kill(&mut self, process: u32) -> bool {
         let Some(body) = self.world.process(process) else { return false };
         let totals = body.inspect(|view| view.totals());
-        self.lost_totals.bypasses += totals.bypasses;
-        self.lost_totals.forwarded += totals.forwarded;
+        self.lost_totals = self.lost_totals.and(totals);
         self.calls.cuts += 1;
         self.cuts += 1;
         self.say(u32::MAX, || format!("process {process} dies"));

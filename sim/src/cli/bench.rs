@@ -47,6 +47,8 @@ struct Work {
     bytes: u64,
     parcels: u64,
     bypasses: u64,
+    timers: u64,
+    answers: u64,
     checks: u64,
     checkers: Vec<&'static str>,
     peak_events: u64,
@@ -101,6 +103,7 @@ fn measure(scenario: &Scenario, seed: u64, budget_ns: u64, work: &mut Work) -> O
     work.bytes += outcome.run.bytes;
     work.parcels += outcome.deliveries;
     work.bypasses += outcome.bypasses;
+    work.answers += outcome.answers;
     work.checks += outcome.checks.iter().map(|check| check.checks).sum::<u64>();
     work.checkers = outcome.checks.iter().filter(|check| check.checks > 0).map(|check| check.name).collect();
     work.peak_events = work.peak_events.max(outcome.peaks.events);
@@ -117,6 +120,7 @@ fn add(work: &mut Work, before: Progress, after: Progress, wall_ns: u64) {
     work.events += after.events - before.events;
     work.delivered += after.delivered - before.delivered;
     work.calls += after.calls - before.calls;
+    work.timers += after.timers - before.timers;
 }
 
 fn text(work: &Work) -> String {
@@ -139,9 +143,11 @@ fn text(work: &Work) -> String {
     }
     line("messages delivered", format!("{} a second, {} in all", a_second(work.delivered), number(work.delivered)));
     line("calls", format!("{} a second, {} in all", a_second(work.calls), number(work.calls)));
-    let others = work.events.saturating_sub(work.delivered);
+    let others = work.events.saturating_sub(work.delivered + work.timers);
     line("events", format!("{} a second, {} in all", a_second(work.events), number(work.events)));
-    line("  no message", format!("{}: turns of the workload, timers, broken and closed transports, lost messages", number(others)));
+    line("  timers", format!("{}: the workload's turns and the library's deadlines", number(work.timers)));
+    line("  the rest", format!("{}: broken and closed transports, lost messages", number(others)));
+    line("answers of drivers", number(work.answers));
     line("parcels taken", number(work.parcels));
     line("bypasses", number(work.bypasses));
     line("checkers on", format!("{}: {}", plural(work.checks, "check"), work.checkers.join(", ")));

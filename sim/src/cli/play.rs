@@ -128,7 +128,7 @@ impl Plan {
     /// One run: what it came to, the panic that ended it, its virtual time.
     fn attempt(&self, seed: u64, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
         let options = RunOptions { seed, planted: self.plant.clone(), stop: Some(Arc::clone(&self.stop)), ..RunOptions::default() };
-        let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, delivered: 0, calls: 0 };
+        let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
         let mut run = match caught(|| Run::new(&self.scenario, &options)) {
             Ok(run) => run,
             Err(text) => return (None, Some(panicked(text, nowhere)), 0),
@@ -228,7 +228,7 @@ mod tests {
         let text = caught(|| -> u32 { panic!("router {} lost its edge", 7) }).unwrap_err();
         assert!(text.starts_with("router 7 lost its edge (") && text.contains("play.rs:"), "{text}");
         assert_eq!(caught(|| 3), Ok(3));
-        let at = Progress { phase: Phase::Work, time: 5, events: 9, delivered: 0, calls: 0 };
+        let at = Progress { phase: Phase::Work, time: 5, events: 9, timers: 0, delivered: 0, calls: 0 };
         let found = find(None, Some(panicked(text, at)));
         assert_eq!(found.exit().code(), 42);
         let Finding::Violated(failure) = found else { panic!("not violated") };

@@ -15,6 +15,8 @@ pub use outcome::{
     Traffic, Verdict,
 };
 
+use ipcz::inspect::Totals;
+
 use crate::app::{Plan, SetUp, Stage, Workload};
 use crate::check::{
     Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
@@ -42,6 +44,8 @@ pub struct Run {
     workload: Workload,
     phase: Phase,
     events: u64,
+    /// Of those, timers: the workload's and the library's.
+    turns: u64,
     liveness: Tally,
     /// Proxies by process, as last seen, and their sum.
     proxies: Vec<usize>,
@@ -52,7 +56,7 @@ pub struct Run {
     latest: u64,
     deadline: u64,
     /// What there was before the run proper, and at its end.
-    before: (Traffic, u64, u64),
+    before: (Traffic, Totals),
     after: Option<Traffic>,
     closing: bool,
     outcome: Outcome,
@@ -78,6 +82,7 @@ impl Run {
             workload: Workload::new(Arc::clone(&scenario)),
             phase: Phase::SetUp,
             events: 0,
+            turns: 0,
             liveness: Tally::default(),
             proxies: vec![0; scenario.nodes.len()],
             proxies_now: 0,
@@ -85,7 +90,7 @@ impl Run {
             worked: 0,
             latest: 0,
             deadline: u64::MAX,
-            before: (Traffic::default(), 0, 0),
+            before: (Traffic::default(), Totals::default()),
             after: None,
             closing: false,
             outcome: Outcome::begin(&scenario, options.seed),
@@ -117,8 +122,12 @@ impl Run {
         let Some(step) = self.stage.world.step() else { return self.idle() };
         self.events += 1;
         match step.event {
-            Event::App { token } => self.token(token)?,
-            Event::Timer { .. } | Event::Nothing => (),
+            Event::App { token } => {
+                self.turns += 1;
+                self.token(token)?;
+            }
+            Event::Timer { .. } => self.turns += 1,
+            Event::Nothing => (),
             _ => {
                 self.latest = step.time;
                 if step.time > self.deadline {
@@ -254,8 +263,7 @@ impl Run {
         self.start = self.stage.world.now();
         (self.worked, self.latest) = (self.start, self.start);
         self.stage.names = Names::of(&self.stage.world);
-        let totals = self.totals();
-        self.before = (config::traffic(&self.stage.world), totals.0, totals.1);
+        self.before = (config::traffic(&self.stage.world), self.totals());
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
@@ -354,19 +362,16 @@ impl Run {
         self.phase = Phase::Done;
     }
 
-    /// Bypasses and forwarded parcels so far, of all processes.
-    fn totals(&self) -> (u64, u64) {
-        let lost = self.stage.lost_totals;
+    /// Running totals of all processes, dead ones too.
+    fn totals(&self) -> Totals {
         let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
-        alive.map(|body| body.inspect(|view| view.totals())).fold((lost.bypasses, lost.forwarded), |(bypasses, forwarded), totals| {
-            (bypasses + totals.bypasses, forwarded + totals.forwarded)
-        })
+        alive.map(|body| body.inspect(|view| view.totals())).fold(self.stage.lost_totals, Totals::and)
     }
 
     /// Fills in what is counted.
     fn count_up(&mut self) {
         let now = config::traffic(&self.stage.world);
-        let (before, bypasses, forwarded) = &self.before;
+        let (before, totals_before) = &self.before;
         let totals = self.totals();
         let outcome = &mut self.outcome;
         if self.start == 0 && self.phase <= Phase::SetUp {
@@ -376,7 +381,9 @@ impl Run {
             outcome.set_up = *before;
             outcome.run = after.since(before);
             outcome.closing = now.since(after);
-            (outcome.bypasses, outcome.forwarded) = (totals.0 - bypasses, totals.1 - forwarded);
+            outcome.bypasses = totals.bypasses - totals_before.bypasses;
+            outcome.forwarded = totals.forwarded - totals_before.forwarded;
+            outcome.answers = totals.answers - totals_before.answers;
             outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
@@ -407,7 +414,7 @@ impl Run {
     pub fn progress(&self) -> Progress {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let delivered = self.stage.world.trace(|trace| trace.totals().delivered);
-        Progress { phase: self.phase, time, events: self.events, delivered, calls: self.stage.calls.total() }
+        Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
     }
 
     /// A copy that would go on exactly as this one.
@@ -425,6 +432,7 @@ impl Run {
             workload: self.workload.clone(),
             phase: self.phase,
             events: self.events,
+            turns: self.turns,
             liveness: self.liveness.clone(),
             proxies: self.proxies.clone(),
             proxies_now: self.proxies_now,

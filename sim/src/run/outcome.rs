@@ -68,6 +68,8 @@ pub struct Progress {
     pub time: u64,
     /// Events carried out.
     pub events: u64,
+    /// Of those, timers: the workload's and the library's.
+    pub timers: u64,
     /// Messages delivered.
     pub delivered: u64,
     /// Workload calls made.
@@ -325,6 +327,8 @@ pub struct Outcome {
     pub bypasses: u64,
     /// Parcels passed on by proxies.
     pub forwarded: u64,
+    /// Answers of drivers to questions of the library.
+    pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
     /// Greatest numbers.
@@ -364,6 +368,7 @@ impl Outcome {
             deliveries: 0,
             bypasses: 0,
             forwarded: 0,
+            answers: 0,
             introductions: 0,
             peaks: Peaks::default(),
             work_ns: 0,

@@ -145,8 +145,9 @@ impl Core {
         self.net.drainer_panicked(link);
     }
 
-    /// A drainer has carried out its ops.
-    pub fn next_batch(&mut self, batch: Batch, bytes: usize) -> Option<Batch> {
+    /// A drainer has carried out its ops, `bytes` of messages; the driver has `backlog` bytes yet to write.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize, backlog: usize) -> Option<Batch> {
+        self.net.set_backlog(batch.link, backlog);
         self.net.next_batch(batch, bytes)
     }
 

@@ -9,7 +9,7 @@ pub struct Limits {
     pub parcel_objects: usize,
     /// Parcels up to this size travel inside the message; bigger ones take a block of link memory if one is free.
     pub inline_bytes: usize,
-    /// Bytes waiting in a link's outbox. Beyond: Put answers `ResourceExhausted`.
+    /// Bytes waiting on a link: in its outbox, and in the driver as last told. Beyond: Put answers `ResourceExhausted`.
     pub link_backlog_bytes: usize,
     /// Parcels that may wait on a portal that has no link yet. Beyond: Put answers `ResourceExhausted`.
     pub portal_backlog_parcels: usize,

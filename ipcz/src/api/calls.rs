@@ -131,13 +131,27 @@ impl Process {
     /// `ResourceExhausted`: a limit of [`Limits`] is reached.
     pub fn put(self: &Arc<Self>, portal: Handle, data: &[u8], objects: &[Handle]) -> Result<(), Error> {
         let payload = self.payload(portal, data)?;
-        match self.input(|core, now, fx| core.put(portal, payload, objects, now, fx))? {
-            Ok(()) => Ok(()),
-            Err((error, payload)) => {
-                free(payload);
-                Err(error)
+        let mut refused = match self.input(|core, now, fx| core.put(portal, payload, objects, now, fx))? {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        if refused.0 == Error::ResourceExhausted && self.has_drained(portal)? {
+            let again = |payload| self.input(|core, now, fx| core.put(portal, payload, objects, now, fx));
+            match again(refused.1)? {
+                Ok(()) => return Ok(()),
+                Err(still) => refused = still,
             }
         }
+        free(refused.1);
+        Err(refused.0)
+    }
+
+    /// Asks the driver how much it has yet to write for a portal; whether that is less than when it was last asked.
+    fn has_drained(&self, portal: Handle) -> Result<bool, Error> {
+        let Some((link, driver, transport, before)) = self.lock()?.way_out(portal) else { return Ok(false) };
+        let now = self.driver(driver).backlog(transport);
+        self.lock()?.set_backlog(link, now);
+        Ok(now < before)
     }
 
     /// Copies the data to where it will travel from: link memory if it is big and there is some, else private memory.

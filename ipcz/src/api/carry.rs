@@ -123,7 +123,9 @@ impl Process {
                     }
                 }
             }
-            next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes));
+            // Asked after sending only: a closed transport has no backlog.
+            let backlog = if bytes > 0 { driver.backlog(batch.transport) } else { 0 };
+            next = self.lock().ok().and_then(|mut core| core.next_batch(batch, bytes, backlog));
         }
         std::mem::forget(token);
     }

@@ -164,11 +164,24 @@ impl Core {
         (router != sender && peer != Some(router)).then_some(Object::Portal(router))
     }
 
+    /// Where a portal's parcels go now, if to another node, and what the driver had yet to write when it was last asked.
+    pub fn way_out(&self, portal: Handle) -> Option<(LinkKey, DriverKey, ObjectId, usize)> {
+        let router = self.portal(portal).ok()?;
+        let link = self.routing.get(router)?.out.primary.as_ref()?.at()?.link;
+        let (driver, transport) = self.link_end(link)?;
+        Some((link, driver, transport, self.net.links.get(link)?.outbox.backlog))
+    }
+
+    /// What the driver has yet to write on a link.
+    pub fn set_backlog(&mut self, link: LinkKey, bytes: usize) {
+        self.net.set_backlog(link, bytes);
+    }
+
     /// The named limits that Put answers for.
     fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<Limits, Error> {
         let at = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at());
         let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
-        let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes);
+        let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
         // A portal takes two sublinks at most.
         let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_left(at.link));
         if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded {

@@ -110,9 +110,10 @@ impl Core {
                 let payload = std::mem::take(&mut incoming.payload);
                 self.accept_parcel(on, m, payload)
             }
-            Message::RouteClosed(m) => {
-                self.on_router(at(&m.sublink), |core, router| core.routing.route_closed(router, at(&m.sublink), m.sequence_length))
-            }
+            Message::RouteClosed(m) => self.on_router(at(&m.sublink), |core, router| {
+                core.routing.route_closed(router, at(&m.sublink), m.sequence_length);
+                Ok(())
+            }),
             Message::RouteDisconnected(m) => self.on_router(at(&m.sublink), |core, router| {
                 core.routing.route_disconnected(router, at(&m.sublink));
                 Ok(())
@@ -222,6 +223,11 @@ impl Core {
             Outcome::Ignored => Ok(()),
             Outcome::Taken => {
                 self.routing.break_route(router, Broken::Outward);
+                Ok(())
+            }
+            Outcome::Miscounted => {
+                self.routing.break_route(router, Broken::Outward);
+                self.net.send(new.link, Message::RouteDisconnected(RouteDisconnected { sublink: new.id }));
                 Ok(())
             }
             Outcome::Unauthorised => {

@@ -449,6 +449,13 @@ impl Network {
         }
     }
 
+    /// What the driver has yet to write on a link.
+    pub fn set_backlog(&mut self, key: LinkKey, bytes: usize) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.backlog = bytes;
+        }
+    }
+
     /// A driver panicked in the hands of a link's drainer: the link is over, the token free.
     pub fn drainer_panicked(&mut self, key: LinkKey) {
         if let Some(link) = self.links.get_mut(key) {

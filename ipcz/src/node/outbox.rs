@@ -98,15 +98,17 @@ pub struct Outbox {
     /// Users outside the lock that still need the transport.
     pins: u32,
     stage: Stage,
-    /// Bytes waiting.
+    /// Bytes waiting here.
     pub bytes: usize,
+    /// Bytes that the driver had accepted and not yet written, when it was last asked.
+    pub backlog: usize,
     sequence: u64,
 }
 
 impl Outbox {
     /// The empty outbox of a fresh transport.
     pub fn new(transport: ObjectId) -> Outbox {
-        Outbox { transport, ops: VecDeque::new(), draining: false, pins: 0, stage: Stage::Fresh, bytes: 0, sequence: 0 }
+        Outbox { transport, ops: VecDeque::new(), draining: false, pins: 0, stage: Stage::Fresh, bytes: 0, backlog: 0, sequence: 0 }
     }
 
     /// Ops waiting.

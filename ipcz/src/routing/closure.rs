@@ -3,7 +3,7 @@
 use super::link::{RouterLink, Sublink};
 use super::queue::WINDOW;
 use super::router::Router;
-use super::table::{Broken, Routing, Violation, release_state};
+use super::table::{Broken, Routing, release_state};
 use crate::ids::{LinkKey, RouterKey};
 use crate::wire::{Message, RouteClosed, RouteDisconnected};
 
@@ -33,41 +33,39 @@ impl Routing {
             }
             None => {
                 if let Some(peer) = link.local_peer(&self.pairs) {
-                    // A router that a peer described may count wrong; that costs its own route.
-                    if self.accept_closure(peer, Broken::Outward, length).is_err() {
-                        self.break_route(peer, Broken::Outward);
-                    }
+                    self.accept_closure(peer, Broken::Outward, length);
                 }
             }
         }
     }
 
     /// RouteClosed arrived over the sublink.
-    pub fn route_closed(&mut self, key: RouterKey, at: Sublink, length: u64) -> Result<(), Violation> {
-        let Some(half) = self.routers.get(key).and_then(|router| router.half_beyond(at)) else { return Ok(()) };
-        self.accept_closure(key, half, length)
+    pub fn route_closed(&mut self, key: RouterKey, at: Sublink, length: u64) {
+        if let Some(half) = self.routers.get(key).and_then(|router| router.half_beyond(at)) {
+            self.accept_closure(key, half, length);
+        }
     }
 
-    /// The half of the route beyond `half` ends with parcel `length` - 1.
-    pub(super) fn accept_closure(&mut self, key: RouterKey, half: Broken, length: u64) -> Result<(), Violation> {
-        let Some(router) = self.routers.get_mut(key) else { return Ok(()) };
+    /// The half of the route beyond `half` ends with parcel `length` - 1. A length that cannot be breaks the route: who
+    /// brings it may only pass it on, so it is no reason to lose the link.
+    pub(super) fn accept_closure(&mut self, key: RouterKey, half: Broken, length: u64) {
+        let Some(router) = self.routers.get_mut(key) else { return };
         let queue = match half {
             Broken::Outward => &mut router.inbound,
             Broken::Inward => &mut router.outbound,
         };
         if !queue.set_final(length) {
-            // Cut off earlier by a lost link: nothing new.
-            return match queue.final_length() {
-                Some(known) if known <= length => Ok(()),
-                _ => Err(Violation("RouteClosed: impossible sequence_length")),
-            };
+            // Not so if the sequence was cut off before, by a lost link.
+            if queue.final_length().is_none_or(|known| known > length) {
+                self.break_route(key, half);
+            }
+            return;
         }
         if half == Broken::Outward && router.is_terminal() {
             router.peer_closed = true;
             self.evaluate_traps(key, false);
         }
         self.mark_dirty(key, false);
-        Ok(())
     }
 
     /// RouteDisconnected arrived over the sublink.
@@ -102,9 +100,7 @@ impl Routing {
         if let Some(router) = self.routers.get_mut(key) {
             self.doomed.extend(std::iter::from_fn(|| router.outbound.pop()));
         }
-        if self.accept_closure(key, Broken::Outward, 0).is_err() {
-            self.break_route(key, Broken::Outward);
-        }
+        self.accept_closure(key, Broken::Outward, 0);
     }
 
     /// Cuts both directions of the route here and tells whoever is still linked (routing.md 11.3).

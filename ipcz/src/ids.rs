@@ -166,7 +166,7 @@ keys! {
     RouterKey
     /// A link between two routers of this process.
     PairKey
-    /// Something an application holds.
+    /// Something an application holds. It belongs to the process that gave it: another process may have one that looks the same.
     Handle
     /// A question put to the driver whose answer is awaited.
     RequestKey

@@ -71,7 +71,9 @@ impl Process {
     /// Connects a node over an inactive transport; the portals exist at once and meet those of the other side by their
     /// index. On failure the transport stays the caller's. `InvalidArgument`: not a node, no portals, or not the
     /// partner for this kind of node; `OutOfRange`: more than 12 portals; `ResourceExhausted`: no memory for the link;
-    /// `Unknown`: the transport could not be activated or written to.
+    /// `Unknown`: the transport could not be activated or written to, or is not this node's driver's; `Unimplemented`:
+    /// broker to broker. What is put before the other side connects waits; if the other side opened fewer portals, the
+    /// surplus see their peer closed.
     pub fn connect_node(self: &Arc<Self>, node: Handle, transport: ObjectId, portals: usize, to: ConnectTo) -> Result<Vec<Handle>, Error> {
         let endpoint = self.lock()?.endpoint(node)?;
         if portals == 0 {
@@ -127,7 +129,7 @@ impl Process {
     }
 
     /// Puts a parcel into a portal; its attachments are no longer the caller's. A refusal has taken nothing.
-    /// `InvalidArgument`: not a portal, or an attachment that cannot be sent; `NotFound`: the peer is closed;
+    /// `InvalidArgument`: not a portal, or an attachment that cannot be sent (not a portal; this one or its direct local peer; the same twice); `NotFound`: the peer is closed;
     /// `ResourceExhausted`: a limit of [`Limits`] is reached.
     pub fn put(self: &Arc<Self>, portal: Handle, data: &[u8], objects: &[Handle]) -> Result<(), Error> {
         let payload = self.payload(portal, data)?;

@@ -61,7 +61,7 @@ pub struct RemoteLink {
     pub kind: Kind,
 }
 
-/// What an edge holds. Given up only through [`super::Routing::deactivate`].
+/// What an edge holds. Given up only through `Routing::deactivate`.
 #[derive(Clone, Debug)]
 pub enum RouterLink {
     /// Within this process.

@@ -56,6 +56,9 @@ pub fn row(played: &Played) -> String {
     )
 }
 
+/// How many steps that were never done are named.
+const UNDONE: usize = 10;
+
 /// Everything about a single run.
 pub fn single(played: &Played) -> String {
     let mut out = String::new();
@@ -75,6 +78,12 @@ pub fn single(played: &Played) -> String {
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
     line(&mut out, "delivery order", &format!("{:016x}", outcome.delivery_order));
     line(&mut out, "fingerprint", &format!("{:032x}", outcome.fingerprint));
+    for step in outcome.undone.iter().take(UNDONE) {
+        line(&mut out, "never done", step);
+    }
+    if outcome.undone.len() > UNDONE {
+        line(&mut out, "never done", &format!("and {} more steps", number((outcome.undone.len() - UNDONE) as u64)));
+    }
     requirements(&mut out, &outcome.requirements);
     out
 }
@@ -194,7 +203,10 @@ fn rest(outcome: &Outcome, virtual_ns: u64) -> String {
     match outcome.rest_ns {
         0 => time(virtual_ns),
         rest_ns => {
-            format!("{}: work {}, then {} to rest", time(virtual_ns), time(outcome.work_ns), time(rest_ns.saturating_sub(outcome.work_ns)))
+            let to_rest = rest_ns.saturating_sub(outcome.work_ns);
+            let closing = virtual_ns.saturating_sub(rest_ns);
+            let times = [outcome.work_ns, to_rest, closing, outcome.set_up_ns].map(time);
+            format!("{}: work {}, {} to rest, closing {}; set-up before it {}", time(virtual_ns), times[0], times[1], times[2], times[3])
         }
     }
 }

@@ -291,6 +291,7 @@ impl Run {
     fn rest(&mut self) -> Checked {
         self.liveness.count();
         self.outcome.rest_ns = self.latest.saturating_sub(self.start);
+        self.outcome.undone = self.plan.waiting();
         self.after = Some(config::traffic(&self.stage.world));
         let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
@@ -385,6 +386,7 @@ impl Run {
             outcome.forwarded = totals.forwarded - totals_before.forwarded;
             outcome.answers = totals.answers - totals_before.answers;
             outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
+            outcome.set_up_ns = self.start;
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
         if !self.closing {
@@ -466,7 +468,7 @@ impl Run {
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.events = self.events;
         self.outcome.fingerprint = self.stage.world.fingerprint();
-        self.outcome.last_messages = self.stage.world.trace(|trace| trace.recent().cloned().collect());
+        self.outcome.last_messages = self.stage.world.recent();
         self.outcome
     }
 }

@@ -333,6 +333,10 @@ pub struct Outcome {
     pub introductions: u64,
     /// Greatest numbers.
     pub peaks: Peaks,
+    /// Steps that were never done, with what they wait for; only cuts can leave any.
+    pub undone: Vec<String>,
+    /// Virtual time of set-up, in ns.
+    pub set_up_ns: u64,
     /// Virtual time of the run proper, in ns: from the end of set-up to the end of the workload, then to rest. 0 if not reached.
     pub work_ns: u64,
     /// From the end of set-up to rest.
@@ -378,6 +382,8 @@ impl Outcome {
             checks: Vec::new(),
             requirements: Vec::new(),
             graph: GraphData::default(),
+            undone: Vec::new(),
+            set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
         }

@@ -35,7 +35,7 @@ pub use queue::bare_heap;
 pub use state::Population;
 
 use crate::choice::Source;
-use crate::trace::Trace;
+use crate::trace::{Recent, Trace};
 use objects::Holds;
 use ports::{Shared, SimMemory};
 use state::{Call, State};
@@ -306,6 +306,16 @@ impl World {
     /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.
     pub fn objects_open(&self, process: u32) -> usize {
         self.shared.lock().objects.count(process)
+    }
+
+    /// The last messages transmitted, oldest first. Who was to get one that was sent while nobody held the far end is filled in.
+    pub fn recent(&self) -> Vec<Recent> {
+        let state = self.shared.lock();
+        let mut recent: Vec<Recent> = state.trace.recent().cloned().collect();
+        for message in recent.iter_mut().filter(|message| message.to == u32::MAX) {
+            message.to = state.partner(message.transport, message.from);
+        }
+        recent
     }
 
     /// Reads or extends the trace.

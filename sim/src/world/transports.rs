@@ -85,6 +85,12 @@ impl State {
         self.ends[end as usize ^ 1].holder
     }
 
+    /// The process that shares a transport pair with `process` now.
+    pub fn partner(&self, pair: u32, process: u32) -> u32 {
+        let [first, second] = [0, 1].map(|end| self.ends[pair as usize * 2 + end].holder);
+        if first == process { second } else { first }
+    }
+
     pub fn profile(&self, end: u32) -> LinkProfile {
         self.ends[end as usize].profile
     }

@@ -1,6 +1,6 @@
 //! Honest nodes never blame each other, and no link is lost but those that were cut (routing.md 19: E8, E9; nodes.md 14: I21).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::snapshot::Snapshot;
 use super::{Checked, Tally, Violation};
@@ -14,6 +14,8 @@ pub struct Honesty {
     pub tally: Tally,
     /// Pairs of processes whose links a cut took, lower number first.
     excused: BTreeSet<(u32, u32)>,
+    /// By process: cuts of its links.
+    cuts: BTreeMap<u32, u64>,
     /// Processes all of whose links are lost: they died, or a normal node lost its broker.
     alone: BTreeSet<u32>,
 }
@@ -25,6 +27,9 @@ impl Honesty {
     /// The links between two processes were cut.
     pub fn excuse(&mut self, a: u32, b: u32) {
         self.excused.insert((a.min(b), a.max(b)));
+        for process in [a, b] {
+            *self.cuts.entry(process).or_default() += 1;
+        }
     }
 
     /// A process loses all its links.
@@ -36,9 +41,12 @@ impl Honesty {
         self.excused.contains(&(a.min(b), a.max(b))) || self.alone.contains(&a) || self.alone.contains(&b)
     }
 
-    /// Whether any link may have been lost at this process.
-    fn may_have_lost(&self, process: u32) -> bool {
-        self.alone.contains(&process) || self.excused.iter().any(|(a, b)| *a == process || *b == process) || !self.alone.is_empty()
+    /// How many links a process may have lost: one for each cut of one of its own, and one for each process that lost all.
+    fn losses(&self, process: u32) -> u64 {
+        if self.alone.contains(&process) {
+            return u64::MAX;
+        }
+        self.cuts.get(&process).copied().unwrap_or(0) + self.alone.len() as u64
     }
 
     /// A process's message was refused, says the engine.
@@ -62,8 +70,9 @@ impl Honesty {
                 let text = format!("process {process} refused: {:?}", sight.totals);
                 return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
             }
-            if sight.totals.links_lost > 0 && !self.may_have_lost(process) {
-                let text = format!("process {process} lost {} links, and none of them was cut", sight.totals.links_lost);
+            let (lost, cut) = (sight.totals.links_lost, self.losses(process));
+            if lost > cut {
+                let text = format!("process {process} lost {lost} links, and {cut} of them at most were cut");
                 return Err(Violation::new(NAME, "E9: no link is lost but those that were cut", text).in_process(process));
             }
             for link in sight.links.iter().filter(|link| link.dead && link.established) {

@@ -70,6 +70,9 @@ impl Shape {
             if router.held && !router.peer_closed && !router.disconnected {
                 return no("E1: a route has a central link", format!("{key:?} in process {process} is open and has no link"));
             }
+            if !router.held {
+                return no("E5: a router has an owner or a link", format!("{key:?} in process {process} has neither, and is still there"));
+            }
             return Ok(());
         };
         let status = match primary {

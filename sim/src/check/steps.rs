@@ -1,6 +1,8 @@
-//! What holds of a router after every step, even in the middle of a bypass (routing.md 19.1: S1, S2, L1, Q6, T1). Each step looks at
-//! one router of the process that it touched, all in turn: looking at all of them would cost more than the step itself.
+//! What holds of a router after every step, even in the middle of a bypass (routing.md 19.1: S1, S2, L1, L2, Q6, T1). Each step looks at
+//! one router of the process that it touched, all portals in turn and now and
+//! then the proxies of a process that is not too big: looking at all of them would cost more than the step itself.
 
+use ipcz::ids::LinkSide;
 use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView};
 
 use super::{Checked, Tally, Violation};
@@ -47,6 +49,29 @@ fn fault(router: &RouterView) -> Option<(&'static str, String)> {
         .or_else(|| edge(router.inward.as_ref()?, inward))
         .or_else(|| queue(&router.inbound))
         .or_else(|| queue(&router.outbound))
+        .or_else(|| early(router))
+}
+
+fn early(router: &RouterView) -> Option<(&'static str, String)> {
+    let side = marked_stable(&router.out)?;
+    let inward = router.inward.is_some_and(|edge| edge.decaying.is_some()) && !known_end(router);
+    (router.out.decaying.is_some() || inward)
+        .then(|| ("L2: who is stable has nothing decaying", format!("side {side:?} of its outward link is stable: {router:?}")))
+}
+
+/// The side of a central primary link that is marked stable, if it is.
+fn marked_stable(edge: &EdgeView) -> Option<LinkSide> {
+    let (side, status) = match edge.primary? {
+        LinkView::Local { side, status, .. } => (side, status),
+        LinkView::Remote { side, status, .. } => (side, status?),
+    };
+    let bit = if side == LinkSide::A { 1 } else { 2 };
+    (status & bit != 0).then_some(side)
+}
+
+/// A proxy whose peer had closed when it became one leaves its inward link at once, and keeps its outward one (routing.md 10.3).
+fn known_end(router: &RouterView) -> bool {
+    router.inbound.final_length.is_some()
 }
 
 fn edge(edge: &EdgeView, belongs: impl Fn(&LinkView) -> bool) -> Option<(&'static str, String)> {

@@ -226,6 +226,9 @@ fn every_rule_of_a_router_is_looked_at() {
     assert_eq!(rule(&|_| ()), "fine");
     assert_eq!(rule(&|router| router.inward = Some(NO_LINKS)), "S1");
     assert_eq!(rule(&|router| router.out.decaying = router.out.primary), "S2");
+    let decaying =
+        LinkView::Remote { link: key(), sublink: SublinkId(13), kind: LinkKind::PeripheralOutward, side: LinkSide::A, status: None };
+    assert_eq!(rule(&|router| router.out.decaying = Some(decaying)), "L2");
     assert_eq!(rule(&|router| router.status_dead = true), "T1");
     assert_eq!(rule(&|router| router.inbound.available = 1), "Q6");
     assert_eq!(rule(&|router| router.outbound = QueueView { length: 3, next: 3, final_length: Some(2), ..QUEUE }), "Q6");

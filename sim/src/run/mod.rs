@@ -33,6 +33,10 @@ const SELDOM: u64 = 1 << 14;
 /// One router is looked at once in so many steps.
 const LOOK_EVERY: u64 = 8;
 
+/// Proxies are looked at once in so many steps, in processes that hold at most so many portals.
+const LOOK_AT_PROXIES_EVERY: u64 = 8;
+const FEW_HELD: u64 = 256;
+
 /// A run that can be taken step by step, and copied at any of them.
 pub struct Run {
     scenario: Arc<Scenario>,
@@ -98,7 +102,10 @@ impl Run {
             scenario,
         };
         match set_up {
-            Ok(set_up) => run.set_up = set_up,
+            Ok(set_up) => {
+                run.set_up = set_up;
+                run.allow();
+            }
             Err(violation) => run.fail(*violation),
         }
         run
@@ -218,10 +225,15 @@ impl Run {
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
-        match router {
-            Some(router) => self.stage.checks.steps.router(process, &router),
-            None => Ok(()),
+        if let Some(router) = router {
+            self.stage.checks.steps.router(process, &router)?;
         }
+        if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
+            for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
+                self.stage.checks.steps.router(process, router)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts that cost more than an event.
@@ -243,6 +255,7 @@ impl Run {
         self.seldom();
         match self.phase {
             Phase::SetUp => {
+                self.allow();
                 if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
                     self.work()?;
                 }
@@ -260,6 +273,7 @@ impl Run {
 
     fn work(&mut self) -> Checked {
         self.phase = Phase::Work;
+        self.deadline = u64::MAX;
         self.start = self.stage.world.now();
         (self.worked, self.latest) = (self.start, self.start);
         self.stage.names = Names::of(&self.stage.world);

@@ -27,6 +27,11 @@ impl EndId {
         self.0 as usize / 2
     }
 
+    /// Whether it is the first of its pipe's two ends.
+    pub fn is_first(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+
     fn index(self) -> usize {
         self.0 as usize
     }

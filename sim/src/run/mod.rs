@@ -23,6 +23,7 @@ use crate::check::{
     requirements,
 };
 use crate::choice::Source;
+use crate::ghost::EndId;
 use crate::scenario::Scenario;
 use crate::world::{Event, World};
 
@@ -63,6 +64,8 @@ pub struct Run {
     before: (Traffic, Totals),
     after: Option<Traffic>,
     closing: bool,
+    /// One end of every pipe is closed, the other not yet.
+    half_closed: bool,
     outcome: Outcome,
 }
 
@@ -97,6 +100,7 @@ impl Run {
             before: (Traffic::default(), Totals::default()),
             after: None,
             closing: false,
+            half_closed: false,
             outcome: Outcome::begin(&scenario, options.seed),
             options: options.clone(),
             scenario,
@@ -266,6 +270,7 @@ impl Run {
                 Ok(())
             }
             Phase::Settle => self.rest(),
+            Phase::Closing if self.half_closed => self.peers_told(),
             Phase::Closing => self.leaks(),
             Phase::Done => Ok(()),
         }
@@ -331,21 +336,30 @@ impl Run {
         };
         self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
-        self.close_all()
-    }
-
-    fn close_all(&mut self) -> Checked {
         self.phase = Phase::Closing;
         self.closing = true;
+        self.half_closed = true;
+        self.close(EndId::is_first)
+    }
+
+    /// The applications close what they hold of these ends.
+    fn close(&mut self, which: impl Fn(EndId) -> bool) -> Checked {
         self.allow();
         for process in 0..self.stage.homes.len() {
-            let held: Vec<_> = self.stage.homes[process].all().collect();
+            let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
             for end in held {
                 self.stage.close(end)?;
             }
         }
         self.watched()?;
         self.react()
+    }
+
+    /// One end of every pipe was closed, and everything is at rest again: the other ends know. Then they are closed too.
+    fn peers_told(&mut self) -> Checked {
+        self.half_closed = false;
+        self.stage.checks.closure.rest(&self.stage.ghost)?;
+        self.close(|_| true)
     }
 
     fn leaks(&mut self) -> Checked {
@@ -459,6 +473,7 @@ impl Run {
             before: self.before,
             after: self.after,
             closing: self.closing,
+            half_closed: self.half_closed,
             outcome: self.outcome.clone(),
         }
     }

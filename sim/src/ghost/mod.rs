@@ -101,14 +101,12 @@ pub struct End {
 }
 
 /// What is known of a pipe besides its ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Pipe {
     /// What it is for.
     pub role: Role,
     /// A link or node that was cut may have taken part of its route with it.
     pub touched: bool,
-    /// Processes where one of its ends has ever been: only there can its route have routers.
-    pub visited: Knowers,
 }
 
 /// A parcel as it was taken.
@@ -145,10 +143,7 @@ impl Ghost {
             armed: false,
             slot: 0,
         }));
-        let [(a, _), (b, _)] = holders;
-        let mut visited = Knowers::only(a);
-        visited.add(b);
-        self.pipes.push(Pipe { role, touched: false, visited });
+        self.pipes.push(Pipe { role, touched: false });
         self.open += 1;
         first
     }
@@ -240,7 +235,6 @@ impl Ghost {
 
     /// An end that travelled was taken out of its parcel.
     pub fn arrive(&mut self, end: EndId, process: u32, handle: Handle) {
-        self.visit(end, process);
         let end = self.end_mut(end);
         end.place = Place::Held { process, handle };
         end.holder += 1;
@@ -294,11 +288,6 @@ impl Ghost {
         while let Some(end) = self.lost.pop() {
             self.leave(end, Place::Closed);
         }
-    }
-
-    /// A parcel that carries `end` came to a process, perhaps only to be passed on.
-    pub fn visit(&mut self, end: EndId, process: u32) {
-        self.pipes[end.pipe()].visited.add(process);
     }
 
     /// A cut may have touched the route of this pipe.

@@ -124,12 +124,6 @@ impl Process {
         Process::of(core, drivers, clock, traps)
     }
 
-    /// Number of drivers given so far.
-    #[doc(hidden)]
-    pub fn driver_count(&self) -> usize {
-        self.drivers.read().map_or(0, |drivers| drivers.len())
-    }
-
     /// Arms a planted bug; the error says what is wrong with the name or the build.
     #[doc(hidden)]
     pub fn plant(&self, name: &str) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::parcel::Parcel;
 
 /// How far a number or a final length may lie beyond the contiguous run (routing.md 4).
-pub const WINDOW: u64 = 1_000_000;
+pub const WINDOW: u64 = crate::wire::SEQUENCE_GAP_LIMIT;
 
 /// Parcels of one direction of a route. Storage grows with the parcels held, not with the numbers named.
 #[derive(Clone, Default, Debug)]

@@ -187,11 +187,6 @@ impl Routing {
         self.routers.get_mut(key)
     }
 
-    /// Whether everything asked for in this input has been done.
-    pub fn is_settled(&self) -> bool {
-        self.dirty.is_empty() && self.ops.0.is_empty() && self.broken.is_empty() && self.doomed.is_empty()
-    }
-
     /// The next operation to carry out.
     pub fn next_op(&mut self) -> Option<RouterOp> {
         self.ops.0.pop_front()

@@ -23,6 +23,12 @@ pub enum Site {
     Fault(u8),
     /// What a workload does.
     Workload(u8),
+    /// Which of the events or activities that are ready goes next; 0 is the one that would without anybody's doing.
+    Next,
+    /// What a policy draws for itself: never part of a log, since what it decides is.
+    Policy(u8),
+    /// What a random world is made of.
+    Swarm(u8),
 }
 
 impl Site {
@@ -35,6 +41,9 @@ impl Site {
             Site::Name => 4,
             Site::Fault(n) => 0x100 + n as u32,
             Site::Workload(n) => 0x200 + n as u32,
+            Site::Next => 5,
+            Site::Policy(n) => 0x300 + n as u32,
+            Site::Swarm(n) => 0x400 + n as u32,
         }
     }
 }
@@ -78,6 +87,15 @@ impl Source {
     /// draws does not depend on the list: it is asked either way.
     pub fn listed(chosen: impl Into<Arc<[Option<u32>]>>, then: Source) -> Source {
         Source::Listed(List { chosen: chosen.into(), then: Box::new(then), log: Vec::new() })
+    }
+
+    /// A decision that somebody else proposes (a policy): a seeded source takes the proposal, a replay or a fuzzer says otherwise.
+    pub fn settle(&mut self, site: Site, actor: u32, options: u32, proposal: u32) -> u32 {
+        match self {
+            Source::Seeded(_) => proposal,
+            Source::Default(_) => 0,
+            Source::Bytes(_) | Source::Listed(_) => self.choose(site, actor, options, None),
+        }
     }
 
     /// Every decision so far, if this source keeps a list.

@@ -50,6 +50,9 @@ fn common(args: &RunArgs, file: &Path) -> String {
     let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
     let mut command = format!("cargo run --release{build} -- run {}", quoted(&file.display().to_string()));
     add_sets(&mut command, &args.sets);
+    if args.depth > 0 {
+        let _ = write!(command, " --depth {}", args.depth);
+    }
     if let Some(plant) = &args.plant {
         let _ = write!(command, " --plant {}", quoted(plant));
     }

@@ -14,6 +14,7 @@ use super::stopwatch::Stopwatch;
 use super::sweep::{Event, sweep};
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
+use crate::fine::Fine;
 use crate::scenario::Scenario;
 
 /// Most seeds of a sweep that get a line each; of more only those that did not hold.
@@ -46,7 +47,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
     let mut exit = Exit::Held;
     for (at, (file, scenario)) in scenarios.into_iter().enumerate() {
         let verify = args.verify.then(|| args.verify_with.map_or(Second::Same, Second::Other));
-        let plan = Plan { scenario, plant: args.plant.clone(), verify, stop: Arc::clone(&stop) };
+        let plan =
+            Plan { scenario, plant: args.plant.clone(), fine: (args.depth == 1).then(Fine::default), verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &plan, at > 0)?;
         exit = exit.max(ended);
         if done < seeds.count {

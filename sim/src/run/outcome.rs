@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::choice::{Log, Source};
+use crate::fine::{Counts, Fine};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
 
@@ -23,13 +24,15 @@ pub struct RunOptions {
     pub record: bool,
     /// Whether decisions other than option 0 are kept in [`Outcome::log`].
     pub log: bool,
+    /// Depth L1, from a point of the run on; without it L0 all the way.
+    pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, stop: None }
+        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, fine: None, stop: None }
     }
 }
 
@@ -359,6 +362,8 @@ pub struct Outcome {
     pub recording: Vec<Recorded>,
     /// What was decided otherwise than by option 0, with [`RunOptions::log`].
     pub log: Option<Log>,
+    /// What was done at depth L1.
+    pub fine: Counts,
 }
 
 impl Outcome {
@@ -391,6 +396,7 @@ impl Outcome {
             last_messages: Vec::new(),
             recording: Vec::new(),
             log: None,
+            fine: Counts::default(),
         }
     }
 

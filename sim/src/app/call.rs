@@ -73,6 +73,8 @@ pub enum Doing {
     Get {
         /// From this.
         portal: Handle,
+        /// Its holder knew that the peer is closed.
+        told: bool,
     },
     /// Trap.
     Trap {
@@ -103,7 +105,7 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
     match doing {
         Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
-        Doing::Get { portal } => Answer::Get(process.get(*portal)),
+        Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),
         Doing::Trap { portal, flags, context } => {
             Answer::Trap(process.trap(*portal, TrapConditions { flags: *flags, ..TrapConditions::default() }, *context))
         }

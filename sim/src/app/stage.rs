@@ -344,7 +344,7 @@ impl Stage {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
                 result.map(|()| None).map_err(|error| unexpected("Close", error).in_process(process).at(end))
             }
-            (Doing::Get { .. }, Answer::Get(result)) => self.finish_get(process, end, result),
+            (Doing::Get { told, .. }, Answer::Get(result)) => self.finish_get(process, end, told, result),
             (Doing::Trap { context, .. }, Answer::Trap(result)) => {
                 self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
                 self.finish_trap(process, end, result)
@@ -407,11 +407,11 @@ impl Stage {
 
     fn begin_get(&mut self, end: EndId) -> Option<Call> {
         let (process, portal) = self.ghost.holder(end)?;
-        Some(Call { process, end, doing: Doing::Get { portal } })
+        Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
     }
 
-    /// Gets until nothing is left, then watches again, unless nothing will ever come.
-    fn finish_get(&mut self, process: u32, end: EndId, result: Result<Received, Error>) -> Checked<Option<Call>> {
+    /// Gets until nothing is left, then watches again, unless nothing will ever come. `told`: the peer was known to be closed before.
+    fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
         let dead = match result {
             Ok(received) => {
                 self.taken(end, process, &received)?;
@@ -424,10 +424,12 @@ impl Stage {
         if dead && !self.ghost.end(end).saw_closed {
             self.closed(end)?;
         }
-        if self.ghost.end(end).saw_closed {
+        if told || dead {
             return self.died(end, process, dead).map(|()| None);
         }
-        Ok(self.begin_trap(end))
+        // Watched already (depth L1), or told while the call was on its way: then it will be read again.
+        let state = self.ghost.end(end);
+        Ok(if state.armed || state.saw_closed { None } else { self.begin_trap(end) })
     }
 
     /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
@@ -442,6 +444,8 @@ impl Stage {
     /// If there is nothing to wait for any more, its death is noted instead.
     fn finish_trap(&mut self, process: u32, end: EndId, result: Result<(), TrapRefused>) -> Checked<Option<Call>> {
         match result {
+            // The trap tells of parcels that come after it: another one may have come between the last Get and it.
+            Ok(()) if self.threads.is_some() => Ok(self.begin_get(end)),
             Ok(()) => Ok(None),
             Err(TrapRefused::Satisfied { .. }) => {
                 self.ghost.end_mut(end).armed = false;
@@ -496,8 +500,11 @@ impl Stage {
             let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");
             return Err(Violation::new(API, "REMOVED tells of what the application did", text).at(end).in_process(process));
         }
-        self.ghost.end_mut(end).armed = false;
-        if !event.flags.and(CLOSED).is_empty() {
+        let state = self.ghost.end_mut(end);
+        state.armed = false;
+        // At depth L1 a Get may have told it while the event was on its way.
+        let known = self.threads.is_some() && state.saw_closed;
+        if !event.flags.and(CLOSED).is_empty() && !known {
             self.closed(end)?;
         }
         self.read(end)

@@ -41,3 +41,37 @@ impl Fetches {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: usize = 98_816;
+    const FRONT: usize = 98_304;
+
+    fn load(at: usize) -> Access {
+        Access { kind: Kind::Load, memory: 0, at, bytes: 4 }
+    }
+
+    #[test]
+    fn a_second_load_is_seen_whatever_its_width_and_only_within_one_input() {
+        let mut fetches = Fetches::default();
+        assert!(!fetches.again(load(DATA), 131_072) && !fetches.again(load(DATA + 4), 131_072));
+        assert!(!fetches.again(Access { memory: 1, ..load(DATA) }, 131_072));
+        assert!(fetches.again(Access { kind: Kind::Read, bytes: 1, ..load(DATA + 3) }, 131_072));
+        assert!(!fetches.again(Access { kind: Kind::Store, ..load(DATA) }, 131_072));
+        fetches.clear();
+        assert!(!fetches.again(load(DATA), 131_072));
+    }
+
+    #[test]
+    fn what_the_protocol_polls_may_be_loaded_again() {
+        let mut fetches = Fetches::default();
+        for _ in 0..2 {
+            assert!(!fetches.again(load(256 + 4), 131_072), "the status of a link state");
+            assert!(!fetches.again(load(FRONT), 131_072), "the front of a free list");
+            assert!(!fetches.again(load(DATA), 131_072), "the block it leads to");
+        }
+        assert!(!fetches.again(load(DATA), 131_072) && fetches.again(load(DATA), 131_072));
+    }
+}

@@ -88,6 +88,8 @@ impl Counts {
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Turned {
+    /// An input began.
+    Began,
     /// An activity went on, and stands again.
     Stopped,
     /// An input of this process is over, or nobody had to be called.
@@ -360,7 +362,8 @@ impl Engine {
 
     fn start(&mut self, stage: &mut Stage, number: u32, process: u32, mut activity: Activity<Done>) -> Checked<Turned> {
         let resumed = activity.resume(Go::On);
-        self.after(stage, number, process, activity, resumed)
+        let turned = self.after(stage, number, process, activity, resumed)?;
+        Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
     }
 
     /// A chain does what it was about to do.

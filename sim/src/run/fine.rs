@@ -91,6 +91,7 @@ impl Run {
         let Some(engine) = &mut self.engine else { return Ok(()) };
         match engine.turn(&mut self.stage)? {
             Turned::Stopped => return Ok(()),
+            Turned::Began => return self.watched(),
             Turned::Over => (),
             Turned::Token(token) => {
                 self.turns += 1;

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
 use crate::node::{Answer, Ask, Batch, BufferWait, Doomed, MemoryWait, Network, NodeEvent, Phase};
+use crate::probe::Probe;
 use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, SeekBypass, Sublink};
 use crate::trap::TrapEvent;
 
@@ -193,6 +194,7 @@ impl Core {
             NodeEvent::Connected { link, portals, remote } => self.connected(link, portals, remote),
             NodeEvent::NeverConnected(portals) => {
                 for portal in portals {
+                    self.routing.probes.hit(Probe::InitialLost);
                     self.routing.never_connected(portal);
                     self.routing.release(portal);
                 }
@@ -227,6 +229,7 @@ impl Core {
                     self.net.bind(at, portal);
                 }
             } else {
+                self.routing.probes.hit(Probe::InitialSurplus);
                 self.routing.never_connected(portal);
             }
             self.routing.release(portal);
@@ -247,6 +250,7 @@ impl Core {
     /// Z looks for its way to X (routing.md 12.3): X is here, or a link to its node, a sublink and a state on it are needed.
     fn seek_bypass(&mut self, seek: SeekBypass, attempt: u32) {
         if !self.routing.still_seeks(&seek) {
+            self.routing.probes.hit(Probe::BypassGivenUp);
             return;
         }
         let Some((node, peer)) = self.net.links.get(seek.via.link).and_then(|l| Some((l.node, l.peer()?))) else { return };
@@ -267,10 +271,14 @@ impl Core {
         };
         match self.draw_central(link) {
             Drawn::Link(new, state) => {
+                self.routing.probes.hit_if(attempt == 0, Probe::BypassLinkKnown);
                 self.net.bind(new, seek.router);
                 self.routing.begin_bypass(&seek, new, state);
             }
-            Drawn::NoMemory => self.net.request_capacity(link, 64, MemoryWait::Bypass { seek, attempt }),
+            Drawn::NoMemory => {
+                self.routing.probes.hit(Probe::BypassNoMemory);
+                self.net.request_capacity(link, 64, MemoryWait::Bypass { seek, attempt });
+            }
             Drawn::Never => self.routing.bypass_failed(&seek),
         }
     }
@@ -286,6 +294,7 @@ impl Core {
                 Err(state) => give_back(state),
             },
             Drawn::NoMemory => {
+                self.routing.probes.hit(Probe::BypassNoMemory);
                 // Nothing is locked meanwhile: the peer may have a use for it.
                 self.routing.flush_other_side_if_waiting(router);
                 self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt: 0 });
@@ -333,6 +342,7 @@ impl Core {
 
     /// Looks again later, each time twice as much later.
     fn retry(&mut self, attempt: u32, wait: MemoryWait) {
+        self.routing.probes.hit(Probe::MemoryRetried);
         let at = self.now + RETRY * 2u32.pow(attempt);
         self.timers_made += 1;
         self.timers.insert((at, self.timers_made), wait);

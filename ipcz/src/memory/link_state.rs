@@ -6,6 +6,7 @@ use super::layout::LINK_STATE_BYTES;
 use super::status;
 use crate::ids::{FragmentDescriptor, LinkSide, NodeName};
 use crate::mapping::Mapping;
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 const COUNT_AT: usize = 0;
@@ -99,8 +100,13 @@ impl LinkState {
     }
 
     /// Locks the link for `me`, or notes that `me` waits for the other side's stability; see [`status::try_lock`].
-    pub fn try_lock(&self, me: LinkSide) -> bool {
-        self.change(|word| status::try_lock(word, me))
+    pub fn try_lock(&self, me: LinkSide) -> Result<(), status::Refused> {
+        let seen = Cell::new(0);
+        let locked = self.change(|word| {
+            seen.set(word);
+            status::try_lock(word, me)
+        });
+        if locked { Ok(()) } else { Err(status::refusal(seen.get(), me)) }
     }
 
     /// Gives up the lock of `me`.

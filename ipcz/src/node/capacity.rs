@@ -6,6 +6,7 @@ use super::outbox::Outgoing;
 use crate::ids::{BufferId, DriverKey, LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::memory::{LinkMemory, Origin};
+use crate::probe::Probe;
 use crate::routing::Violation;
 use crate::wire::{AddBlockBuffer, Message};
 
@@ -18,6 +19,7 @@ impl Network {
         let Some(peer) = self.peer_mut(link) else { return self.refuse_capacity(wait) };
         if let Some(waits) = peer.growing.get_mut(&block_size) {
             waits.push(wait);
+            self.probes.hit(Probe::MemoryShared);
             return;
         }
         let (buffers, held) = (peer.memory.buffers(), peer.memory.buffer_bytes());
@@ -25,11 +27,13 @@ impl Network {
             return self.refuse_capacity(wait);
         }
         peer.growing.insert(block_size, vec![wait]);
+        self.probes.hit(Probe::MemoryAsked);
         let request = self.requests.insert(Request::Growth { driver, link, block_size });
         self.out.asks.push((request, Ask::Memory { driver, bytes, block_size }));
     }
 
     fn refuse_capacity(&mut self, wait: MemoryWait) {
+        self.probes.hit(Probe::MemoryRefused);
         self.out.events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
     }
 
@@ -52,6 +56,7 @@ impl Network {
                 }
             }
         }
+        self.probes.hit(if granted { Probe::MemoryGranted } else { Probe::MemoryRefused });
         self.out.events.extend(waits.into_iter().flatten().map(|wait| NodeEvent::MemoryAnswered { wait, granted }));
     }
 
@@ -66,6 +71,7 @@ impl Network {
         peer.memory
             .add_buffer(message.id, message.block_size, mapping.clone(), Origin::Theirs)
             .map_err(|_| Violation("AddBlockBuffer: impossible id, block_size or buffer"))?;
+        self.probes.hit(Probe::BufferAnnounced);
         self.resume(link, message.id);
         Ok(())
     }

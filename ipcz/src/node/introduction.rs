@@ -6,6 +6,7 @@ use super::network::{Answer, Ask, Introduced, Introducing, Network, NodeEvent, R
 use super::outbox::Outgoing;
 use crate::ids::{DriverKey, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId};
 use crate::mapping::Mapping;
+use crate::probe::Probe;
 use crate::routing::{SeekBypass, Violation};
 use crate::wire::{AcceptIntroduction, Message, RejectIntroduction, RequestIntroduction};
 
@@ -26,6 +27,7 @@ impl Network {
             Some((broker, n)) if name.is_valid() && name != n.name => {
                 let running = n.pending.contains_key(&name);
                 n.pending.entry(name).or_default().waiters.push(seek);
+                self.probes.hit(if running { Probe::IntroductionShared } else { Probe::IntroductionAsked });
                 if !running {
                     self.send(broker, Message::RequestIntroduction(RequestIntroduction { name }));
                 }
@@ -44,12 +46,15 @@ impl Network {
         }
         let names = unordered(asker, wanted);
         if node.introducing.contains_key(&names) {
+            self.probes.hit(Probe::IntroductionJoined);
             // Both will hear of the one in progress, whatever becomes of it.
             return Ok(());
         }
         let running = node.introducing.values().filter(|i| i.asked_by == from).count();
         let target = node.connections.get(&wanted).copied().filter(|_| wanted != asker && running < node.limits.pending_introductions);
         let Some(target) = target else {
+            let over = running >= node.limits.pending_introductions;
+            self.probes.hit(if over { Probe::IntroductionOverLimit } else { Probe::IntroductionRejected });
             self.send(from, Message::RejectIntroduction(RejectIntroduction { name: wanted }));
             return Ok(());
         };
@@ -91,6 +96,7 @@ impl Network {
         let about = ends.map(|end| self.peer(end).map(|peer| (peer.remote_name, peer.remote_version, peer.remote_features)));
         match (about, made) {
             ([Some(first), Some(second)], Ok(Introduced { transports, memory })) => {
+                self.probes.hit(Probe::IntroductionMade);
                 let sides = [(second, LinkSide::A), (first, LinkSide::B)];
                 for (i, ((name, version, features), link_side)) in sides.into_iter().enumerate() {
                     let message = AcceptIntroduction {
@@ -106,7 +112,8 @@ impl Network {
                     self.append(ends[i], Outgoing::Message(Message::AcceptIntroduction(message)), objects, 144, false);
                 }
             }
-            (_, made) => {
+            (about, made) => {
+                self.probes.hit_if(about.iter().any(Option::is_none), Probe::IntroductionEndLost);
                 if let Ok(Introduced { transports, memory }) = made {
                     for object in transports.into_iter().chain(memory) {
                         self.doom(driver, object);
@@ -151,6 +158,7 @@ impl Network {
             || !node.connections.values().any(|link| *link == from)
             || node.connections.contains_key(&message.name);
         if unwanted {
+            self.probes.hit(Probe::IntroductionUnwanted);
             return Ok(());
         }
         let peer = new_peer(
@@ -163,6 +171,7 @@ impl Network {
             &message.remote_features,
             mapping,
         )?;
+        self.probes.hit(Probe::IntroductionTaken);
         *transport = None;
         self.objects -= 1;
         let link = self.insert_link(key, object, Phase::Established(Box::new(peer)));
@@ -182,6 +191,7 @@ impl Network {
             return Err(Violation("RejectIntroduction: its sender is no broker"));
         }
         let node = link.node;
+        self.probes.hit(Probe::IntroductionFailed);
         self.answer_waiters(node, name, false);
         Ok(())
     }
@@ -194,6 +204,7 @@ impl Network {
     /// The node lost whom it could ask.
     pub(super) fn fail_introductions(&mut self, node: NodeKey) {
         let names: Vec<NodeName> = self.nodes.get(node).map(|n| n.pending.keys().copied().collect()).unwrap_or_default();
+        self.probes.hit_if(!names.is_empty(), Probe::IntroductionBrokerLost);
         for name in names {
             self.answer_waiters(node, name, false);
         }

@@ -12,6 +12,7 @@ use crate::ids::{
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
+use crate::probe::{Probe, Probes};
 use crate::routing::{Parcel, SeekBypass, Sublink};
 use crate::wire::Message;
 
@@ -190,6 +191,7 @@ pub struct Network {
     pub(crate) links_lost: u64,
     pub(crate) refused: u64,
     pub(crate) answers: u64,
+    pub(crate) probes: Probes,
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
     pub(super) touched: Vec<LinkKey>,
@@ -318,6 +320,7 @@ impl Network {
         let (node, Some(peer)) = (link.node, link.peer()) else { return };
         let (local, remote, broker) = (peer.local_name, peer.remote_name, peer.remote_type == NodeType::Broker);
         if let Some(old) = self.nodes.get(node).and_then(|n| n.connections.get(&remote)).copied() {
+            self.probes.hit(Probe::LinkReplaced);
             self.lose(old);
         }
         let Some(n) = self.nodes.get_mut(node) else { return };
@@ -342,6 +345,7 @@ impl Network {
                 Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
                 Phase::Established(peer) => {
                     self.links_lost += 1;
+                    self.probes.hit(Probe::LinkLost);
                     self.fail_waits(key, *peer);
                     lost.extend(self.drop_connection(node, key));
                 }
@@ -371,6 +375,7 @@ impl Network {
         if n.broker_link != Some(key) {
             return Vec::new();
         }
+        self.probes.hit(Probe::BrokerLost);
         n.broker_link = None;
         n.name = NodeName::INVALID;
         let others = std::mem::take(&mut n.connections).into_values().collect();
@@ -400,6 +405,7 @@ impl Network {
         }
         self.blames.push_back(Blame { link, reason });
         self.refused += 1;
+        self.probes.hit(Probe::LinkBlamed);
         if let Some(link) = self.links.get_mut(link) {
             link.poisoned = true;
         }

@@ -66,6 +66,8 @@ pub enum Command {
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
     Bench(BenchArgs),
+    /// Which transitions of the protocol which scenarios reach, and which none does
+    Probes(ProbesArgs),
 }
 
 /// Arguments of `run`.
@@ -116,6 +118,23 @@ pub struct ListArgs {
     /// Folder with scenario files
     #[arg(default_value = "scenarios", value_name = "FOLDER")]
     pub folder: PathBuf,
+}
+
+/// Arguments of `probes`.
+#[derive(Debug, clap::Args)]
+pub struct ProbesArgs {
+    /// Scenario files; without any, all in the folder `scenarios` and those below it
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Seeds of each, from A up to, not including, B
+    #[arg(long, value_name = "A..B", default_value = "0..8")]
+    pub seeds: Seeds,
+    /// How many seeds run at a time
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// Replace a number, flag or string in every scenario
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
 }
 
 /// Arguments of `bench`.

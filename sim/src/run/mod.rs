@@ -334,6 +334,7 @@ impl Run {
             introductions: self.outcome.introductions,
             closed: self.stage.closures,
             messages: self.outcome.run.messages,
+            probes: self.outcome.probes,
         };
         self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
@@ -419,6 +420,7 @@ impl Run {
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
         if !self.closing {
+            outcome.probes = totals.probes;
             outcome.calls = self.stage.calls;
             outcome.deliveries = self.stage.deliveries;
             outcome.delivery_order = self.stage.order;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ipcz::probe::Counts;
+
 use crate::choice::{Log, Source};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
@@ -333,6 +335,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// Transitions of the protocol, set-up included, closing not.
+    pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -378,6 +382,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,

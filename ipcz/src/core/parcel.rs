@@ -31,7 +31,8 @@ impl Core {
                 }
             }
         }
-        let data = Self::outgoing_data(at.link, std::mem::take(&mut parcel.payload));
+        let foreign = self.routing.planted.has(Bug::ForeignBlockSent);
+        let data = Self::outgoing_data(at.link, std::mem::take(&mut parcel.payload), foreign);
         let size = match &data {
             ParcelData::Inline(payload) => payload.len(),
             ParcelData::Fragment(_) => 0,
@@ -42,9 +43,9 @@ impl Core {
     }
 
     /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
-    fn outgoing_data(link: LinkKey, payload: Payload) -> ParcelData {
+    fn outgoing_data(link: LinkKey, payload: Payload, foreign: bool) -> ParcelData {
         match payload {
-            Payload::Block { link: of, block } if of == link => ParcelData::Fragment(block.descriptor()),
+            Payload::Block { link: of, block } if of == link || foreign => ParcelData::Fragment(block.descriptor()),
             payload => ParcelData::Inline(payload),
         }
     }

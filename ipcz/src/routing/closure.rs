@@ -5,6 +5,7 @@ use super::queue::WINDOW;
 use super::router::Router;
 use super::table::{Broken, Routing, release_state};
 use crate::ids::{LinkKey, RouterKey};
+use crate::planted::Bug;
 use crate::wire::{Message, RouteClosed, RouteDisconnected};
 
 impl Routing {
@@ -84,8 +85,12 @@ impl Routing {
     pub fn link_lost(&mut self, key: RouterKey, at: Sublink) {
         let Some(router) = self.routers.get_mut(key) else { return };
         let half = router.half_beyond(at);
+        let decays = router.out.decay.as_ref().is_some_and(|decay| decay.link.at() == Some(at));
         if let Some(RouterLink::Remote(remote)) = router.take_link(at) {
             release_state(remote.kind);
+        }
+        if decays && self.planted(Bug::DecayLossIgnored) {
+            return;
         }
         self.break_route(key, half.unwrap_or(Broken::Outward));
     }
@@ -126,6 +131,7 @@ impl Routing {
         self.doomed.extend(cut);
         for link in links {
             match link.at() {
+                Some(_) if self.planted.has(Bug::DisconnectionKept) => {}
                 Some(at) => {
                     let message = Message::RouteDisconnected(RouteDisconnected { sublink: at.id });
                     self.send(at.link, message);

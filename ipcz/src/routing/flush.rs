@@ -28,7 +28,8 @@ impl Routing {
         let force = std::mem::take(&mut router.force);
 
         collect(&mut router.outbound, &router.out, &self.pairs, &mut parcels);
-        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length());
+        let early = u64::from(self.planted.has(Bug::DecayOneEarly));
+        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length() + early);
         let mut left_in = None;
         if let Some(inward) = &mut router.inward {
             collect(&mut router.inbound, inward, &self.pairs, &mut parcels);
@@ -36,7 +37,8 @@ impl Routing {
             self.totals.forwarded += parcels.len() as u64;
         }
 
-        let raise = router.peer_closed && !router.status_peer_closed && !router.inbound.expects_more();
+        let raise =
+            router.peer_closed && !router.status_peer_closed && (!router.inbound.expects_more() || self.planted.has(Bug::PeerClosedEarly));
         if raise {
             router.status_peer_closed = true;
             router.status_dead = router.inbound.fully_consumed();
@@ -44,11 +46,14 @@ impl Routing {
 
         let central = router.out.primary.as_ref().is_some_and(RouterLink::is_central);
         let became_stable = central && (left_out.is_some() || left_in.is_some()) && router.is_quiet() && router.out.primary.is_some();
+        let looked_early = became_stable && self.planted.has(Bug::WakeLookedEarly);
+        let awaited = looked_early && router.out.primary.as_ref().is_some_and(|link| link.is_awaited(&self.pairs));
+        let forgets = self.planted.has(Bug::StableForgotten);
         let primary = router.out.primary.as_mut();
         let mut dead_out = None;
         let mut closing = None;
         if let Some(link) = primary {
-            if became_stable {
+            if became_stable && !forgets {
                 link.mark_stable(&mut self.pairs);
             }
             if central && router.outbound.fully_consumed() && link.try_lock(&mut self.pairs) {
@@ -89,10 +94,12 @@ impl Routing {
             self.deactivate(link);
         }
         if let Some((link, length)) = dead_in {
-            self.close_over(&link, length);
+            if !self.planted.has(Bug::ClosureStopsAtProxy) {
+                self.close_over(&link, length);
+            }
             self.deactivate(link);
         }
-        if !stop && !self.try_self_bypass(key) {
+        if !stop && !self.try_self_bypass(key) && (!looked_early || awaited) {
             self.flush_other_side_if_waiting(key);
         }
         self.reap(key);
@@ -138,7 +145,7 @@ impl Routing {
             Some(at) => {
                 let Some(beyond) = self.neighbours.get(&at.link).copied() else { return false };
                 // A router between two nodes of one process stays: nobody could introduce their peers.
-                if beyond.node != toward.node || !self.lock_for_bypass(key, toward.name) {
+                if beyond.node != toward.node || !(self.lock_for_bypass(key, toward.name) || self.planted.has(Bug::LockIgnored)) {
                     return false;
                 }
                 let Some(router) = self.routers.get_mut(key) else { return false };

@@ -8,6 +8,7 @@ mod bench;
 mod exit;
 mod json;
 mod list;
+mod mutants;
 mod out;
 mod play;
 mod progress;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
     })
 }
 

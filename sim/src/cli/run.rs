@@ -83,7 +83,7 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
     (!wrong).then_some(scenarios)
 }
 
-fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
+pub(super) fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
     let stop = Arc::clone(stop);
     // A second one does not wait for the run to notice.
     let heard = move || {

@@ -181,10 +181,11 @@ fn many_descriptors_travel_with_one_message_each_to_its_place() {
         let mut handles = Vec::new();
         let mut described = Vec::new();
         let mut kept = Vec::new();
-        for i in 0..count {
-            let (handle, data, mut other) = passenger(&driver, a);
-            other.write_all(&[i as u8]).unwrap();
-            (handles.push(handle), described.push(data), kept.push(other));
+        for _ in 0..count {
+            let (handle, data, other) = passenger(&driver, a);
+            handles.push(handle);
+            described.push(data);
+            kept.push(other);
         }
         send(&driver, a, b"", &handles);
         send(&driver, a, b"after", &[]);
@@ -193,7 +194,6 @@ fn many_descriptors_travel_with_one_message_each_to_its_place() {
         assert_eq!(hearing.message().0, b"after");
         for ((i, handle), described) in handles.into_iter().enumerate().zip(described) {
             let transport = driver.deserialize(&described, &[handle], b).unwrap();
-            // What the other end wrote is no message: the transport breaks on it or on the end of the stream.
             send(&driver, transport, &[i as u8; 3], &[]);
             let mut got = [0; 11];
             kept[i].read_exact(&mut got).unwrap();

@@ -47,10 +47,14 @@ pub struct Program {
 
 impl Program {
     pub fn new(kind: NodeType) -> Program {
-        let (driver, bell) = (UnixDriver::new().unwrap(), Arc::new(Bell::default()));
+        Program::with(kind, UnixDriver::new().unwrap(), NodeOptions::default())
+    }
+
+    pub fn with(kind: NodeType, driver: Arc<UnixDriver>, options: NodeOptions) -> Program {
+        let bell = Arc::new(Bell::default());
         let clock = Arc::new(MonotonicClock::new());
         let process = Process::new(clock.clone(), bell.clone());
-        let node = process.create_node(kind, driver.clone(), NodeOptions::default()).unwrap();
+        let node = process.create_node(kind, driver.clone(), options).unwrap();
         Program { process, node, driver, clock, bell, waits: Mutex::new(0) }
     }
 
@@ -155,12 +159,8 @@ pub fn client_of_a_test() {
 pub fn client(socket: OwnedFd) -> Outcome<()> {
     let program = Program::new(NodeType::Normal);
     let broker = program.join_broker(socket);
-    loop {
-        let command = match program.get(broker) {
-            Ok(command) => command,
-            // The broker is gone, and with it whoever would say so.
-            Err(_) => break,
-        };
+    // Once the broker is gone nobody says "end".
+    while let Ok(command) = program.get(broker) {
         let portal = command.handles.first().copied();
         let answer = match (&command.data[..], portal) {
             (b"lead", Some(portal)) => lead(&program, portal, &Lengths::default()),

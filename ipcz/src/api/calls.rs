@@ -58,15 +58,16 @@ pub enum TrapRefused {
 }
 
 impl Process {
-    /// A node. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
+    /// A node, whose parcels are limited to what a message of the driver can hold. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
     pub fn create_node(self: &Arc<Self>, kind: NodeType, driver: Arc<dyn Driver>, options: NodeOptions) -> Result<Handle, Error> {
         let name = match kind {
             NodeType::Broker => draw_name(&*driver).ok_or(Error::Unimplemented)?,
             NodeType::Normal => NodeName::INVALID,
         };
+        let limits = options.limits.within(driver.limits());
         let driver = self.add_driver(driver);
-        self.inline_bytes.fetch_min(options.limits.inline_bytes, Ordering::Relaxed);
-        self.input(|core, _, _| core.create_node(kind, driver, name, options.features, options.limits))
+        self.inline_bytes.fetch_min(limits.inline_bytes, Ordering::Relaxed);
+        self.input(|core, _, _| core.create_node(kind, driver, name, options.features, limits))
     }
 
     /// Connects a node over an inactive transport; the portals exist at once and meet those of the other side by their

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::choice::Source;
+use crate::events::Hold;
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
+use crate::world::OrderReport;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -23,11 +26,31 @@ pub struct RunOptions {
     pub record: bool,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
+    /// Who decides what is next; from the end of set-up, which goes first in first out.
+    pub policy: PolicySpec,
+    /// About how many events a run in the default order takes, if that is known ([`measure`](super::measure)); else it is measured
+    /// where the policy must know.
+    pub length: Option<Length>,
+    /// Order constraints; with any, nothing is timed.
+    pub holds: Vec<Hold>,
+    /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
+    pub record_order: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, stop: None }
+        RunOptions {
+            seed: 1,
+            source: None,
+            planted: None,
+            recent: 64,
+            record: false,
+            stop: None,
+            policy: PolicySpec::Timed,
+            length: None,
+            holds: Vec::new(),
+            record_order: false,
+        }
     }
 }
 
@@ -355,6 +378,10 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
+    /// The policy that the run had: of a portfolio, that of the seed.
+    pub policy: PolicySpec,
+    /// The order of the run, unless it was timed.
+    pub order: Option<OrderReport>,
 }
 
 impl Outcome {
@@ -386,6 +413,8 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
+            policy: PolicySpec::Timed,
+            order: None,
         }
     }
 

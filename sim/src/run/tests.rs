@@ -1,6 +1,7 @@
 //! Runs of real processes.
 
 use super::*;
+use crate::events::HoldFate;
 
 fn load(name: &str, sets: &[(&str, &str)]) -> Scenario {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
@@ -249,6 +250,63 @@ fn many_crowds_hold() {
             let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
             if outcome.verdict != Verdict::Held {
                 println!("N {nodes} seed {seed}: {:?}", outcome.verdict);
+            }
+        }
+    }
+}
+
+const POLICIES: [&str; 12] = [
+    "fifo",
+    "random",
+    "pct:1",
+    "pct:3",
+    "pctcp:2",
+    "pctcp:3",
+    "pos",
+    "delay:3",
+    "swap",
+    "hold:AcceptParcel",
+    "hold:StopProxying",
+    "portfolio",
+];
+
+fn ordered(policy: &str, seed: u64) -> RunOptions {
+    RunOptions { seed, policy: policy.parse().unwrap(), record_order: true, ..RunOptions::default() }
+}
+
+fn worlds() -> [Scenario; 4] {
+    let chain = load("relay-chain.toml", &[("N", "12")]);
+    [load("abc.toml", &[]), load("both-ends-run.toml", &[("N", "8")]), chain, crowd()]
+}
+
+#[test]
+fn scenarios_hold_in_any_order() {
+    for scenario in worlds() {
+        for policy in POLICIES {
+            for seed in 0..6 {
+                let outcome = run(&scenario, &ordered(policy, seed));
+                assert_eq!(outcome.verdict, Verdict::Held, "{} {policy} seed {seed}", scenario.name);
+                assert!(outcome.checks.iter().all(|check| check.checks > 0 || scenario.random.is_none()), "{:?}", outcome.checks);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recorded_order_is_replayed_by_its_holds() {
+    for scenario in worlds() {
+        for policy in POLICIES {
+            for seed in 0..4 {
+                let recorded = run(&scenario, &ordered(policy, seed));
+                let Some(order) = &recorded.order else { continue };
+                let holds = order.recorded.clone();
+                let replay = RunOptions { seed, policy: PolicySpec::Fifo, holds, ..RunOptions::default() };
+                let replayed = run(&scenario, &replay);
+                let told = format!("{} {policy} seed {seed}", scenario.name);
+                assert_eq!(replayed.fingerprint, recorded.fingerprint, "{told}");
+                let fates = replayed.order.unwrap().holds;
+                assert_eq!(fates.len(), replay.holds.len(), "{told}: events have names of their own");
+                assert!(fates.iter().all(|(_, fate)| *fate == HoldFate::Met), "{told}: {fates:?}");
             }
         }
     }

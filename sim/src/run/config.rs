@@ -12,11 +12,12 @@ use crate::world::{Config, DropRule, LinkProfile, Order, Schedule, Template, Wor
 
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
-    let timed = options.policy.of_seed(options.seed) == PolicySpec::Timed && options.holds.is_empty();
-    let order = if timed {
+    let timed = options.policy.of_seed(options.seed) == PolicySpec::Timed;
+    let holds: Vec<_> = scenario.holds.iter().chain(&options.holds).copied().collect();
+    let order = if timed && holds.is_empty() {
         Order::Timed
     } else {
-        Order::Scheduled(Schedule { holds: options.holds.as_slice().into(), record: options.record_order })
+        Order::Scheduled(Schedule { holds: holds.into(), record: options.record_order })
     };
     let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
     let drops = scenario.fault.iter().filter_map(|fault| {

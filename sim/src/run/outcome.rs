@@ -31,7 +31,7 @@ pub struct RunOptions {
     /// About how many events a run in the default order takes, if that is known ([`measure`](super::measure)); else it is measured
     /// where the policy must know.
     pub length: Option<Length>,
-    /// Order constraints; with any, nothing is timed.
+    /// Order constraints beside those of the scenario; with any, nothing is timed.
     pub holds: Vec<Hold>,
     /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
     pub record_order: bool,
@@ -380,6 +380,8 @@ pub struct Outcome {
     pub recording: Vec<Recorded>,
     /// The policy that the run had: of a portfolio, that of the seed.
     pub policy: PolicySpec,
+    /// How many events the policy was told that a run takes, if it had to know.
+    pub length: Option<Length>,
     /// The order of the run, unless it was timed.
     pub order: Option<OrderReport>,
 }
@@ -414,6 +416,7 @@ impl Outcome {
             last_messages: Vec::new(),
             recording: Vec::new(),
             policy: PolicySpec::Timed,
+            length: None,
             order: None,
         }
     }

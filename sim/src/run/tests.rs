@@ -293,6 +293,52 @@ fn scenarios_hold_in_any_order() {
 }
 
 #[test]
+fn constraints_of_a_scenario_decide_the_order() {
+    let text = |before: &str, after: &str| {
+        let order = format!("\n[[order]]\nbefore = \"{before}\"\nafter = \"{after}\"\n");
+        scenario(&[KNOWN, MOVED_TO_B, THEN_TO_C, &order].concat())
+    };
+    let fates = |scenario: &Scenario| {
+        let outcome = run(scenario, &RunOptions::default());
+        assert_eq!(outcome.verdict, Verdict::Held);
+        outcome.order.unwrap().holds.iter().map(|(_, fate)| *fate).collect::<Vec<_>>()
+    };
+    // B's portal arrives first of itself; C's arrives first only if it must; the bypass can't come before what causes it.
+    assert_eq!(fates(&text("A->B AcceptParcel #1", "A->C AcceptParcel #1")), [HoldFate::Unneeded]);
+    assert_eq!(fates(&text("A->C AcceptParcel #1", "A->B AcceptParcel #1")), [HoldFate::Met]);
+    assert_eq!(fates(&text("C->B AcceptBypassLink #1", "A->C AcceptParcel #1")), [HoldFate::Broken]);
+    assert_eq!(fates(&text("C->B AcceptBypassLink #7", "A->C RouteClosed #9")), [HoldFate::NeverCame]);
+}
+
+#[test]
+fn a_livelock_is_found_without_time() {
+    let mut run = Run::new(&load("abc.toml", &[]), &ordered("random", 1));
+    while run.phase != Phase::Settle {
+        assert!(run.step());
+    }
+    // A message that is sent again whenever it has come would look like this.
+    run.deadline = run.events + 3;
+    while run.step() {}
+    let Verdict::Violated(failure) = run.finish().verdict else { panic!("not seen") };
+    assert_eq!(failure.checker, "liveness");
+}
+
+#[test]
+fn a_scheduled_run_and_its_copy_go_the_same_way() {
+    for policy in ["random", "pctcp:3", "pos", "delay:3"] {
+        let whole = run(&crowd(), &ordered(policy, 7));
+        let mut original = Run::new(&crowd(), &ordered(policy, 7));
+        for _ in 0..500 {
+            original.step();
+        }
+        let mut copy = original.fork();
+        while copy.step() {}
+        let copy = copy.finish();
+        assert_eq!((copy.fingerprint, copy.order), (whole.fingerprint, whole.order), "{policy}");
+    }
+}
+
+#[test]
 fn a_recorded_order_is_replayed_by_its_holds() {
     for scenario in worlds() {
         for policy in POLICIES {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::events::Hold;
+
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
 /// Index of a portal in [`Scenario::portals`].
@@ -32,6 +34,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
+    /// Order constraints between events.
+    pub holds: Vec<Hold>,
     /// The fault planted in the virtual transport.
     pub fault: Option<Fault>,
     /// Sizes of link memory.

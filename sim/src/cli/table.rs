@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ipcz::probe::{Counts, Probe};
 use ipcz::wire::Envelope;
 use ipcz_reports::format::{bytes, clip, measured, number, plural, rate, time};
 
@@ -74,6 +75,7 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
+    probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
     line(&mut out, "delivery order", &format!("{:016x}", outcome.delivery_order));
@@ -103,6 +105,7 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     traffic(&mut out, [&totals.set_up, &totals.run, &totals.closing]);
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
+    probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);
     line(&mut out, "delivery orders", &format!("{} distinct", number(totals.distinct_orders())));
@@ -216,6 +219,10 @@ fn measurements(out: &mut String, events: u64, wall_ns: u64, memory: Option<u64>
     line(out, "wall time", &measured(wall_ns));
     line(out, "events a second", &rate(events, running_ns).map_or_else(|| "-".to_owned(), |rate| format!("{} on a core", number(rate))));
     line(out, "peak memory", &memory.map_or_else(|| "-".to_owned(), bytes));
+}
+
+fn probes(out: &mut String, counts: &Counts) {
+    line(out, "probes", &format!("{} of {} reached", counts.reached().count(), Probe::ALL.len()));
 }
 
 fn requirements(out: &mut String, requirements: &[Requirement]) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::choice::Source;
+use ipcz::probe::Counts;
+
+use crate::choice::{Log, Source};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
 
@@ -13,7 +15,7 @@ use crate::trace::Recent;
 pub struct RunOptions {
     /// Which run of the scenario this is.
     pub seed: u64,
-    /// Decides instead of the seed: a recorded list, a fuzzer's bytes.
+    /// Decides instead of the seed: a log, a fuzzer's bytes, one way of an enumeration.
     pub source: Option<Source>,
     /// Name of a bug to arm in every process ([`ipcz::api::Process::plant`]).
     pub planted: Option<String>,
@@ -21,13 +23,15 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether decisions other than option 0 are kept in [`Outcome::log`].
+    pub log: bool,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, stop: None }
+        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, stop: None }
     }
 }
 
@@ -331,6 +335,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// Transitions of the protocol, set-up included, closing not.
+    pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -355,6 +361,8 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
+    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
+    pub log: Option<Log>,
 }
 
 impl Outcome {
@@ -374,6 +382,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,
@@ -386,6 +395,7 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
+            log: None,
         }
     }
 

@@ -145,6 +145,9 @@ pub struct BenchArgs {
     /// Wall time to measure for, set-up not counted
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
+    /// Replace a number, flag or string of the bench's scenario, as in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
 }
 
 /// Seeds in a row, at least one.
@@ -187,6 +190,13 @@ pub struct Setting {
     pub key: String,
     /// To what.
     pub value: String,
+}
+
+impl Setting {
+    /// Settings as a scenario takes them.
+    pub fn pairs(sets: &[Setting]) -> Vec<(String, String)> {
+        sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect()
+    }
 }
 
 impl FromStr for Setting {

@@ -74,6 +74,7 @@ impl Run {
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
         let scenario = Arc::new(scenario.clone());
         let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let source = if options.log { source.recording() } else { source };
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
@@ -449,6 +450,11 @@ impl Run {
         Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
     }
 
+    /// What has decided it so far; for an [`Odometer`](crate::choice::Odometer).
+    pub fn source(&self) -> Source {
+        self.stage.world.choose(|source| source.clone())
+    }
+
     /// A copy that would go on exactly as this one.
     pub fn fork(&self) -> Run {
         let stage = self.stage.fork();
@@ -498,6 +504,7 @@ impl Run {
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.events = self.events;
+        self.outcome.log = self.stage.world.choose(|source| source.log());
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();
         self.outcome

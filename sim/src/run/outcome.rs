@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ipcz::probe::Counts;
 
-use crate::choice::Source;
+use crate::choice::{Log, Source};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
 
@@ -15,7 +15,7 @@ use crate::trace::Recent;
 pub struct RunOptions {
     /// Which run of the scenario this is.
     pub seed: u64,
-    /// Decides instead of the seed: a recorded list, a fuzzer's bytes.
+    /// Decides instead of the seed: a log, a fuzzer's bytes, one way of an enumeration.
     pub source: Option<Source>,
     /// Name of a bug to arm in every process ([`ipcz::api::Process::plant`]).
     pub planted: Option<String>,
@@ -23,13 +23,15 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether decisions other than option 0 are kept in [`Outcome::log`].
+    pub log: bool,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, stop: None }
+        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, stop: None }
     }
 }
 
@@ -359,6 +361,8 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
+    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
+    pub log: Option<Log>,
 }
 
 impl Outcome {
@@ -391,6 +395,7 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
+            log: None,
         }
     }
 

@@ -7,9 +7,9 @@
 
 mod config;
 mod objects;
+mod order;
 mod pages;
 mod ports;
-mod queue;
 mod state;
 mod transports;
 
@@ -29,12 +29,14 @@ use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
 pub use config::{Config, DropRule, LinkProfile};
+pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
 pub use ports::Ports;
-pub use queue::bare_heap;
 pub use state::Population;
 
 use crate::choice::Source;
+use crate::events::EventId;
+use crate::policy::Policy;
 use crate::trace::{Recent, Trace};
 use objects::Holds;
 use ports::{Shared, SimMemory};
@@ -213,7 +215,32 @@ impl World {
 
     /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
     pub fn schedule(&mut self, at: u64, token: u64) {
-        self.shared.lock().schedule(at, token);
+        self.schedule_for(u32::MAX, at, token);
+    }
+
+    /// The same for something that a process will do: a schedule names it so.
+    pub fn schedule_for(&mut self, process: u32, at: u64, token: u64) {
+        self.shared.lock().schedule(at, process, token);
+    }
+
+    /// In a scheduled world the policy decides from here on, and names of events count from here.
+    pub fn govern(&mut self, policy: Policy) {
+        self.shared.lock().queue.govern(policy);
+    }
+
+    /// Whether a policy decides what is next, and not virtual time.
+    pub fn is_scheduled(&self) -> bool {
+        self.shared.lock().queue.is_scheduled()
+    }
+
+    /// What the schedule was, if there is one.
+    pub fn order(&self) -> Option<OrderReport> {
+        self.shared.lock().queue.report()
+    }
+
+    /// The name of the event taken last, if a schedule took it.
+    pub fn latest(&self) -> Option<EventId> {
+        self.shared.lock().queue.latest()
     }
 
     /// Whether nothing is left to happen.

@@ -67,6 +67,8 @@ pub struct Run {
     latest: u64,
     /// When everything must be at rest: a time, or (if nothing is timed) a number of events.
     deadline: u64,
+    /// Calls made when somebody last looked, and the event by which there must be another, or rest.
+    calm: (u64, u64),
     scheduled: bool,
     /// What there was before the run proper, and at its end.
     before: (Traffic, Totals),
@@ -106,6 +108,7 @@ impl Run {
             worked: 0,
             latest: 0,
             deadline: u64::MAX,
+            calm: (0, u64::MAX),
             scheduled: false,
             before: (Traffic::default(), Totals::default()),
             after: None,
@@ -174,6 +177,7 @@ impl Run {
         }
         if self.events.is_multiple_of(SELDOM) {
             self.seldom();
+            self.storm()?;
         }
         Ok(())
     }
@@ -266,6 +270,15 @@ impl Run {
             self.outcome.verdict = Verdict::Stopped;
             self.phase = Phase::Done;
         }
+    }
+
+    /// A world that nobody calls must come to rest, also while steps wait for what never comes.
+    fn storm(&mut self) -> Checked {
+        let calls = self.stage.calls.total();
+        if calls != self.calm.0 || self.calm.1 == u64::MAX {
+            self.calm = (calls, self.events + self.enough(self.scenario.run.settle.unwrap_or(SETTLE)));
+        }
+        if self.events > self.calm.1 { Err(self.stalled("events happen and happen while nobody calls")) } else { Ok(()) }
     }
 
     /// Nothing is left to happen: the next phase.
@@ -532,6 +545,7 @@ impl Run {
             worked: self.worked,
             latest: self.latest,
             deadline: self.deadline,
+            calm: self.calm,
             scheduled: self.scheduled,
             before: self.before,
             after: self.after,

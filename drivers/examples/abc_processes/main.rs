@@ -3,7 +3,7 @@
 //! `cargo run --release -p ipcz-drivers --example abc_processes [-- --two] [--long]`: `--two` has only B and one client,
 //! `--long` talks long enough for figures. Ends with 0 if everything held.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 #[path = "../../tests/processes/mod.rs"]
@@ -11,6 +11,8 @@ mod processes;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
+    use std::process::Command;
+
     use processes::{Lengths, Program, client, three, two};
 
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,7 +56,6 @@ fn main() -> ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    let _ = Command::new("");
     eprintln!("the Unix driver is for Linux");
     ExitCode::from(2)
 }

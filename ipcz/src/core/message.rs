@@ -7,6 +7,8 @@ use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, RouterKey, Su
 use crate::mapping::Mapping;
 use crate::memory::Adopted;
 use crate::node::{BufferWait, Doomed, Phase};
+use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::routing::bypass::{self, Offered as Outcome};
 use crate::routing::{Broken, Origin, Payload, State, Sublink, Violation};
 use crate::wire::{AcceptBypassLink, BypassPeerWithLink, Message, RouteDisconnected};
@@ -75,7 +77,8 @@ impl Core {
             Ok(incoming) => (incoming.objects, incoming.payload, incoming.mapping),
             Err(offered) => (offered.objects, Payload::None, None),
         };
-        for object in objects.into_iter().flatten() {
+        let kept = self.routing.planted.has(Bug::ObjectKept);
+        for object in objects.into_iter().flatten().filter(|_| !kept) {
             self.net.doom(driver.expect("objects come with their driver"), object);
         }
         self.net.out.doomed.extend(mapping.map(Doomed::Mapping));
@@ -133,7 +136,9 @@ impl Core {
                 self.on_router(at(&m.sublink), |core, router| core.routing.stop_proxying_to_local_peer(router, m.outbound_sequence_length))
             }
             Message::FlushRouter(m) => self.on_router(at(&m.sublink), |core, router| {
-                core.routing.mark_dirty(router, true);
+                core.routing.probes.hit(Probe::FlushTold);
+                let force = !core.routing.planted.has(Bug::FlushNotForced);
+                core.routing.mark_dirty(router, force);
                 Ok(())
             }),
             Message::ConnectFromBrokerToNonBroker(_)
@@ -174,6 +179,7 @@ impl Core {
     /// Lets a bound central link wait for its state's buffer, if that is not known yet.
     pub(super) fn await_state(&mut self, at: Sublink, fragment: FragmentDescriptor) -> Result<(), Violation> {
         if self.net.peer(at.link).is_some_and(|peer| !peer.memory.has_buffer(fragment.buffer)) {
+            self.routing.probes.hit(Probe::StatePending);
             let wait = BufferWait::State { sublink: at.id, fragment };
             return self.net.wait_for_buffer(at.link, fragment.buffer, wait);
         }
@@ -190,6 +196,7 @@ impl Core {
             Some((old, self.net.bound(old)?))
         });
         let Some((old, router)) = target else {
+            self.routing.probes.hit(Probe::BypassIgnored);
             release(state);
             return Ok(());
         };
@@ -203,6 +210,7 @@ impl Core {
         let state = self.adopt_state(on, m.new_link_state_fragment)?;
         let old = Sublink { link: on, id: m.sublink };
         let Some(router) = self.net.bound(old) else {
+            self.routing.probes.hit(Probe::BypassIgnored);
             release(state);
             return Ok(());
         };
@@ -220,8 +228,12 @@ impl Core {
                 self.net.bind(new, router);
                 self.await_state(new, fragment)
             }
-            Outcome::Ignored => Ok(()),
+            Outcome::Ignored => {
+                self.routing.probes.hit(Probe::BypassIgnored);
+                Ok(())
+            }
             Outcome::Taken => {
+                self.routing.probes.hit(Probe::BypassTaken);
                 self.routing.break_route(router, Broken::Outward);
                 Ok(())
             }

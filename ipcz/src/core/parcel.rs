@@ -8,6 +8,7 @@ use crate::ids::{FragmentDescriptor, LinkKey, RouterKey, SublinkId};
 use crate::memory::Opened;
 use crate::node::{BufferWait, MemoryWait, Outgoing, ParcelData};
 use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::routing::{Broken, MovePlan, Object, Parcel, Payload, Router, State, Sublink, Violation, WINDOW};
 use crate::wire::{AcceptParcel, HandleType, RouterDescriptor};
 
@@ -15,6 +16,7 @@ impl Core {
     /// Sends a parcel over a sublink. Its portals become proxies in the same step (design.md 3, "a portal that travels").
     pub(super) fn send_parcel(&mut self, at: Sublink, mut parcel: Parcel) {
         if self.net.peer(at.link).is_none() {
+            self.routing.probes.hit_if(!parcel.objects.is_empty(), Probe::MoveOverDead);
             return self.routing.discard(parcel);
         }
         let objects = std::mem::take(&mut parcel.objects);
@@ -31,7 +33,7 @@ impl Core {
                 }
             }
         }
-        let data = Self::outgoing_data(at.link, std::mem::take(&mut parcel.payload));
+        let data = self.outgoing_data(at.link, std::mem::take(&mut parcel.payload));
         let size = match &data {
             ParcelData::Inline(payload) => payload.len(),
             ParcelData::Fragment(_) => 0,
@@ -42,10 +44,16 @@ impl Core {
     }
 
     /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
-    fn outgoing_data(link: LinkKey, payload: Payload) -> ParcelData {
+    fn outgoing_data(&mut self, link: LinkKey, payload: Payload) -> ParcelData {
         match payload {
-            Payload::Block { link: of, block } if of == link => ParcelData::Fragment(block.descriptor()),
-            payload => ParcelData::Inline(payload),
+            Payload::Block { link: of, block } if of == link || self.routing.planted.has(Bug::ForeignBlockSent) => {
+                self.routing.probes.hit(Probe::ParcelBlockPassedOn);
+                ParcelData::Fragment(block.descriptor())
+            }
+            payload => {
+                self.routing.probes.hit_if(matches!(payload, Payload::Block { .. }), Probe::ParcelBlockCopied);
+                ParcelData::Inline(payload)
+            }
         }
     }
 
@@ -66,7 +74,10 @@ impl Core {
                         }
                     },
                     // A proxy for now; it is bypassed when there is memory again.
-                    None => self.net.request_capacity(link, 64, MemoryWait::Nobody),
+                    None => {
+                        self.routing.probes.hit(Probe::MoveSplitNoMemory);
+                        self.net.request_capacity(link, 64, MemoryWait::Nobody);
+                    }
                 }
                 true
             }
@@ -101,6 +112,7 @@ impl Core {
             return Err(violation);
         }
         if pending {
+            self.routing.probes.hit(Probe::ParcelInUnknownBuffer);
             let wait = BufferWait::Parcel { sublink: m.sublink, parcel, fragment: m.parcel_fragment };
             return self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
         }
@@ -119,6 +131,7 @@ impl Core {
                 if early {
                     block.clone().free();
                 }
+                self.routing.probes.hit(Probe::ParcelInBlock);
                 Ok(Data::Here(Payload::Block { link: on, block }))
             }
             Ok(Opened::Pending) => Ok(Data::Pending),
@@ -131,6 +144,7 @@ impl Core {
         match self.open_data(on, fragment) {
             Ok(Data::Here(payload)) => {
                 parcel.payload = payload;
+                self.routing.probes.hit(Probe::ParcelResumed);
                 self.deliver(Sublink { link: on, id: sublink }, parcel);
             }
             Ok(_) => self.routing.discard(parcel),

@@ -1,13 +1,15 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
+//! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
 use std::sync::Arc;
 
 use ipcz::api::{ConnectTo, NodeOptions, Process, TrapRefused};
 use ipcz::ids::{Handle, NodeType};
 use ipcz::inspect::Totals;
-use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags};
+use ipcz::trap::{TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
+use super::call::{Answer, Call, Doing, Job, Threads, perform};
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, write_payload};
 use crate::run::Calls;
@@ -36,6 +38,11 @@ pub enum News {
         end: EndId,
         /// Where it is held.
         process: u32,
+    },
+    /// The last of the calls that wait under this number has returned ([`Threads`]).
+    Did {
+        /// The number.
+        errand: u32,
     },
 }
 
@@ -99,7 +106,11 @@ pub struct Stage {
     pub lost_totals: Totals,
     /// Lines for a recording, if there is one.
     pub said: Option<Vec<(u32, String)>>,
+    /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
+    pub threads: Option<Threads>,
     traps: Vec<(u32, TrapEvent)>,
+    /// Events of portals that are being put into a parcel: whether they still have an owner here shows when the call returns.
+    unsettled: Vec<(u32, TrapEvent)>,
     to_read: Vec<EndId>,
     payload: Vec<u8>,
 }
@@ -111,6 +122,17 @@ mod call {
     pub const GET: u16 = 3;
     pub const CLOSE: u16 = 4;
     pub const TRAP: u16 = 5;
+}
+
+/// A portal that is put into a parcel.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    /// Which.
+    pub end: EndId,
+    /// Its handle until the call returns.
+    pub handle: Handle,
+    /// Where it stands in its holder's list.
+    pub slot: u32,
 }
 
 const WATCHED: TrapFlags = TrapFlags::NEW_PARCEL.or(TrapFlags::PEER_CLOSED).or(TrapFlags::DEAD);
@@ -134,7 +156,9 @@ impl Stage {
             longest: 0,
             lost_totals: Totals::default(),
             said: None,
+            threads: None,
             traps: Vec::new(),
+            unsettled: Vec::new(),
             to_read: Vec::new(),
             payload: Vec::new(),
         }
@@ -157,7 +181,9 @@ impl Stage {
             longest: self.longest,
             lost_totals: self.lost_totals,
             said: self.said.clone(),
+            threads: self.threads.clone(),
             traps: self.traps.clone(),
+            unsettled: self.unsettled.clone(),
             to_read: Vec::new(),
             payload: Vec::new(),
         }
@@ -214,7 +240,7 @@ impl Stage {
         let end = self.ghost.open(role, holders);
         for (end, (process, _)) in [end, end.peer()].into_iter().zip(holders) {
             self.house(end, process);
-            self.arm(end)?;
+            self.carry_out(process, Job::Watch { end })?;
         }
         Ok(end)
     }
@@ -229,57 +255,193 @@ impl Stage {
         list.push(end);
     }
 
-    fn unhouse(&mut self, end: EndId, process: u32) {
-        let slot = self.ghost.end(end).slot as usize;
+    fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {
         let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
-        list.swap_remove(slot);
-        if let Some(moved) = list.get(slot) {
-            self.ghost.end_mut(*moved).slot = slot as u32;
+        list.swap_remove(slot as usize);
+        if let Some(moved) = list.get(slot as usize) {
+            self.ghost.end_mut(*moved).slot = slot;
         }
     }
 
-    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed.
+    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
+    /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(false) };
+        let job = Job::Put { end, length, attached };
+        if self.threads.is_some() {
+            return self.later(end, job).map(|()| true);
+        }
+        let Some(call) = self.begin(job)? else { return Ok(false) };
+        let answer = perform(self.process(call.process)?, &call.doing);
+        let taken = matches!(answer, Answer::Put(Ok(())));
+        self.finish(call, answer)?;
+        Ok(taken)
+    }
+
+    /// Closes an end, if its holder still has it.
+    pub fn close(&mut self, end: EndId) -> Checked {
+        self.later(end, Job::Close { end })
+    }
+
+    /// A job for whoever holds `end`; nothing if nobody does.
+    fn later(&mut self, end: EndId, job: Job) -> Checked {
+        match self.ghost.holder(end) {
+            Some((process, _)) => self.carry_out(process, job),
+            None => Ok(()),
+        }
+    }
+
+    /// Does a job: now, or when the process's thread comes to it.
+    fn carry_out(&mut self, process: u32, job: Job) -> Checked {
+        if let Some(threads) = &mut self.threads {
+            threads.add(process, job);
+            return Ok(());
+        }
+        let mut next = self.begin(job)?;
+        while let Some(call) = next {
+            let answer = perform(self.process(call.process)?, &call.doing);
+            next = self.finish(call, answer)?;
+        }
+        Ok(())
+    }
+
+    /// Jobs that are queued from now on belong to this errand.
+    pub fn count_for(&mut self, errand: Option<u32>) {
+        if let Some(threads) = &mut self.threads {
+            threads.count_for(errand);
+        }
+    }
+
+    /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
+    pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
+        match job {
+            Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::Close { end } => Ok(self.begin_close(end)),
+            Job::Read { end } => Ok(self.begin_get(end)),
+            Job::Watch { end } => Ok(self.begin_trap(end)),
+        }
+    }
+
+    /// A call has returned; answers the next one of the same job.
+    pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
+        let Call { process, end, doing } = call;
+        match (doing, answer) {
+            (Doing::Put { portal, data, attached }, Answer::Put(result)) => {
+                let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];
+                self.payload = data;
+                self.trace(process, call::PUT, &words);
+                self.finish_put(process, end, attached, result).map(|()| None)
+            }
+            (Doing::Close { portal }, Answer::Close(result)) => {
+                self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
+                result.map(|()| None).map_err(|error| unexpected("Close", error).in_process(process).at(end))
+            }
+            (Doing::Get { .. }, Answer::Get(result)) => self.finish_get(process, end, result),
+            (Doing::Trap { context, .. }, Answer::Trap(result)) => {
+                self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
+                self.finish_trap(process, end, result)
+            }
+            (doing, answer) => unreachable!("{doing:?} does not answer {answer:?}"),
+        }
+    }
+
+    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Option<Call> {
+        let (process, portal) = self.ghost.holder(end)?;
         let length = if attached.is_some() { TAG_BYTES } else { length };
-        let carried = match attached.map(|attached| self.ghost.holder(attached)) {
+        let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
             None => None,
-            Some(Some((at, handle))) if at == process => Some(handle),
-            Some(_) => return Ok(false),
+            Some((attached, Some((at, handle)))) if at == process => {
+                Some(Attached { end: attached, handle, slot: self.ghost.end(attached).slot })
+            }
+            Some(_) => return None,
         };
+        // Who queued it could not know where the portals would be by now.
+        if self.threads.is_some() && attached.is_some_and(|it| it.end.pipe() == end.pipe() || self.ghost.would_ring(it.end, end)) {
+            return None;
+        }
         self.calls.puts += 1;
-        let mut payload = std::mem::take(&mut self.payload);
-        write_payload(end, self.ghost.end(end).sent, length, &mut payload);
-        let result = self.process(process)?.put(handle, &payload, carried.as_slice());
-        self.payload = payload;
-        let words = [handle.to_bits(), length as u64, carried.map_or(0, Handle::to_bits), u64::from(result.is_ok())];
-        self.trace(process, call::PUT, &words);
+        let mut data = std::mem::take(&mut self.payload);
+        write_payload(end, self.ghost.end(end).sent, length, &mut data);
+        self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
+        Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
+    }
+
+    fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
+        self.traps.append(&mut self.unsettled);
         match result {
             Ok(()) => {
                 if let Some(attached) = attached {
                     self.calls.hands += 1;
-                    self.unhouse(attached, process);
+                    self.unhouse(attached.end, process, attached.slot);
                 }
-                self.ghost.put(end, process, length as u32, attached, attached.is_none());
-                Ok(true)
+                self.ghost.finish_put(end, attached.map(|it| it.end));
+                Ok(())
             }
             Err(Error::NotFound) => {
-                self.checks.closure.refused(&self.ghost, end)?;
-                Ok(false)
+                if !self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle))) {
+                    let text = format!("Put refused a parcel into {end}, but its peer got it");
+                    return Err(Violation::new(API, "a parcel that is refused does not arrive", text).in_process(process).at(end));
+                }
+                self.checks.closure.refused(&self.ghost, end)
             }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
     }
 
-    /// Closes an end, if its holder still has it.
-    pub fn close(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
+    /// The closure is noted first: the peer may see it before the call returns.
+    fn begin_close(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.ghost.holder(end)?;
         self.calls.closes += 1;
-        let result = self.process(process)?.close(handle);
-        self.trace(process, call::CLOSE, &[handle.to_bits(), u64::from(result.is_ok())]);
-        self.unhouse(end, process);
+        self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
-        result.map_err(|error| unexpected("Close", error).in_process(process).at(end))
+        Some(Call { process, end, doing: Doing::Close { portal } })
+    }
+
+    fn begin_get(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.ghost.holder(end)?;
+        Some(Call { process, end, doing: Doing::Get { portal } })
+    }
+
+    /// Gets until nothing is left, then watches again, unless nothing will ever come.
+    fn finish_get(&mut self, process: u32, end: EndId, result: Result<Received, Error>) -> Checked<Option<Call>> {
+        let dead = match result {
+            Ok(received) => {
+                self.taken(end, process, &received)?;
+                return Ok(self.begin_get(end));
+            }
+            Err(Error::Unavailable) => false,
+            Err(Error::NotFound) => true,
+            Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
+        };
+        if dead && !self.ghost.end(end).saw_closed {
+            self.closed(end)?;
+        }
+        if self.ghost.end(end).saw_closed {
+            return self.died(end, process, dead).map(|()| None);
+        }
+        Ok(self.begin_trap(end))
+    }
+
+    /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
+    fn begin_trap(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.ghost.holder(end)?;
+        let state = self.ghost.end_mut(end);
+        state.armed = true;
+        let context = u64::from(state.holder) << 32 | u64::from(end.0);
+        Some(Call { process, end, doing: Doing::Trap { portal, flags: WATCHED, context } })
+    }
+
+    /// If there is nothing to wait for any more, its death is noted instead.
+    fn finish_trap(&mut self, process: u32, end: EndId, result: Result<(), TrapRefused>) -> Checked<Option<Call>> {
+        match result {
+            Ok(()) => Ok(None),
+            Err(TrapRefused::Satisfied { .. }) => {
+                self.ghost.end_mut(end).armed = false;
+                self.closed(end)?;
+                self.to_read.push(end);
+                Ok(None)
+            }
+            Err(TrapRefused::Error(error)) => Err(unexpected("Trap", error).in_process(process).at(end)),
+        }
     }
 
     /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
@@ -305,6 +467,13 @@ impl Stage {
             return Err(Violation::new(API, "a trap gives the context it was given", format!("{:#x}", event.context)).in_process(process));
         }
         let state = self.ghost.end(end);
+        if let Place::Carried { from } = state.place
+            && self.ghost.is_putting(from)
+            && state.holder == holder
+        {
+            self.unsettled.push((process, *event));
+            return Ok(());
+        }
         let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
         if !here {
             // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
@@ -336,29 +505,15 @@ impl Stage {
     /// Reads all there is at an end, and at ends that come out of it, and watches them again.
     fn read(&mut self, end: EndId) -> Checked {
         self.to_read.push(end);
-        while let Some(end) = self.to_read.pop() {
-            self.drain(end)?;
-        }
-        Ok(())
+        self.read_all()
     }
 
-    fn drain(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        let dead = loop {
-            match self.process(process)?.get(handle) {
-                Ok(received) => self.taken(end, process, &received)?,
-                Err(Error::Unavailable) => break false,
-                Err(Error::NotFound) => break true,
-                Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
-            }
-        };
-        if dead && !self.ghost.end(end).saw_closed {
-            self.closed(end)?;
+    /// Reads all ends that wait to be read.
+    pub fn read_all(&mut self) -> Checked {
+        while let Some(end) = self.to_read.pop() {
+            self.later(end, Job::Read { end })?;
         }
-        if self.ghost.end(end).saw_closed {
-            return self.died(end, process, dead);
-        }
-        self.arm(end)
+        Ok(())
     }
 
     fn died(&mut self, end: EndId, process: u32, dead: bool) -> Checked {
@@ -391,26 +546,6 @@ impl Stage {
             self.to_read.push(attached);
         }
         Ok(())
-    }
-
-    /// Watches an end; if there is nothing to wait for any more, its death is noted instead.
-    fn arm(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        let context = u64::from(self.ghost.end(end).holder) << 32 | u64::from(end.0);
-        let result = self.process(process)?.trap(handle, TrapConditions { flags: WATCHED, ..TrapConditions::default() }, context);
-        self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
-        match result {
-            Ok(()) => {
-                self.ghost.end_mut(end).armed = true;
-                Ok(())
-            }
-            Err(TrapRefused::Satisfied { .. }) => {
-                self.closed(end)?;
-                self.to_read.push(end);
-                Ok(())
-            }
-            Err(TrapRefused::Error(error)) => Err(unexpected("Trap", error).in_process(process).at(end)),
-        }
     }
 
     /// The end that a process holds by this handle.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::args::{RunArgs, Seeds};
+use super::args::{BenchArgs, RunArgs, Seeds, Setting};
 use crate::policy::PolicySpec;
 
 /// The command that runs `file` with one seed as `args` say: what shows a failure again.
@@ -33,12 +33,24 @@ pub fn resume(args: &RunArgs, file: &Path, left: Seeds) -> String {
     command
 }
 
+/// The command that runs one seed of a bench's scenario.
+pub fn bench(args: &BenchArgs, file: &str, seed: u64) -> String {
+    let mut command = format!("cargo run --release -- run {file}");
+    add_sets(&mut command, &args.sets);
+    let _ = write!(command, " --seed {seed}");
+    command
+}
+
+fn add_sets(command: &mut String, sets: &[Setting]) {
+    for set in sets {
+        let _ = write!(command, " --set {}", quoted(&format!("{}={}", set.key, set.value)));
+    }
+}
+
 fn common(args: &RunArgs, file: &Path) -> String {
     let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
     let mut command = format!("cargo run --release{build} -- run {}", quoted(&file.display().to_string()));
-    for set in &args.sets {
-        let _ = write!(command, " --set {}", quoted(&format!("{}={}", set.key, set.value)));
-    }
+    add_sets(&mut command, &args.sets);
     if args.policy != PolicySpec::Timed {
         let _ = write!(command, " --policy {}", quoted(&args.policy.to_string()));
     }

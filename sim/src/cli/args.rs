@@ -52,6 +52,20 @@ Examples:
   Does the testbed notice a bug? Arm one (needs a build with it in):
     cargo run --release -p ipcz-sim --features planted -- run scenarios/abc.toml --plant stop-proxying-dropped";
 
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  All of them, two at a time:
+    cargo run --release -p ipcz-sim --features planted -- mutants --jobs 2
+
+  One, for at most ten minutes:
+    cargo run --release -p ipcz-sim --features planted -- mutants version-kept --budget 10m
+
+Exit codes:
+  0   every bug was found
+  44  at least one was not
+  42  a run failed with the bug and without it
+  2   no such bug, or a build without them";
+
 /// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
 #[derive(Debug, Parser)]
 #[command(name = "ipcz-sim", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{CODES}"))]
@@ -71,6 +85,11 @@ pub enum Command {
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
     Bench(BenchArgs),
+    /// Which transitions of the protocol which scenarios reach, and which none does
+    Probes(ProbesArgs),
+    /// Test the testbed: hunt every planted bug and say who found it, where and after how long; needs a build with the feature `planted`
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants(MutantsArgs),
 }
 
 /// Arguments of `run`.
@@ -127,6 +146,23 @@ pub struct ListArgs {
     pub folder: PathBuf,
 }
 
+/// Arguments of `probes`.
+#[derive(Debug, clap::Args)]
+pub struct ProbesArgs {
+    /// Scenario files; without any, all in the folder `scenarios` and those below it
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Seeds of each, from A up to, not including, B
+    #[arg(long, value_name = "A..B", default_value = "0..8")]
+    pub seeds: Seeds,
+    /// How many seeds run at a time
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// Replace a number, flag or string in every scenario
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+}
+
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
@@ -135,6 +171,41 @@ pub struct BenchArgs {
     /// Wall time to measure for, set-up not counted
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
+    /// Replace a number, flag or string of the bench's scenario, as in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+}
+
+/// Arguments of `mutants`.
+#[derive(Debug, clap::Args)]
+pub struct MutantsArgs {
+    /// Bugs to hunt; all if none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Longest hunt for one bug: a whole number and s or m
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub budget: Budget,
+    /// How many bugs are hunted at a time, each on a thread of its own
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// One line of JSON a bug, and nothing else, on standard output (keys: docs/simulator.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A wall time, in ns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget(pub u64);
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Budget, String> {
+        let unit = text.strip_suffix('s').map(|n| (n, 1)).or_else(|| text.strip_suffix('m').map(|n| (n, 60)));
+        let seconds = unit.and_then(|(n, unit)| n.parse::<u64>().ok()?.checked_mul(unit)).filter(|s| *s > 0);
+        let ns = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
+        ns.map(Budget).ok_or_else(|| "expected a whole number from 1 and s or m, as in 60s".to_owned())
+    }
 }
 
 /// Seeds in a row, at least one.
@@ -179,6 +250,13 @@ pub struct Setting {
     pub value: String,
 }
 
+impl Setting {
+    /// Settings as a scenario takes them.
+    pub fn pairs(sets: &[Setting]) -> Vec<(String, String)> {
+        sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect()
+    }
+}
+
 impl FromStr for Setting {
     type Err = String;
 
@@ -206,6 +284,14 @@ mod tests {
         assert_eq!(format!("0..{}", u64::MAX).parse(), Ok(Seeds { first: 0, count: u64::MAX }));
         for wrong in ["3..3", "4..3", "3", "..3", "0..=3", "-1..3", "a..b", "0..18446744073709551616"] {
             assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn budgets_have_a_unit() {
+        assert_eq!(("90s".parse(), "2m".parse()), (Ok(Budget(90_000_000_000)), Ok(Budget(120_000_000_000))));
+        for wrong in ["", "s", "60", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use ipcz_reports::format::{bytes, measured, number, plural, rate};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::args::BenchArgs;
+use super::again;
+use super::args::{BenchArgs, Setting};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::stopwatch::{Stopwatch, peak_memory, processor_ns};
@@ -27,7 +28,7 @@ pub fn bench(args: &BenchArgs) -> Result<Exit, Trouble> {
             print("crowd  thousands of nodes at random work on one core: messages and calls a second\n")?;
             Ok(Exit::Held)
         }
-        Some("crowd") => crowd(args.seconds),
+        Some("crowd") => crowd(args),
         Some(other) => {
             tell(&format!("ipcz-sim: no bench is called \"{other}\": expected crowd\n"));
             Ok(Exit::Usage)
@@ -55,8 +56,8 @@ struct Work {
     last_fingerprint: u128,
 }
 
-fn crowd(seconds: u64) -> Result<Exit, Trouble> {
-    let scenario = match Scenario::parse("scenarios/crowd.toml", CROWD, &[]) {
+fn crowd(args: &BenchArgs) -> Result<Exit, Trouble> {
+    let scenario = match Scenario::parse("scenarios/crowd.toml", CROWD, &Setting::pairs(&args.sets)) {
         Ok(scenario) => scenario,
         Err(error) => {
             tell(&super::usage::explain(&error));
@@ -64,12 +65,12 @@ fn crowd(seconds: u64) -> Result<Exit, Trouble> {
         }
     };
     print(&format!("crowd: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
-    let budget_ns = seconds.saturating_mul(1_000_000_000);
+    let budget_ns = args.seconds.saturating_mul(1_000_000_000);
     let mut work = Work::default();
     while work.wall_ns < budget_ns {
         let seed = work.seeds + 1;
         if let Some(failure) = measure(&scenario, seed, budget_ns, &mut work) {
-            let replay = format!("cargo run --release -- run scenarios/crowd.toml --seed {seed}");
+            let replay = again::bench(args, "scenarios/crowd.toml", seed);
             print(&format!("{failure}; seed {seed}; replay: {replay}\n"))?;
             return Ok(Exit::Violated);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::args::{RunArgs, Seeds};
+use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Plan, Second, listen_to_panics};
@@ -72,7 +72,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
 
 /// All scenarios, or none if one is wrong: then each error is told.
 fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
-    let sets: Vec<(String, String)> = args.sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect();
+    let sets = Setting::pairs(&args.sets);
     let mut scenarios = Vec::new();
     let mut wrong = false;
     for file in &args.scenarios {
@@ -94,7 +94,7 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
     (!wrong).then_some(scenarios)
 }
 
-fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
+pub(super) fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
     let stop = Arc::clone(stop);
     // A second one does not wait for the run to notice.
     let heard = move || {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ipcz::probe::{Counts, Probe};
 use ipcz::wire::Envelope;
 use ipcz_reports::format::{bytes, clip, measured, number, plural, rate, time};
 
@@ -75,6 +76,7 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
+    probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
     if let Some(order) = &outcome.order {
@@ -112,6 +114,7 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     traffic(&mut out, [&totals.set_up, &totals.run, &totals.closing]);
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
+    probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);
     campaigns(&mut out, totals);
@@ -253,6 +256,10 @@ fn measurements(out: &mut String, events: u64, wall_ns: u64, memory: Option<u64>
     line(out, "wall time", &measured(wall_ns));
     line(out, "events a second", &rate(events, running_ns).map_or_else(|| "-".to_owned(), |rate| format!("{} on a core", number(rate))));
     line(out, "peak memory", &memory.map_or_else(|| "-".to_owned(), bytes));
+}
+
+fn probes(out: &mut String, counts: &Counts) {
+    line(out, "probes", &format!("{} of {} reached", counts.reached().count(), Probe::ALL.len()));
 }
 
 fn requirements(out: &mut String, requirements: &[Requirement]) {

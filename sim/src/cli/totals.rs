@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipcz::probe::Counts;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::exit::Exit;
@@ -69,6 +70,8 @@ pub struct Totals {
     pub bypasses: u64,
     /// Most proxies of any seed.
     pub peak_proxies: u64,
+    /// Transitions of the protocol.
+    pub probes: Counts,
     /// Virtual time, in ns.
     pub virtual_ns: u64,
     /// Wall time of all runs, one after the other, in ns.
@@ -119,6 +122,7 @@ impl Totals {
     fn add_outcome(&mut self, outcome: &Outcome) {
         self.events += outcome.events;
         self.bypasses += outcome.bypasses;
+        self.probes = self.probes.and(&outcome.probes);
         self.peak_proxies = self.peak_proxies.max(outcome.peaks.proxies);
         add_traffic(&mut self.set_up, &outcome.set_up);
         add_traffic(&mut self.run, &outcome.run);

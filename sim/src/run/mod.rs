@@ -82,6 +82,7 @@ impl Run {
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
         let scenario = Arc::new(scenario.clone());
         let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let source = if options.log { source.recording() } else { source };
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
@@ -379,6 +380,7 @@ impl Run {
             introductions: self.outcome.introductions,
             closed: self.stage.closures,
             messages: self.outcome.run.messages,
+            probes: self.outcome.probes,
         };
         self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
         if self.scheduled {
@@ -472,6 +474,7 @@ impl Run {
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
         if !self.closing {
+            outcome.probes = totals.probes;
             outcome.calls = self.stage.calls;
             outcome.deliveries = self.stage.deliveries;
             outcome.delivery_order = self.stage.order;
@@ -499,6 +502,11 @@ impl Run {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let delivered = self.stage.world.trace(|trace| trace.totals().delivered);
         Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
+    }
+
+    /// What has decided it so far; for an [`Odometer`](crate::choice::Odometer).
+    pub fn source(&self) -> Source {
+        self.stage.world.choose(|source| source.clone())
     }
 
     /// A copy that would go on exactly as this one.
@@ -552,6 +560,7 @@ impl Run {
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();
+        self.outcome.log = self.stage.world.choose(|source| source.log());
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();
         self.outcome

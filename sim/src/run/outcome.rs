@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::choice::Source;
+use ipcz::probe::Counts;
+
+use crate::choice::{Log, Source};
 use crate::events::Hold;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -16,7 +18,7 @@ use crate::world::OrderReport;
 pub struct RunOptions {
     /// Which run of the scenario this is.
     pub seed: u64,
-    /// Decides instead of the seed: a recorded list, a fuzzer's bytes.
+    /// Decides instead of the seed: a log, a fuzzer's bytes, one way of an enumeration.
     pub source: Option<Source>,
     /// Name of a bug to arm in every process ([`ipcz::api::Process::plant`]).
     pub planted: Option<String>,
@@ -24,6 +26,8 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether decisions other than option 0 are kept in [`Outcome::log`].
+    pub log: bool,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
     /// Who decides what is next; from the end of set-up, which goes first in first out.
@@ -45,6 +49,7 @@ impl Default for RunOptions {
             planted: None,
             recent: 64,
             record: false,
+            log: false,
             stop: None,
             policy: PolicySpec::Timed,
             length: None,
@@ -354,6 +359,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// Transitions of the protocol, set-up included, closing not.
+    pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -384,6 +391,8 @@ pub struct Outcome {
     pub length: Option<Length>,
     /// The order of the run, unless it was timed.
     pub order: Option<OrderReport>,
+    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
+    pub log: Option<Log>,
 }
 
 impl Outcome {
@@ -403,6 +412,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,
@@ -418,6 +428,7 @@ impl Outcome {
             policy: PolicySpec::Timed,
             length: None,
             order: None,
+            log: None,
         }
     }
 

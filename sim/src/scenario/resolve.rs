@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
 use super::error::{Place, ScenarioError, Source};
 use super::names::{Nodes, Portals};
 use super::read::{Let, Scope, check_keys, need, suggest};
@@ -225,8 +227,10 @@ fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
 }
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
+    const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 8] = ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
+    const KEYS: [&str; 9] =
+        ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -239,6 +243,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         introductions: count("introductions")?,
         closed: count("closed")?,
         messages_max: count("messages_max")?,
+        probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {
         each_item(direct, "pair", scope, |scope, item| {
@@ -258,6 +263,24 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
                 _ => portals.set_up(item, scope, PAIR)?,
             };
             require.direct.push(pair);
+            Ok(())
+        })?;
+    }
+    if let Some(probes) = table.get("probes") {
+        each_item(probes, "probe", scope, |scope, item| {
+            let (name, count) = match &item.kind {
+                Kind::List(items) => match items.as_slice() {
+                    [name, count] => (name, scope.number(count, 1)?),
+                    _ => return Err(item.unexpected(PROBE)),
+                },
+                _ => (item, 1),
+            };
+            let text = scope.text(name, PROBE)?;
+            let probe = Probe::named(&text).ok_or_else(|| {
+                let error = name.place.error(format!("no probe is called \"{text}\""), "one of those that `ipcz-sim probes` names");
+                suggest(error, &text, Probe::ALL.iter().map(|probe| probe.name()))
+            })?;
+            require.probes.push((probe, count));
             Ok(())
         })?;
     }

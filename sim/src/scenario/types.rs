@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
 use crate::events::Hold;
 
 /// Index of a node in [`Scenario::nodes`].
@@ -285,4 +287,6 @@ pub struct Require {
     pub closed: Option<u64>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
+    /// Transitions of the protocol that must happen, each so often.
+    pub probes: Vec<(Probe, u64)>,
 }

@@ -573,8 +573,8 @@ impl Run {
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.events = self.events;
-        self.outcome.log = self.stage.world.choose(|source| source.log());
         self.outcome.order = self.stage.world.order();
+        self.outcome.log = self.stage.world.choose(|source| source.log());
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();
         self.outcome

@@ -385,14 +385,14 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
-    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
-    pub log: Option<Log>,
     /// The policy that the run had: of a portfolio, that of the seed.
     pub policy: PolicySpec,
     /// How many events the policy was told that a run takes, if it had to know.
     pub length: Option<Length>,
     /// The order of the run, unless it was timed.
     pub order: Option<OrderReport>,
+    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
+    pub log: Option<Log>,
 }
 
 impl Outcome {
@@ -425,10 +425,10 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
-            log: None,
             policy: PolicySpec::Timed,
             length: None,
             order: None,
+            log: None,
         }
     }
 

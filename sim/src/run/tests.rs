@@ -255,23 +255,6 @@ fn many_crowds_hold() {
     }
 }
 
-#[test]
-fn a_log_replays_a_run() {
-    for (file, sets, decides) in
-        [("both-ends-run.toml", &[][..], true), ("relay-chain.toml", &[("N", "10")], true), ("abc.toml", &[], false)]
-    {
-        let scenario = load(file, sets);
-        let plain = run(&scenario, &RunOptions { seed: 5, ..RunOptions::default() });
-        let recorded = run(&scenario, &RunOptions { seed: 5, log: true, ..RunOptions::default() });
-        let log = recorded.log.clone().expect("a log");
-        assert_eq!(Outcome { log: None, ..recorded.clone() }, plain, "recording changes nothing");
-        assert_eq!(log.deviations.is_empty(), !decides, "nothing is left to chance but names, if there is no jitter");
-        // The seed of the options decides nothing here.
-        let replayed = run(&scenario, &RunOptions { seed: 6, source: Some(Source::replay(&log)), log: true, ..RunOptions::default() });
-        assert_eq!(Outcome { seed: 5, ..replayed }, recorded);
-    }
-}
-
 const POLICIES: [&str; 12] = [
     "fifo",
     "random",
@@ -372,5 +355,22 @@ fn a_recorded_order_is_replayed_by_its_holds() {
                 assert!(fates.iter().all(|(_, fate)| *fate == HoldFate::Met), "{told}: {fates:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_log_replays_a_run() {
+    for (file, sets, decides) in
+        [("both-ends-run.toml", &[][..], true), ("relay-chain.toml", &[("N", "10")], true), ("abc.toml", &[], false)]
+    {
+        let scenario = load(file, sets);
+        let plain = run(&scenario, &RunOptions { seed: 5, ..RunOptions::default() });
+        let recorded = run(&scenario, &RunOptions { seed: 5, log: true, ..RunOptions::default() });
+        let log = recorded.log.clone().expect("a log");
+        assert_eq!(Outcome { log: None, ..recorded.clone() }, plain, "recording changes nothing");
+        assert_eq!(log.deviations.is_empty(), !decides, "nothing is left to chance but names, if there is no jitter");
+        // The seed of the options decides nothing here.
+        let replayed = run(&scenario, &RunOptions { seed: 6, source: Some(Source::replay(&log)), log: true, ..RunOptions::default() });
+        assert_eq!(Outcome { seed: 5, ..replayed }, recorded);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::events::Hold;
 use ipcz::probe::Probe;
+
+use crate::events::Hold;
 
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;

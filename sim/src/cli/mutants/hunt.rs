@@ -9,6 +9,7 @@ use ipcz::planted::{Depth, Fault};
 
 use super::super::play::{Finding, Gauge, Plan, Played};
 use crate::policy::PolicySpec;
+use crate::run::measure;
 use crate::scenario::Scenario;
 
 /// What a run costs besides its events, in events.
@@ -22,7 +23,7 @@ pub struct Trial {
     /// What is run.
     pub scenario: Scenario,
     /// How events are ordered.
-    pub policy: &'static str,
+    pub policy: PolicySpec,
     /// Between which steps others may run.
     pub depth: Depth,
 }
@@ -55,13 +56,10 @@ pub struct Hunt {
 
 /// Runs trials until the bug shows, so many runs are `enough`, or `stop` is set.
 pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mut dyn FnMut(u64) -> bool) -> Hunt {
-    let plan = |trial: &Trial, plant| Plan {
-        scenario: trial.scenario.clone(),
-        plant,
-        verify: None,
-        policy: PolicySpec::Timed,
-        length: None,
-        stop: Arc::clone(stop),
+    let plan = |trial: &Trial, plant| {
+        let (scenario, policy) = (trial.scenario.clone(), trial.policy.clone());
+        let length = policy.needs_length().then(|| measure(&scenario));
+        Plan { scenario, plant, policy, length, verify: None, stop: Arc::clone(stop) }
     };
     let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
     let gauges: Vec<Gauge> = trials.iter().map(|_| Gauge::default()).collect();
@@ -133,7 +131,7 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial { name: "canary".to_owned(), scenario, policy: "timed", depth: Depth::Message };
+        let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, depth: Depth::Message };
         let hunt = hunt(fault("trap-fires-twice"), &[trial], &never(), &mut |runs| runs >= 3);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }

@@ -176,7 +176,7 @@ fn line(told: &Told, trials: &[Trial]) -> String {
         find.as_ref().map(|find| {
             let Trial { name, policy, depth, .. } = &trials[find.trial];
             let (depth, Find { seed, checker, property, text, .. }) = (depth.name(), find);
-            json!({ "scenario": name, "policy": policy, "depth": depth, "seed": seed, "checker": checker, "property": property, "text": text })
+            json!({ "scenario": name, "policy": policy.to_string(), "depth": depth, "seed": seed, "checker": checker, "property": property, "text": text })
         })
     };
     let value = json!({

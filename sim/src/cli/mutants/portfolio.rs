@@ -3,6 +3,7 @@
 use ipcz::planted::Depth;
 
 use super::hunt::Trial;
+use crate::policy::PolicySpec;
 use crate::scenario::{Scenario, ScenarioError};
 
 macro_rules! scenario {
@@ -33,7 +34,7 @@ pub fn portfolio() -> Result<Vec<Trial>, ScenarioError> {
             let sets: Vec<(String, String)> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             let scenario = Scenario::parse(file, text, &sets)?;
             let name = sets.iter().fold((*file).to_owned(), |name, (key, value)| format!("{name} --set {key}={value}"));
-            Ok(Trial { name, scenario, policy: "timed", depth: Depth::Message })
+            Ok(Trial { name, scenario, policy: PolicySpec::Timed, depth: Depth::Message })
         })
         .collect()
 }

@@ -180,8 +180,8 @@ catalogue! {
             "Put trusts the link that it saw when it looked for a block; the route moves to another one in between.",
         SeekStale "seek-stale" Message "core.rs"
             "A link that was waited for is used though the route has ended meanwhile.",
-        RefusedBlockKept "refused-block-kept" Message "api/calls.rs"
-            "A Put that is refused does not give its block back.",
+        RefusedBlockKept "refused-block-kept" Operation "api/calls.rs"
+            "A Put that is refused after its look, because the peer closed in between, keeps its block.",
     }
     Outbox {
         TwoDrainers "two-drainers" Operation "node/outbox.rs"
@@ -230,8 +230,6 @@ catalogue! {
     Closure {
         ClosureStopsAtProxy "closure-stops-at-proxy" Message "routing/flush.rs"
             "A proxy does not pass a closure on to its own end.",
-        PeerClosedEarly "peer-closed-early" Message "routing/flush.rs"
-            "A portal is told of its peer's closure before everything it sent has arrived.",
         UnreadPortalsKept "unread-portals-kept" Message "routing/table.rs"
             "The portals of an unread parcel are not closed with it.",
         DisconnectionKept "disconnection-kept" Message "routing/closure.rs"

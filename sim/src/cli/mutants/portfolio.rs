@@ -16,6 +16,8 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("abc"), &[]),
     (scenario!("both-ends-run"), &["N=8"]),
     (scenario!("first-contact"), &[]),
+    (scenario!("first-contact"), &["lost=true"]),
+    (scenario!("cut-contact"), &[]),
     (scenario!("last-words"), &[]),
     (scenario!("relay-chain"), &["N=8"]),
     (scenario!("relay-chain"), &["N=8", "quiet=true", "introduced=false"]),

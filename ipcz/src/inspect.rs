@@ -84,6 +84,8 @@ pub struct NodeLinkView {
     pub outbox: usize,
     pub buffers: usize,
     pub buffer_waits: usize,
+    /// Parcels kept for sublinks that are not there yet.
+    pub early: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -191,6 +193,7 @@ impl<'a> View<'a> {
             outbox: link.outbox.len(),
             buffers: peer.map_or(0, |p| p.memory.buffers()),
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
+            early: peer.map_or(0, |p| p.early.len()),
         })
     }
 

@@ -30,6 +30,10 @@ pub struct Limits {
     pub link_memory_bytes: u64,
     /// Parcels and link states on a link that wait for a buffer not announced yet. Beyond: the link is dropped.
     pub link_buffer_waits: usize,
+    /// Parcels on a link kept for sublinks that are not there yet. Beyond: they are dropped, which loses no honest peer's.
+    pub link_early_parcels: usize,
+    /// Bytes of those.
+    pub link_early_bytes: usize,
     /// Introductions a peer may have pending here. Beyond: rejected.
     pub pending_introductions: usize,
     /// Bytes of parcel memory a link may grow to per block size (memory.md 6.1).
@@ -69,6 +73,8 @@ impl Default for Limits {
             link_buffers: 4096,
             link_memory_bytes: 1 << 30,
             link_buffer_waits: 4096,
+            link_early_parcels: 4096,
+            link_early_bytes: 16 << 20,
             pending_introductions: 64,
             parcel_capacity_bytes: 2 << 20,
             grow_parcel_capacity: true,

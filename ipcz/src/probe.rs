@@ -44,6 +44,7 @@ probes! {
     LockRefusedWaitingSet "link-state.lock-refused-waiting-set" "routing.md 2.4" "a lock was refused because the other end was not stable: the waiting bit is set"
     LockRefusedHeld "link-state.lock-refused-held" "routing.md 2.4" "a lock was refused because an end had it"
     LockRefusedPending "link-state.lock-refused-pending" "routing.md 2.4" "a lock was refused because the state's buffer was not known yet"
+    LockRefusedPeripheral "link-state.lock-refused-peripheral" "routing.md 10.1" "a router behind a proxy moved: its outward link has no lock"
     Unlocked "link-state.unlocked" "routing.md 10.3" "a lock taken for a move was given back"
     WaiterFlushedRemotely "link-state.waiter-flushed" "routing.md 8" "an end that became stable sent FlushRouter to the one that waited"
     WaiterFlushedLocally "link-state.waiter-flushed-locally" "routing.md 8" "the same, within one process"
@@ -75,6 +76,7 @@ probes! {
     ParcelForPastSublink "parcel.for-past-sublink" "hazards.md RC-04" "a parcel arrived for a sublink that was let go"
     ParcelLateOnDecayed "parcel.late-on-decayed-link" "routing.md 7 (a)" "a parcel followed the StopProxying that counts it, over the same link"
     ParcelBehindClosure "parcel.behind-closure" "routing.md 8" "a parcel followed the RouteClosed that counts it, over the same link"
+    ParcelOvertaken "parcel.overtaken" "routing.md 7 (a)" "a parcel was overtaken by a later one over the same link"
     PortalsBehindParcel "parcel.portals-behind-later" "routing.md 7 (d)" "a parcel with portals was overtaken by later parcels of its route"
     PortalsDropped "parcel.dropped-with-portals" "routing.md 20 R32" "a parcel was thrown away with portals attached, which were closed"
     PutAfterFinal "parcel.put-after-final" "routing.md 11.2" "Put was refused because the peer was closed, though not all it sent had arrived"
@@ -142,7 +144,7 @@ probes! {
     ProxyStays "proxy.stays-between-nodes" "design.md 3" "a proxy between links of two nodes of its process stays"
     FlushTold "flush-router.told" "routing.md 14.1" "FlushRouter arrived at a router"
     FlushUseless "flush-router.for-past-sublink" "routing.md 7 (b)" "FlushRouter arrived for a sublink that was let go"
-    MessageForPast "message.for-past-sublink" "routing.md 14.4" "another message arrived for a sublink that was let go"
+    MessageForPast "message.for-past-sublink" "routing.md 14.4" "a message that is no parcel arrived for a sublink that was let go"
     MessageForUnbound "message.for-unbound-sublink" "routing.md 14.4" "a message arrived for a sublink that never was, and was ignored"
     IntroductionAsked "introduction.asked" "nodes.md 7" "a node asked its broker for a link"
     IntroductionShared "introduction.shared" "nodes.md 7" "a route joined an introduction its node had asked for"
@@ -218,6 +220,9 @@ pub struct Probes {
 }
 
 impl Probes {
+    /// Whether anything is counted: what is looked at only to be counted asks first.
+    pub const ON: bool = cfg!(feature = "inspect");
+
     /// The transition happened.
     #[inline(always)]
     pub fn hit(&mut self, probe: Probe) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipcz::driver::DriverError;
 use ipcz::mapping::{Mapping, NativeMapping};
 use memmap2::MmapOptions;
-use rustix::fs::{FileType, MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
 
 /// Shared memory of a verified size.
@@ -41,11 +41,11 @@ impl Memory {
     /// What came as memory of `bytes` bytes: refused unless it is that large and stays so, and can be written.
     pub(super) fn received(file: OwnedFd, bytes: usize) -> Result<Memory, DriverError> {
         let stat = fstat(&file).map_err(|_| DriverError::InvalidArgument)?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let large = u64::try_from(stat.st_size).is_ok_and(|size| size >= bytes as u64);
         let writable = fcntl_getfl(&file).is_ok_and(|mode| mode & OFlags::RWMODE == OFlags::RDWR);
+        // Only memory has seals.
         let sealed = fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
-        if bytes > 0 && regular && large && writable && sealed { Ok(Memory { file, bytes }) } else { Err(DriverError::InvalidArgument) }
+        if bytes > 0 && large && writable && sealed { Ok(Memory { file, bytes }) } else { Err(DriverError::InvalidArgument) }
     }
 
     /// Bytes.

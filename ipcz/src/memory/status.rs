@@ -35,8 +35,10 @@ pub enum Refused {
     Unstable,
     /// The other end is not stable: it will see that this one waits.
     Waits,
-    /// The state's memory is not known yet, or there is no state.
-    NoState,
+    /// The state's memory is not known yet.
+    Pending,
+    /// The link has no state: it is not central.
+    Peripheral,
 }
 
 /// Why a lock for `me` is refused where the status is `word`.

@@ -125,6 +125,7 @@ pub(super) fn new_peer(
         side,
         memory,
         sublinks: Default::default(),
+        early: Default::default(),
         waits: Default::default(),
         growing: Default::default(),
     })

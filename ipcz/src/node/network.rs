@@ -14,7 +14,7 @@ use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
 use crate::planted::{Bug, Planted};
 use crate::probe::{Probe, Probes};
-use crate::routing::{Parcel, SeekBypass, Sublink};
+use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
 use crate::wire::Message;
 
 /// A node of this process.
@@ -261,6 +261,7 @@ impl Network {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
         }
+        self.note_past(at);
     }
 
     /// How many more sublinks the limit of a link allows.
@@ -367,6 +368,10 @@ impl Network {
                 events.push_back(NodeEvent::Discard(parcel));
             }
         }
+        for parcel in peer.early.into_parcels() {
+            self.probes.hit(Probe::EarlyParcelDropped);
+            self.out.events.push_back(NodeEvent::Discard(parcel));
+        }
         self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
     }
 
@@ -425,7 +430,14 @@ impl Network {
         for (_, link) in self.links.iter_mut() {
             match &mut link.phase {
                 Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
-                Phase::Established(peer) => peer.memory.remap(f),
+                Phase::Established(peer) => {
+                    peer.memory.remap(f);
+                    for payload in peer.early.payloads_mut() {
+                        if let Payload::Block { block, .. } = payload {
+                            block.remap(f);
+                        }
+                    }
+                }
                 Phase::Greeting(_) | Phase::Dead => {}
             }
             link.outbox.remap(f);

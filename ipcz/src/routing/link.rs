@@ -142,14 +142,15 @@ impl RouterLink {
     pub fn try_lock(&mut self, pairs: &mut Pairs) -> Result<(), Refused> {
         match self {
             RouterLink::Local { pair, side } => {
-                let p = pairs.get_mut(*pair).ok_or(Refused::NoState)?;
+                let p = pairs.get_mut(*pair).ok_or(Refused::Peripheral)?;
                 let before = p.status;
                 let (word, locked) = status::try_lock(before, *side);
                 p.status = word;
                 if locked { Ok(()) } else { Err(status::refusal(before, *side)) }
             }
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), side, .. }) => state.try_lock(*side),
-            RouterLink::Remote(_) => Err(Refused::NoState),
+            RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Pending { .. }), .. }) => Err(Refused::Pending),
+            RouterLink::Remote(_) => Err(Refused::Peripheral),
         }
     }
 

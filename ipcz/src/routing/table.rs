@@ -471,7 +471,8 @@ impl Routing {
             Err(Refused::Held) => Probe::LockRefusedHeld,
             Err(Refused::Unstable) => Probe::LockRefusedUnstable,
             Err(Refused::Waits) => Probe::LockRefusedWaitingSet,
-            Err(Refused::NoState) => Probe::LockRefusedPending,
+            Err(Refused::Pending) => Probe::LockRefusedPending,
+            Err(Refused::Peripheral) => Probe::LockRefusedPeripheral,
         });
         attempt.is_ok()
     }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use crate::policy::PolicySpec;
+
 const EXAMPLES: &str = "\
 Examples:
   ipcz-sim list                                        what there is to run
@@ -37,6 +39,9 @@ Examples:
 
   A longer chain with slower links (`ipcz-sim list` names what can be set):
     ipcz-sim run scenarios/relay-chain.toml --set N=5000 --set links.latency=10ms
+
+  Other orders than those of virtual time, with the bound on having missed a bug of depth 2:
+    ipcz-sim run scenarios/abc.toml --seeds 0..1000 --policy pct:2
 
   A page to look at, offline:
     ipcz-sim run scenarios/abc.toml --report abc.html
@@ -105,6 +110,10 @@ pub struct RunArgs {
     /// Replace a number, flag or string of the scenario: a whole key (links.latency=2ms) or the tail of just one (N=100)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,
+    /// What decides the order of events: timed, fifo, random, pct:D, pctcp:D, pos, delay:D, swap, hold:KIND, hold:node=A, hold:link=A-B,
+    /// or portfolio (one of them by seed)
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
+    pub policy: PolicySpec,
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,

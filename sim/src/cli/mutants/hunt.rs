@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ipcz::planted::{Depth, Fault};
 
 use super::super::play::{Finding, Gauge, Plan, Played};
+use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
 
 /// What a run costs besides its events, in events.
@@ -54,7 +55,14 @@ pub struct Hunt {
 
 /// Runs trials until the bug shows, so many runs are `enough`, or `stop` is set.
 pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mut dyn FnMut(u64) -> bool) -> Hunt {
-    let plan = |trial: &Trial, plant| Plan { scenario: trial.scenario.clone(), plant, verify: None, stop: Arc::clone(stop) };
+    let plan = |trial: &Trial, plant| Plan {
+        scenario: trial.scenario.clone(),
+        plant,
+        verify: None,
+        policy: PolicySpec::Timed,
+        length: None,
+        stop: Arc::clone(stop),
+    };
     let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
     let gauges: Vec<Gauge> = trials.iter().map(|_| Gauge::default()).collect();
     let mut seeds = vec![0; trials.len()];

@@ -258,7 +258,7 @@ impl Core {
             RouterOp::Send { link, message } => self.net.send(link, message),
             RouterOp::Unbind(at) => self.net.unbind(at),
             RouterOp::SeekBypass(seek) => self.seek_bypass(seek, 0),
-            RouterOp::SeekLocalBypass { router, inward } => self.seek_local_bypass(router, inward),
+            RouterOp::SeekLocalBypass { router, inward } => self.seek_local_bypass(router, inward, 0),
         }
     }
 
@@ -299,7 +299,7 @@ impl Core {
     }
 
     /// Y looks for what it needs to link its inward peer straight to its local outward one (routing.md 12.5).
-    fn seek_local_bypass(&mut self, router: RouterKey, inward: Sublink) {
+    fn seek_local_bypass(&mut self, router: RouterKey, inward: Sublink, attempt: u32) {
         if self.routing.local_bypass_peer(router, inward).is_none() {
             return;
         }
@@ -312,16 +312,17 @@ impl Core {
                 self.routing.probes.hit(Probe::BypassNoMemory);
                 // Nothing is locked meanwhile: the peer may have a use for it.
                 self.routing.flush_other_side_if_waiting(router);
-                self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt: 0 });
+                self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt });
             }
             Drawn::Never => self.routing.flush_other_side_if_waiting(router),
         }
     }
 
-    /// Asks again for the memory of a local bypass.
+    /// Looks again for the memory of a local bypass: other routes may have given theirs back.
     fn retry_local_bypass(&mut self, router: RouterKey, attempt: u32) {
-        let Some(at) = self.routing.inward_link(router) else { return };
-        self.net.request_capacity(at.link, 64, MemoryWait::Flush { router, attempt });
+        if let Some(inward) = self.routing.inward_link(router) {
+            self.seek_local_bypass(router, inward, attempt);
+        }
     }
 
     /// A sublink and a fresh state for a central link over `link`.

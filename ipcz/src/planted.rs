@@ -148,8 +148,6 @@ catalogue! {
             "A router looks whether the other side waits before it says that it is stable.",
         WaitingForgotten "waiting-forgotten" Message "routing/flush.rs"
             "A failed lock leaves no waiting bit.",
-        WaitingKept "waiting-kept" Message "memory/link_state.rs"
-            "The waiting bit stays when who waited is told.",
         StableWhileDecaying "stable-while-decaying" Message "routing/bypass.rs"
             "A router says that it is stable when it adopts a link, though one still decays.",
         StableForgotten "stable-forgotten" Message "routing/flush.rs"
@@ -182,8 +180,8 @@ catalogue! {
             "Put trusts the link that it saw when it looked for a block; the route moves to another one in between.",
         SeekStale "seek-stale" Message "core.rs"
             "A link that was waited for is used though the route has ended meanwhile.",
-        RefusedBlockKept "refused-block-kept" Message "api/calls.rs"
-            "A Put that is refused does not give its block back.",
+        RefusedBlockKept "refused-block-kept" Operation "api/calls.rs"
+            "A Put that is refused after its look, because the peer closed in between, keeps its block.",
     }
     Outbox {
         TwoDrainers "two-drainers" Operation "node/outbox.rs"
@@ -212,8 +210,6 @@ catalogue! {
             "A proxy's local peer is not told how many parcels still come through the proxy.",
     }
     WakeUps {
-        ForceLost "force-lost" Message "routing/table.rs"
-            "A router that is to be flushed anyway forgets that it was to look for its next step too.",
         FlushNotForced "flush-not-forced" Message "core/message.rs"
             "FlushRouter has a router flushed, but not look for its next step.",
         DecayNotLookedAt "decay-not-looked-at" Message "routing/table.rs"
@@ -228,16 +224,12 @@ catalogue! {
             "A StopProxying is not sent.",
         LockIgnored "lock-ignored" Message "routing/flush.rs"
             "A proxy begins its bypass though it could not lock its outward link.",
-        BypassFailureIgnored "bypass-failure-ignored" Message "routing/bypass.rs"
-            "A bypass that cannot be ends in nothing instead of ending the route.",
         WillStopDropped "will-stop-dropped" Message "routing/bypass.rs"
             "A ProxyWillStop is not sent.",
     }
     Closure {
         ClosureStopsAtProxy "closure-stops-at-proxy" Message "routing/flush.rs"
             "A proxy does not pass a closure on to its own end.",
-        PeerClosedEarly "peer-closed-early" Message "routing/flush.rs"
-            "A portal is told of its peer's closure before everything it sent has arrived.",
         UnreadPortalsKept "unread-portals-kept" Message "routing/table.rs"
             "The portals of an unread parcel are not closed with it.",
         DisconnectionKept "disconnection-kept" Message "routing/closure.rs"

@@ -145,11 +145,7 @@ impl LinkState {
 
     /// Whether `who` waited and is now to be told; see [`status::take_waiting`].
     pub fn take_waiting(&self, who: LinkSide) -> bool {
-        let kept = self.planted(Bug::WaitingKept);
-        self.change(Bug::WakeLoadStore, |word| {
-            let (new, answer) = status::take_waiting(word, who);
-            (if kept { word } else { new }, answer)
-        })
+        self.change(Bug::WakeLoadStore, |word| status::take_waiting(word, who))
     }
 
     /// Whether `side` holds the lock.

@@ -314,7 +314,7 @@ impl Routing {
 
     /// Z: there will be no link to X's node.
     pub fn bypass_failed(&mut self, seek: &SeekBypass) {
-        if self.still_seeks(seek) && !self.planted(Bug::BypassFailureIgnored) {
+        if self.still_seeks(seek) {
             self.probes.hit(Probe::BypassFailed);
             self.break_route(seek.router, Broken::Outward);
         }

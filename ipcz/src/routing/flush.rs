@@ -50,8 +50,7 @@ impl Routing {
         self.probes.hit_if(left_in.is_some(), Probe::DecayFinishedInward);
         self.probes.hit_if(left_out.is_some() && left_in.is_some(), Probe::DecayFinishedTogether);
 
-        let raise =
-            router.peer_closed && !router.status_peer_closed && (!router.inbound.expects_more() || self.planted.has(Bug::PeerClosedEarly));
+        let raise = router.peer_closed && !router.status_peer_closed && !router.inbound.expects_more();
         if raise {
             router.status_peer_closed = true;
             router.status_dead = router.inbound.fully_consumed();

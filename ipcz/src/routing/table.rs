@@ -223,7 +223,7 @@ impl Routing {
     /// Asks for a flush; `force`: also when nothing became stable (routing.md 8).
     pub fn mark_dirty(&mut self, key: RouterKey, force: bool) {
         if let Some(router) = self.routers.get_mut(key) {
-            router.force |= force && !(router.dirty && self.planted.has(Bug::ForceLost));
+            router.force |= force;
             if !router.dirty {
                 router.dirty = true;
                 self.dirty.push_back(key);

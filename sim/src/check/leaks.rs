@@ -58,6 +58,7 @@ impl Leaks {
             ("pending introductions", pending),
             ("driver objects its core forgot", sight.open.saturating_sub(sight.owned)),
             ("driver objects it thinks it has and has not", sight.owned.saturating_sub(sight.open)),
+            ("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())),
         ];
         if !rings {
             left.push(("routers", sight.routers.len()));

@@ -81,16 +81,15 @@ pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mu
     hunt
 }
 
+/// A violated property. What a scenario requires is no property: at another size it may not come about.
 fn shown(trial: usize, played: &Played) -> Option<Find> {
-    let (checker, property, text) = match &played.finding {
-        Finding::Violated(failure) => (failure.checker, failure.property.to_owned(), failure.text.clone()),
-        Finding::Unmet => {
-            let unmet = played.outcome.as_ref()?.requirements.iter().find(|requirement| !requirement.met)?;
-            ("require", unmet.name.to_owned(), format!("{} demanded, {} reached", unmet.demanded, unmet.reached))
+    match &played.finding {
+        Finding::Violated(failure) => {
+            let (property, text) = (failure.property.to_owned(), failure.text.clone());
+            Some(Find { trial, seed: played.seed, checker: failure.checker, property, text })
         }
-        Finding::Held | Finding::Differs(_) | Finding::Nothing | Finding::Stopped => return None,
-    };
-    Some(Find { trial, seed: played.seed, checker, property, text })
+        Finding::Held | Finding::Unmet | Finding::Differs(_) | Finding::Nothing | Finding::Stopped => None,
+    }
 }
 
 #[cfg(test)]

@@ -13,14 +13,20 @@ macro_rules! scenario {
 }
 
 /// File, text and settings of each.
-const SCENARIOS: &[((&str, &str), &[(&str, &str)])] = &[
+const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("abc"), &[]),
-    (scenario!("both-ends-run"), &[("N", "8")]),
-    (scenario!("relay-chain"), &[("N", "8")]),
-    (scenario!("relay-chain"), &[("N", "8"), ("quiet", "true"), ("introduced", "false")]),
-    (scenario!("crowd"), &[("N", "3"), ("random.pipes", "6"), ("random.duration", "100ms"), ("cuts.links", "0"), ("cuts.nodes", "0")]),
-    (scenario!("crowd"), &[("N", "4"), ("random.pipes", "20"), ("random.duration", "100ms"), ("cuts.links", "3"), ("cuts.nodes", "1")]),
-    (scenario!("crowd"), &[("N", "12"), ("random.pipes", "60"), ("cuts.links", "3")]),
+    (scenario!("both-ends-run"), &["N=8"]),
+    (scenario!("first-contact"), &[]),
+    (scenario!("first-contact"), &["lost=true"]),
+    (scenario!("cut-contact"), &[]),
+    (scenario!("last-words"), &[]),
+    (scenario!("relay-chain"), &["N=8"]),
+    (scenario!("relay-chain"), &["N=8", "quiet=true", "introduced=false"]),
+    (scenario!("crowd"), &["N=3", "pipes=6", "duration=100ms", "cuts.links=0", "cuts.nodes=0"]),
+    (scenario!("crowd"), &["N=4", "pipes=20", "duration=100ms", "cuts.links=3", "cuts.nodes=1"]),
+    (scenario!("crowd"), &["N=12", "pipes=60", "cuts.links=3"]),
+    (scenario!("starved-link"), &[]),
+    (scenario!("starved-link"), &["tight=true"]),
 ];
 
 /// Every trial there is.
@@ -31,9 +37,10 @@ pub fn portfolio() -> Result<Vec<Trial>, ScenarioError> {
     SCENARIOS
         .iter()
         .map(|((file, text), sets)| {
-            let sets: Vec<(String, String)> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            let scenario = Scenario::parse(file, text, &sets)?;
-            let name = sets.iter().fold((*file).to_owned(), |name, (key, value)| format!("{name} --set {key}={value}"));
+            let pairs: Vec<(String, String)> =
+                sets.iter().filter_map(|set| set.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let scenario = Scenario::parse(file, text, &pairs)?;
+            let name = sets.iter().fold((*file).to_owned(), |name, set| format!("{name} --set {set}"));
             Ok(Trial { name, scenario, policy: PolicySpec::Timed, depth: Depth::Message })
         })
         .collect()

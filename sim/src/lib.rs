@@ -5,6 +5,7 @@ pub mod check;
 pub mod choice;
 pub mod cli;
 pub mod events;
+pub mod fine;
 pub mod ghost;
 pub mod policy;
 pub mod run;

@@ -112,6 +112,12 @@ impl Process {
         look(&crate::inspect::View::of(&core))
     }
 
+    /// Whether somebody holds the lock.
+    #[doc(hidden)]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.core.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order;
     /// `remap` swaps each virtual memory for its counterpart. Only between inputs.
     #[doc(hidden)]

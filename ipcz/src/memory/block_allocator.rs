@@ -74,6 +74,12 @@ impl BlockAllocator {
         self.block_size
     }
 
+    /// Offset of the first block, which holds the front of the free list.
+    #[cfg(feature = "inspect")]
+    pub(super) const fn start(self) -> u32 {
+        self.start
+    }
+
     /// Blocks that can be handed out.
     pub fn capacity(self) -> u64 {
         self.blocks as u64 - 1

@@ -117,6 +117,8 @@ pub struct Threads {
     waiting: Vec<VecDeque<(Job, Option<u32>)>>,
     /// Under which number new jobs are counted.
     errand: Option<u32>,
+    /// Processes that were given something to do, in order.
+    woken: VecDeque<u32>,
     /// Jobs of each number that are not done.
     open: BTreeMap<u32, u32>,
 }
@@ -127,6 +129,9 @@ impl Threads {
         let process = process as usize;
         if self.waiting.len() <= process {
             self.waiting.resize_with(process + 1, VecDeque::new);
+        }
+        if self.waiting[process].is_empty() {
+            self.woken.push_back(process as u32);
         }
         self.waiting[process].push_back((job, self.errand));
         if let Some(errand) = self.errand {
@@ -158,6 +163,11 @@ impl Threads {
     /// Whether a process has something to do.
     pub fn has(&self, process: u32) -> bool {
         self.waiting.get(process as usize).is_some_and(|jobs| !jobs.is_empty())
+    }
+
+    /// A process that had nothing to do and now has.
+    pub fn woken(&mut self) -> Option<u32> {
+        self.woken.pop_front()
     }
 
     /// The next job of a process, and its number.

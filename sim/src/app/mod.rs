@@ -8,6 +8,7 @@ mod random;
 mod setup;
 mod stage;
 
+pub(crate) use call::{Answer, Call, Threads, perform};
 pub use plan::Plan;
 pub use random::Workload;
 pub use setup::SetUp;

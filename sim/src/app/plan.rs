@@ -47,6 +47,9 @@ pub struct Plan {
     finished: usize,
     start: u64,
     free: Vec<StepId>,
+    /// This step is held back when it is due.
+    hold: Option<StepId>,
+    held: bool,
 }
 
 /// Token of a step that is due.
@@ -67,6 +70,8 @@ impl Plan {
             finished: 0,
             start: 0,
             free: Vec::new(),
+            hold: None,
+            held: false,
             scenario,
         };
         for (id, step) in plan.scenario.steps.iter().enumerate() {
@@ -92,6 +97,24 @@ impl Plan {
                 self.due(stage, step);
             }
         }
+        self.act(stage)
+    }
+
+    /// Holds a step back when it is due; false if no step has this id.
+    pub fn hold(&mut self, id: &str) -> bool {
+        self.hold = self.scenario.steps.iter().position(|step| step.id == id);
+        self.hold.is_some()
+    }
+
+    /// Whether the step that is held back is due.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Carries out the step that was held back.
+    pub fn release_held(&mut self, stage: &mut Stage) -> Checked {
+        self.ready.extend(self.hold.take().filter(|_| self.held));
+        self.held = false;
         self.act(stage)
     }
 
@@ -189,6 +212,10 @@ impl Plan {
     /// Does what a step says; what its node or portal can no longer do since something was cut is left out. `token`: its token was
     /// taken just now.
     fn carry_out(&mut self, stage: &mut Stage, id: StepId, token: bool) -> Checked {
+        if self.hold == Some(id) {
+            self.held = true;
+            return Ok(());
+        }
         let scenario = Arc::clone(&self.scenario);
         let step = &scenario.steps[id];
         // At depth L1 only a token finds every process's lock free.

@@ -311,6 +311,15 @@ impl Stage {
         }
     }
 
+    /// A job of an errand is done.
+    pub fn done(&mut self, errand: Option<u32>) {
+        if let Some(errand) = errand
+            && self.threads.as_mut().is_some_and(|threads| threads.done(errand))
+        {
+            self.news.push(News::Did { errand });
+        }
+    }
+
     /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
         match job {

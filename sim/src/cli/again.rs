@@ -54,6 +54,9 @@ fn common(args: &RunArgs, file: &Path) -> String {
     if args.policy != PolicySpec::Timed {
         let _ = write!(command, " --policy {}", quoted(&args.policy.to_string()));
     }
+    if args.depth > 0 {
+        let _ = write!(command, " --depth {}", args.depth);
+    }
     if let Some(plant) = &args.plant {
         let _ = write!(command, " --plant {}", quoted(plant));
     }

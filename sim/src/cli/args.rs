@@ -114,6 +114,10 @@ pub struct RunArgs {
     /// or portfolio (one of them by seed)
     #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
     pub policy: PolicySpec,
+    /// How fine the run is: 0, one message at a time; 1, from the scenario's `fine` step on (else from set-up on) one operation on shared
+    /// memory at a time, the seed deciding who is next
+    #[arg(long, value_name = "D", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: u8,
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::exit::Exit;
 use super::stopwatch::{Stopwatch, peak_memory};
+use crate::fine::Fine;
 use crate::policy::{Length, PolicySpec};
 use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
@@ -23,6 +24,8 @@ pub struct Plan {
     /// What decides the order of events, and how long a run is about, if it must know.
     pub policy: PolicySpec,
     pub length: Option<Length>,
+    /// Depth L1, and how.
+    pub fine: Option<Fine>,
     /// The second run to compare with, if there is to be one.
     pub verify: Option<Second>,
     /// Ends the run early.
@@ -134,9 +137,10 @@ impl Plan {
         let options = RunOptions {
             seed,
             planted: self.plant.clone(),
-            stop: Some(Arc::clone(&self.stop)),
             policy: self.policy.clone(),
             length: self.length,
+            fine: self.fine.clone(),
+            stop: Some(Arc::clone(&self.stop)),
             ..RunOptions::default()
         };
         let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };

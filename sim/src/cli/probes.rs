@@ -49,7 +49,8 @@ pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
     let mut columns = Vec::new();
     for scenario in scenarios {
         let name = scenario.name.clone();
-        let plan = Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, verify: None, stop: Arc::clone(&stop) };
+        let plan =
+            Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, fine: None, verify: None, stop: Arc::clone(&stop) };
         let mut totals = Totals::default();
         sweep(&plan, args.seeds, args.jobs.get(), &mut |event| {
             if let Event::Played(played) = event {

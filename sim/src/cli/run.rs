@@ -14,6 +14,7 @@ use super::stopwatch::Stopwatch;
 use super::sweep::{Event, sweep};
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
+use crate::fine::Fine;
 use crate::run::measure;
 use crate::scenario::Scenario;
 
@@ -50,7 +51,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
         // Measured once for all seeds: it is the same for each.
         let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
         let (plant, policy) = (args.plant.clone(), args.policy.clone());
-        let plan = Plan { scenario, plant, policy, length, verify, stop: Arc::clone(&stop) };
+        let fine = (args.depth == 1).then(Fine::default);
+        let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &plan, at > 0)?;
         exit = exit.max(ended);
         if done < seeds.count {

@@ -346,6 +346,11 @@ impl Ghost {
         self.pipes[end.pipe()].touched = true;
     }
 
+    /// As [`Ghost::touch`], for every pipe.
+    pub fn touch_all(&mut self) {
+        self.pipes.iter_mut().for_each(|pipe| pipe.touched = true);
+    }
+
     /// As [`Ghost::touch`], for every pipe both ends of which are under way: their routes have no end to be found by.
     pub fn touch_travelling(&mut self) {
         for (pipe, ends) in self.pipes.iter_mut().zip(self.ends.chunks_exact(2)) {

@@ -2,6 +2,7 @@
 //! `check/`.
 
 mod config;
+mod fine;
 mod outcome;
 mod stall;
 #[cfg(test)]
@@ -23,10 +24,12 @@ use crate::check::{
     requirements,
 };
 use crate::choice::Source;
+use crate::fine::Engine;
 use crate::ghost::EndId;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::world::{Event, World};
+use fine::Descent;
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;
@@ -77,6 +80,10 @@ pub struct Run {
     /// One end of every pipe is closed, the other not yet.
     half_closed: bool,
     outcome: Outcome,
+    /// Depth L1, once it has begun and until rest.
+    engine: Option<Box<Engine>>,
+    /// Where it stands before that.
+    descent: Descent,
 }
 
 impl Run {
@@ -115,9 +122,12 @@ impl Run {
             closing: false,
             half_closed: false,
             outcome: Outcome::begin(&scenario, options.seed),
+            engine: None,
+            descent: Descent::Never,
             options: options.clone(),
             scenario,
         };
+        run.descent = Descent::of(options, run.scenario.run.fine.as_deref(), &mut run.plan);
         match set_up {
             Ok(set_up) => {
                 run.scheduled = run.stage.world.is_scheduled();
@@ -144,6 +154,9 @@ impl Run {
     }
 
     fn advance(&mut self) -> Checked {
+        if self.descent != Descent::Never && self.descend()? {
+            return Ok(());
+        }
         let Some(step) = self.stage.world.step() else { return self.idle() };
         self.events += 1;
         match step.event {
@@ -288,6 +301,10 @@ impl Run {
             Phase::SetUp => {
                 self.allow();
                 if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
+                    if self.descent == Descent::AfterSetUp {
+                        self.descent = Descent::Due;
+                        return Ok(());
+                    }
                     self.work()?;
                 }
                 Ok(())
@@ -463,6 +480,8 @@ impl Run {
     /// Running totals of all processes, dead ones too.
     fn totals(&self) -> Totals {
         let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
+        // Who stands in the middle of an input of depth L1 can't be asked.
+        let alive = alive.filter(|body| !body.is_busy());
         alive.map(|body| body.inspect(|view| view.totals())).fold(self.stage.lost_totals, Totals::and)
     }
 
@@ -479,9 +498,9 @@ impl Run {
             outcome.set_up = *before;
             outcome.run = after.since(before);
             outcome.closing = now.since(after);
-            outcome.bypasses = totals.bypasses - totals_before.bypasses;
-            outcome.forwarded = totals.forwarded - totals_before.forwarded;
-            outcome.answers = totals.answers - totals_before.answers;
+            outcome.bypasses = totals.bypasses.saturating_sub(totals_before.bypasses);
+            outcome.forwarded = totals.forwarded.saturating_sub(totals_before.forwarded);
+            outcome.answers = totals.answers.saturating_sub(totals_before.answers);
             outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
             outcome.set_up_ns = self.start;
             outcome.work_ns = self.worked.saturating_sub(self.start);
@@ -522,8 +541,9 @@ impl Run {
         self.stage.world.choose(|source| source.clone())
     }
 
-    /// A copy that would go on exactly as this one.
+    /// A copy that would go on exactly as this one. In the middle of depth L1 there is none: activities can't be copied.
     pub fn fork(&self) -> Run {
+        assert!(self.engine.is_none(), "a run is copied where depth L1 begins, not in the middle of it");
         let stage = self.stage.fork();
         let watch = self.watch.fork();
         stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
@@ -552,12 +572,15 @@ impl Run {
             closing: self.closing,
             half_closed: self.half_closed,
             outcome: self.outcome.clone(),
+            engine: None,
+            descent: self.descent,
         }
     }
 
     /// What it came to, or has come to so far.
     pub fn finish(mut self) -> Outcome {
         self.count_up();
+        self.outcome.fine = self.fine();
         let checks = &self.stage.checks;
         self.outcome.checks = vec![
             checks.delivery.tally.report(Delivery::NAME),

@@ -8,6 +8,7 @@ use ipcz::probe::Counts;
 
 use crate::choice::{Log, Source};
 use crate::events::Hold;
+use crate::fine::{self, Fine};
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
@@ -28,6 +29,8 @@ pub struct RunOptions {
     pub record: bool,
     /// Whether decisions other than option 0 are kept in [`Outcome::log`].
     pub log: bool,
+    /// Depth L1, from a point of the run on; without it L0 all the way.
+    pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
     /// Who decides what is next; from the end of set-up, which goes first in first out.
@@ -50,6 +53,7 @@ impl Default for RunOptions {
             recent: 64,
             record: false,
             log: false,
+            fine: None,
             stop: None,
             policy: PolicySpec::Timed,
             length: None,
@@ -393,6 +397,8 @@ pub struct Outcome {
     pub order: Option<OrderReport>,
     /// What was decided otherwise than by option 0, with [`RunOptions::log`].
     pub log: Option<Log>,
+    /// What was done at depth L1.
+    pub fine: fine::Counts,
 }
 
 impl Outcome {
@@ -429,6 +435,7 @@ impl Outcome {
             length: None,
             order: None,
             log: None,
+            fine: fine::Counts::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::names::{Nodes, Portals};
 use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
-use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
+use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
 use super::{order, steps, workload};
 
 const TOP: [&str; 13] =
@@ -34,9 +34,9 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let fault = root.get("fault").map(|value| workload::fault(value, &scope)).transpose()?.flatten();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
-    let run = root.get("run").map(|value| run(value, &scope)).transpose()?.unwrap_or_default();
     let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
     let steps = order::arrange(drafts, &nodes, &portals)?;
+    let run = root.get("run").map(|value| run(value, &scope, &steps)).transpose()?.unwrap_or_default();
     Ok(Scenario {
         name,
         purpose,
@@ -220,10 +220,18 @@ fn memory(value: &Value, scope: &Scope) -> Result<Memory, ScenarioError> {
     Ok(Memory { inline: size("inline")?, link_capacity: size("link_capacity")? })
 }
 
-fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
+fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["settle"])?;
-    Ok(Run { settle: table.get("settle").map(|value| scope.number(value, 1)).transpose()? })
+    check_keys(table, &["settle", "fine"])?;
+    let settle = table.get("settle").map(|value| scope.number(value, 1)).transpose()?;
+    let fine = table.get("fine").map(|value| {
+        let id = scope.text(value, "the id of a step")?;
+        if steps.iter().any(|step| step.id == id) {
+            return Ok(id);
+        }
+        Err(value.place.error(format!("no step has the id \"{id}\""), "the id of a step, at which depth L1 begins"))
+    });
+    Ok(Run { settle, fine: fine.transpose()? })
 }
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {

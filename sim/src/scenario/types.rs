@@ -262,10 +262,12 @@ pub struct Memory {
 }
 
 /// Constants of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// The constant c of the liveness bound; `None` leaves the engine's default.
     pub settle: Option<u64>,
+    /// The id of the step at which a run of depth L1 goes down to it; `None`: when set-up is over.
+    pub fine: Option<String>,
 }
 
 /// What must hold at the end. Counts must be reached (at least), except `messages_max`.

@@ -5,6 +5,7 @@
 //! A world belongs to one thread at a time. Every call that a process makes of its driver only changes the state or
 //! schedules an event; processes are called by [`World::step`] alone, one event a step, with nothing locked.
 
+pub(crate) mod activity;
 mod config;
 mod objects;
 mod order;
@@ -37,10 +38,14 @@ pub use state::Population;
 use crate::choice::Source;
 use crate::events::EventId;
 use crate::policy::Policy;
-use crate::trace::{Recent, Trace};
+use crate::trace::{Kind, Recent, Trace};
+use activity::{Access, Stop};
 use objects::Holds;
 use ports::{Shared, SimMemory};
-use state::{Call, State};
+use state::State;
+
+pub(crate) use order::{Next, What};
+pub(crate) use state::Call;
 
 /// Something other than a [`Process`] that lives in a world: a hostile peer, a test's fake.
 pub trait Actor: Activity + Wake {
@@ -133,6 +138,53 @@ struct Tenant {
     ports: Ports,
     /// Drivers given to `create_node`.
     nodes: usize,
+}
+
+/// Who is to be called, and about what.
+pub(crate) struct Input {
+    body: Body,
+    call: Call,
+}
+
+/// What is to be noted after a call.
+#[derive(Default)]
+pub(crate) struct Told {
+    message: Option<(u32, Vec<u8>)>,
+    refused: bool,
+}
+
+impl Input {
+    /// Calls.
+    pub fn run(self) -> Told {
+        if let Call::Timer { .. } = self.call {
+            match self.body {
+                Body::Process(body) => body.timer(),
+                Body::Actor(body) => body.timer(),
+                Body::Killed => (),
+            }
+            return Told::default();
+        }
+        let activity: Arc<dyn Activity> = match self.body {
+            Body::Process(body) => body,
+            Body::Actor(body) => body,
+            Body::Killed => return Told::default(),
+        };
+        match self.call {
+            Call::Message { end, key, bytes, handles, .. } => {
+                let refused = activity.message(key, &bytes, &handles, None) == Verdict::Refused;
+                Told { message: Some((end, bytes)), refused }
+            }
+            Call::Error { key, .. } => {
+                activity.error(key);
+                Told::default()
+            }
+            Call::Deactivated { key, .. } => {
+                activity.deactivated(key);
+                Told::default()
+            }
+            Call::Timer { .. } => Told::default(),
+        }
+    }
 }
 
 /// A world of processes.
@@ -267,43 +319,77 @@ impl World {
             }
             state.next()?
         };
-        match call {
-            None => (),
-            Some(Call::Message { process, end, key, bytes, handles }) => {
-                if self.message(process, key, &bytes, &handles) == Verdict::Refused {
-                    self.shared.lock().refused(end);
-                }
-                self.spent = Some(bytes);
-            }
-            Some(Call::Error { process, key }) => match self.body(process) {
-                Body::Process(body) => Arc::clone(body).error(key),
-                Body::Actor(body) => Arc::clone(body).error(key),
-                Body::Killed => (),
-            },
-            Some(Call::Deactivated { process, key }) => match self.body(process) {
-                Body::Process(body) => Arc::clone(body).deactivated(key),
-                Body::Actor(body) => Arc::clone(body).deactivated(key),
-                Body::Killed => (),
-            },
-            Some(Call::Timer { process }) => match self.body(process) {
-                Body::Process(body) => body.timer(),
-                Body::Actor(body) => body.timer(),
-                Body::Killed => (),
-            },
+        if let Some(call) = call {
+            let input = self.input(call);
+            let told = input.run();
+            self.told(told);
         }
         Some(step)
     }
 
-    fn body(&self, process: u32) -> &Body {
-        &self.tenants[process as usize].body
+    /// What must be called, and who.
+    pub(crate) fn input(&self, call: Call) -> Input {
+        let process = call.process();
+        Input { body: self.tenants[process as usize].body.clone(), call }
     }
 
-    fn message(&self, process: u32, key: u64, data: &[u8], handles: &[ObjectId]) -> Verdict {
-        match self.body(process) {
-            Body::Process(body) => Arc::clone(body).message(key, data, handles, None),
-            Body::Actor(body) => Arc::clone(body).message(key, data, handles, None),
-            Body::Killed => Verdict::Accepted,
+    /// A call of a process is over.
+    pub(crate) fn told(&mut self, told: Told) {
+        if let Some((end, bytes)) = told.message {
+            if told.refused {
+                self.shared.lock().refused(end);
+            }
+            self.spent = Some(bytes);
         }
+    }
+
+    /// Takes everything that waits to happen, in order of its time.
+    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) {
+        let mut state = self.shared.lock();
+        let State { now, queue, source, .. } = &mut *state;
+        while let Some(entry) = queue.pop(*now, source) {
+            out.push(entry);
+        }
+    }
+
+    /// Whether somebody holds the lock of a process.
+    pub(crate) fn is_busy(&self, process: u32) -> bool {
+        self.process(process).is_some_and(|body| body.is_busy())
+    }
+
+    /// Lets time go on to `time`, if that is later.
+    pub(crate) fn advance(&mut self, time: u64) {
+        let mut state = self.shared.lock();
+        state.now = state.now.max(time);
+    }
+
+    /// Which transport end an event is about, if it is one of a transport.
+    pub(crate) fn end_of(&self, what: What) -> Option<u32> {
+        self.shared.lock().end_of(what)
+    }
+
+    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
+    pub(crate) fn operation(&mut self, chain: u32, stop: Stop) -> usize {
+        let mut state = self.shared.lock();
+        match stop {
+            Stop::Access(Access { kind, memory, at, bytes }) => {
+                state.trace.record(Kind::Operation, chain, (kind as u64) << 32 | u64::from(memory), (bytes as u64) << 32 | at as u64);
+                state.memory(memory).len()
+            }
+            Stop::Turn(point) => {
+                state.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
+                0
+            }
+        }
+    }
+
+    /// Lets something happen that [`World::take_events`] gave: what it is, and what is to be called for it.
+    pub(crate) fn happen(&mut self, what: What) -> (Event, Option<Call>) {
+        let mut state = self.shared.lock();
+        if let Some(bytes) = self.spent.take() {
+            state.recycle(bytes);
+        }
+        state.happen(what)
     }
 
     /// Moves the trap events that fired since the last time to `out`, with their processes, in order.

@@ -5,12 +5,13 @@ use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipcz::clock::{Clock, Time, Wake};
+use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::ObjectId;
 use ipcz::mapping::{Mapping, Rmw, VirtualMemory, Width};
 use ipcz::trap::{TrapEvent, TrapTarget};
 
+use super::activity::{self, Access, Go, Kind as How, Stop};
 use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
 use crate::choice::Site;
@@ -201,6 +202,14 @@ impl Clock for SimClock {
     fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
         self.0.shared.lock().wake_at(self.0.process, at.0);
     }
+
+    fn turn(&self, at: Point) {
+        activity::stop(|| Stop::Turn(at));
+    }
+
+    fn cooperative(&self) -> bool {
+        activity::is_running()
+    }
 }
 
 /// Keeps trap events for the workload.
@@ -228,6 +237,11 @@ impl SimMemory {
         SimMemory { shared: Arc::clone(shared), index: self.index, len: self.len }
     }
 
+    /// Lets other activities run first.
+    fn before(&self, kind: How, at: usize, bytes: usize) -> Go {
+        activity::stop(|| Stop::Access(Access { kind, memory: self.index, at, bytes }))
+    }
+
     /// `memory` as what it must be in a world: one of ours.
     pub fn of(memory: &Arc<dyn VirtualMemory>) -> Option<&SimMemory> {
         let any: &dyn Any = memory.as_ref();
@@ -247,24 +261,40 @@ impl VirtualMemory for SimMemory {
     }
 
     fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
-        self.shared.lock().memory(self.index).load(at, width)
+        let go = self.before(How::Load, at, width.bytes());
+        let value = self.shared.lock().memory(self.index).load(at, width);
+        if let Go::Flipped(bits) = go { value ^ bits } else { value }
     }
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
+        self.before(How::Store, at, width.bytes());
         self.shared.lock().store(self.index, at, width, value);
     }
 
     fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
-        self.shared.lock().update(self.index, at, width, op)
+        let kind = if matches!(op, Rmw::Add(_)) { How::Add } else { How::Exchange };
+        let go = self.before(kind, at, width.bytes());
+        let mut state = self.shared.lock();
+        if go == Go::Spurious {
+            return Err(state.memory(self.index).load(at, width));
+        }
+        state.update(self.index, at, width, op)
     }
 
     fn read(&self, at: usize, out: &mut [u8]) {
+        let go = self.before(How::Read, at, out.len());
         self.shared.lock().memory(self.index).read(at, out);
+        if let (Go::Flipped(bits), Some(byte)) = (go, out.last_mut()) {
+            *byte ^= bits as u8;
+        }
     }
 
     fn write(&self, at: usize, data: &[u8]) {
+        self.before(How::Write, at, data.len());
         self.shared.lock().write(self.index, at, data);
     }
 
-    fn fence(&self) {}
+    fn fence(&self) {
+        self.before(How::Fence, 0, 0);
+    }
 }

@@ -32,6 +32,17 @@ pub(crate) enum Call {
     Timer { process: u32 },
 }
 
+impl Call {
+    /// Whom.
+    pub fn process(&self) -> u32 {
+        match self {
+            Call::Message { process, .. } | Call::Error { process, .. } | Call::Deactivated { process, .. } | Call::Timer { process } => {
+                *process
+            }
+        }
+    }
+}
+
 /// Counts of what is in a world now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Population {
@@ -271,29 +282,43 @@ impl State {
     pub fn next(&mut self) -> Option<(Step, Option<Call>)> {
         let entry = self.queue.pop(self.now, &mut self.source)?;
         self.now = self.now.max(entry.time);
+        let (event, call) = self.happen(entry.what);
+        Some((Step { time: self.now, event }, call))
+    }
+
+    /// Which transport end an event is about.
+    pub fn end_of(&self, what: What) -> Option<u32> {
+        match what {
+            What::Deliver(slot) => Some(self.messages[slot as usize].to()),
+            What::Waiting(end) | What::Error(end) | What::Deactivated(end) => Some(end),
+            What::Timer(_) | What::App(_) => None,
+        }
+    }
+
+    /// Lets something happen now.
+    pub fn happen(&mut self, what: What) -> (Event, Option<Call>) {
         self.trace.counters().events += 1;
-        let (event, call) = match entry.what {
+        match what {
             What::Deliver(slot) => self.pop_message(slot),
             What::Waiting(end) => self.pop_waiting(end),
             What::Error(end) => self.pop_error(end),
             What::Deactivated(end) => self.pop_deactivated(end),
             What::Timer(process) => {
                 let seat = &mut self.seats[process as usize];
-                seat.timer = seat.timer.filter(|at| *at != entry.time);
+                seat.timer = seat.timer.filter(|at| *at > self.now);
                 if seat.gone {
                     (Event::Nothing, None)
                 } else {
-                    self.trace.record(Kind::Timer, process, entry.time, 0);
+                    self.trace.record(Kind::Timer, process, self.now, 0);
                     (Event::Timer { process }, Some(Call::Timer { process }))
                 }
             }
             What::App(slot) => {
                 let token = self.tokens.remove(slot as usize);
-                self.trace.record(Kind::App, 0, entry.time, token);
+                self.trace.record(Kind::App, 0, self.now, token);
                 (Event::App { token }, None)
             }
-        };
-        Some((Step { time: self.now, event }, call))
+        }
     }
 }
 

@@ -61,6 +61,13 @@ pub(crate) struct Message {
     lost: bool,
 }
 
+impl Message {
+    /// The end it goes to.
+    pub fn to(&self) -> u32 {
+        self.to
+    }
+}
+
 /// Buffers kept for later messages, and the largest kept.
 const POOL: (usize, usize) = (64, 64 << 10);
 

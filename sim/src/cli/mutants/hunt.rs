@@ -59,7 +59,7 @@ pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mu
     let plan = |trial: &Trial, plant| {
         let (scenario, policy) = (trial.scenario.clone(), trial.policy.clone());
         let length = policy.needs_length().then(|| measure(&scenario));
-        Plan { scenario, plant, policy, length, verify: None, stop: Arc::clone(stop) }
+        Plan { scenario, plant, policy, length, fine: None, verify: None, stop: Arc::clone(stop) }
     };
     let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
     let gauges: Vec<Gauge> = trials.iter().map(|_| Gauge::default()).collect();

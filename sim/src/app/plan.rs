@@ -157,7 +157,7 @@ impl Plan {
         let (now, at) = (stage.world.now(), self.start + spec.at_ns);
         let at = at.max(now).saturating_add(spec.think_ns);
         if at > now {
-            stage.world.schedule(at, STEP | step as u64);
+            stage.world.schedule_for(spec.on.map_or(u32::MAX, |node| node as u32), at, STEP | step as u64);
         } else {
             self.ready.push_back(step);
         }
@@ -253,7 +253,7 @@ impl Plan {
                     }
                     if again {
                         stage.count_for(None);
-                        stage.world.schedule(stage.world.now() + every_ns, STEP | id as u64);
+                        stage.world.schedule_for(process, stage.world.now() + every_ns, STEP | id as u64);
                         return Ok(());
                     }
                 }

@@ -1,5 +1,7 @@
 //! What a scenario demands to have happened, beside what did (`[require]`).
 
+use ipcz::probe::Counts;
+
 use super::shape::direct;
 use super::snapshot::Snapshot;
 use crate::ghost::{EndId, Ghost};
@@ -23,6 +25,8 @@ pub struct Reached {
     pub closed: u64,
     /// Messages transmitted.
     pub messages: u64,
+    /// Transitions of the protocol.
+    pub probes: Counts,
 }
 
 /// Every demand of the scenario at rest. `ends`: of each of its portals, the end, if it was opened.
@@ -33,7 +37,8 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { direct: pairs, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } = &scenario.require;
+    let Require { probes, direct: pairs, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
+        &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
         ("bypasses", bypasses, reached.bypasses),
@@ -54,6 +59,10 @@ pub fn requirements(
         Requirement { name: "messages_max", about: None, demanded, at_most: true, reached, met: reached <= demanded }
     }));
     let (partners, portals) = (snapshot.partners(), snapshot.portals());
+    all.extend(probes.iter().map(|&(probe, demanded)| {
+        let (about, reached) = (Some(probe.name().to_owned()), reached.probes.of(probe));
+        Requirement { name: "probe", about, demanded, at_most: false, reached, met: reached >= demanded }
+    }));
     for pair in pairs {
         let holders = pair.map(|portal| ends[portal].and_then(|end| ghost.holder(end)));
         let met = match holders {

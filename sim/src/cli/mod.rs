@@ -1,4 +1,4 @@
-//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `sweep`, `run`, `bench`, `list`), telling what came of it
+//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `sweep`, `run`, `bench`, `list`, `probes`), telling what came of it
 //! (`table`, `json`, `report`, `progress`). Nothing here decides anything about a run: it only chooses scenario and seed and reads the
 //! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate.
 
@@ -8,8 +8,10 @@ mod bench;
 mod exit;
 mod json;
 mod list;
+mod mutants;
 mod out;
 mod play;
+mod probes;
 mod progress;
 mod report;
 mod run;
@@ -40,6 +42,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Probes(args) => probes::probes(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use super::exit::Exit;
 use super::stopwatch::{Stopwatch, peak_memory};
 use crate::fine::Fine;
+use crate::policy::{Length, PolicySpec};
 use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 
@@ -20,6 +21,9 @@ pub struct Plan {
     pub scenario: Scenario,
     /// A bug to arm.
     pub plant: Option<String>,
+    /// What decides the order of events, and how long a run is about, if it must know.
+    pub policy: PolicySpec,
+    pub length: Option<Length>,
     /// Depth L1, and how.
     pub fine: Option<Fine>,
     /// The second run to compare with, if there is to be one.
@@ -133,6 +137,8 @@ impl Plan {
         let options = RunOptions {
             seed,
             planted: self.plant.clone(),
+            policy: self.policy.clone(),
+            length: self.length,
             fine: self.fine.clone(),
             stop: Some(Arc::clone(&self.stop)),
             ..RunOptions::default()

@@ -15,7 +15,7 @@ use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
 use crate::policy::{Policy, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
-use crate::world::{Entry, Input, Told, What, World};
+use crate::world::{Input, Next, Told, What, World};
 use fetches::Fetches;
 
 /// How a run goes on at depth L1.
@@ -130,7 +130,7 @@ struct Running {
 struct Chain {
     who: Who,
     /// What has happened and is not taken yet.
-    queue: VecDeque<Entry>,
+    queue: VecDeque<Next>,
     running: Option<Running>,
     /// The call that follows the one before.
     next: Option<Call>,
@@ -153,7 +153,7 @@ pub(crate) struct Engine {
     current: Option<u32>,
     births: u64,
     ready: Vec<Ready>,
-    arrived: Vec<Entry>,
+    arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
     abandoned: Vec<Activity<Done>>,
     crashes: u32,
@@ -298,7 +298,7 @@ impl Engine {
                 }
                 (None, _) => continue,
             };
-            self.ready.push(Ready { chain: number as u32, born: chain.born, touches, writes });
+            self.ready.push(Ready { chain: number as u32, born: chain.born, touches, writes, ..Ready::default() });
         }
         if self.ready.len() > 1 {
             let current = self.current;

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ipcz::probe::Counts;
+
 use crate::choice::{Log, Source};
-use crate::fine::{Counts, Fine};
+use crate::events::Hold;
+use crate::fine::{self, Fine};
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
+use crate::world::OrderReport;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -28,11 +33,33 @@ pub struct RunOptions {
     pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
+    /// Who decides what is next; from the end of set-up, which goes first in first out.
+    pub policy: PolicySpec,
+    /// About how many events a run in the default order takes, if that is known ([`measure`](super::measure)); else it is measured
+    /// where the policy must know.
+    pub length: Option<Length>,
+    /// Order constraints beside those of the scenario; with any, nothing is timed.
+    pub holds: Vec<Hold>,
+    /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
+    pub record_order: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, fine: None, stop: None }
+        RunOptions {
+            seed: 1,
+            source: None,
+            planted: None,
+            recent: 64,
+            record: false,
+            log: false,
+            fine: None,
+            stop: None,
+            policy: PolicySpec::Timed,
+            length: None,
+            holds: Vec::new(),
+            record_order: false,
+        }
     }
 }
 
@@ -336,6 +363,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// Transitions of the protocol, set-up included, closing not.
+    pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -360,10 +389,16 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
+    /// The policy that the run had: of a portfolio, that of the seed.
+    pub policy: PolicySpec,
+    /// How many events the policy was told that a run takes, if it had to know.
+    pub length: Option<Length>,
+    /// The order of the run, unless it was timed.
+    pub order: Option<OrderReport>,
     /// What was decided otherwise than by option 0, with [`RunOptions::log`].
     pub log: Option<Log>,
     /// What was done at depth L1.
-    pub fine: Counts,
+    pub fine: fine::Counts,
 }
 
 impl Outcome {
@@ -383,6 +418,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,
@@ -395,8 +431,11 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
+            policy: PolicySpec::Timed,
+            length: None,
+            order: None,
             log: None,
-            fine: Counts::default(),
+            fine: fine::Counts::default(),
         }
     }
 

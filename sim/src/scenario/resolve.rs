@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
 use super::error::{Place, ScenarioError, Source};
 use super::names::{Nodes, Portals};
 use super::read::{Let, Scope, check_keys, need, suggest};
@@ -10,7 +12,8 @@ use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
 use super::{order, steps, workload};
 
-const TOP: [&str; 12] = ["name", "purpose", "let", "nodes", "links", "step", "random", "fault", "memory", "run", "require", "when"];
+const TOP: [&str; 13] =
+    ["name", "purpose", "let", "nodes", "links", "step", "random", "order", "fault", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -28,6 +31,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let links = Links::read(root.get("links"), &scope, &nodes, &mut portals)?;
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
+    let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let fault = root.get("fault").map(|value| workload::fault(value, &scope)).transpose()?.flatten();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
@@ -45,6 +49,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         jitter_ns: links.jitter_ns,
         steps,
         random,
+        holds,
         fault,
         memory,
         run,
@@ -230,8 +235,10 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
 }
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
+    const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 8] = ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
+    const KEYS: [&str; 9] =
+        ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -244,6 +251,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         introductions: count("introductions")?,
         closed: count("closed")?,
         messages_max: count("messages_max")?,
+        probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {
         each_item(direct, "pair", scope, |scope, item| {
@@ -263,6 +271,24 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
                 _ => portals.set_up(item, scope, PAIR)?,
             };
             require.direct.push(pair);
+            Ok(())
+        })?;
+    }
+    if let Some(probes) = table.get("probes") {
+        each_item(probes, "probe", scope, |scope, item| {
+            let (name, count) = match &item.kind {
+                Kind::List(items) => match items.as_slice() {
+                    [name, count] => (name, scope.number(count, 1)?),
+                    _ => return Err(item.unexpected(PROBE)),
+                },
+                _ => (item, 1),
+            };
+            let text = scope.text(name, PROBE)?;
+            let probe = Probe::named(&text).ok_or_else(|| {
+                let error = name.place.error(format!("no probe is called \"{text}\""), "one of those that `ipcz-sim probes` names");
+                suggest(error, &text, Probe::ALL.iter().map(|probe| probe.name()))
+            })?;
+            require.probes.push((probe, count));
             Ok(())
         })?;
     }

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
+use crate::events::Hold;
+
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
 /// Index of a portal in [`Scenario::portals`].
@@ -32,6 +36,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
+    /// Order constraints between events.
+    pub holds: Vec<Hold>,
     /// The fault planted in the virtual transport.
     pub fault: Option<Fault>,
     /// Sizes of link memory.
@@ -283,4 +289,6 @@ pub struct Require {
     pub closed: Option<u64>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
+    /// Transitions of the protocol that must happen, each so often.
+    pub probes: Vec<(Probe, u64)>,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::order::Order;
 use super::pages::Template;
 
 /// How long a message is under way.
@@ -31,8 +32,10 @@ pub struct DropRule {
 }
 
 /// What a world is told before it begins.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// How the next event is found.
+    pub order: Order,
     /// Links between processes not named in `links`.
     pub link: LinkProfile,
     /// Links of particular pairs of processes, lower number first.
@@ -49,7 +52,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { link: LinkProfile::default(), links: BTreeMap::new(), chosen_ties: false, template: None, recent: 256, drops: Vec::new() }
+        Config {
+            order: Order::Timed,
+            link: LinkProfile::default(),
+            links: BTreeMap::new(),
+            chosen_ties: false,
+            template: None,
+            recent: 256,
+            drops: Vec::new(),
+        }
     }
 }
 

@@ -8,9 +8,9 @@
 pub(crate) mod activity;
 mod config;
 mod objects;
+mod order;
 mod pages;
 mod ports;
-mod queue;
 mod state;
 mod transports;
 
@@ -30,19 +30,21 @@ use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
 pub use config::{Config, DropRule, LinkProfile};
+pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
 pub use ports::Ports;
-pub use queue::bare_heap;
 pub use state::Population;
 
 use crate::choice::Source;
+use crate::events::EventId;
+use crate::policy::Policy;
 use crate::trace::{Kind, Recent, Trace};
 use activity::{Access, Stop};
 use objects::Holds;
 use ports::{Shared, SimMemory};
 use state::State;
 
-pub(crate) use queue::{Entry, What};
+pub(crate) use order::{Next, What};
 pub(crate) use state::Call;
 
 /// Something other than a [`Process`] that lives in a world: a hostile peer, a test's fake.
@@ -265,7 +267,32 @@ impl World {
 
     /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
     pub fn schedule(&mut self, at: u64, token: u64) {
-        self.shared.lock().schedule(at, token);
+        self.schedule_for(u32::MAX, at, token);
+    }
+
+    /// The same for something that a process will do: a schedule names it so.
+    pub fn schedule_for(&mut self, process: u32, at: u64, token: u64) {
+        self.shared.lock().schedule(at, process, token);
+    }
+
+    /// In a scheduled world the policy decides from here on, and names of events count from here.
+    pub fn govern(&mut self, policy: Policy) {
+        self.shared.lock().queue.govern(policy);
+    }
+
+    /// Whether a policy decides what is next, and not virtual time.
+    pub fn is_scheduled(&self) -> bool {
+        self.shared.lock().queue.is_scheduled()
+    }
+
+    /// What the schedule was, if there is one.
+    pub fn order(&self) -> Option<OrderReport> {
+        self.shared.lock().queue.report()
+    }
+
+    /// The name of the event taken last, if a schedule took it.
+    pub fn latest(&self) -> Option<EventId> {
+        self.shared.lock().queue.latest()
     }
 
     /// Whether nothing is left to happen.
@@ -317,9 +344,10 @@ impl World {
     }
 
     /// Takes everything that waits to happen, in order of its time.
-    pub(crate) fn take_events(&mut self, out: &mut Vec<Entry>) {
+    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) {
         let mut state = self.shared.lock();
-        while let Some(entry) = state.queue.pop() {
+        let State { now, queue, source, .. } = &mut *state;
+        while let Some(entry) = queue.pop(*now, source) {
             out.push(entry);
         }
     }

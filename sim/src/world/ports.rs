@@ -114,15 +114,18 @@ impl Driver for SimDriver {
 
     fn create_transports(&self, toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
         let (process, mut state) = self.world();
-        let profile = match toward {
-            None => state.config().profile(process, process),
+        let (meant, profile) = match toward {
+            None => ([process; 2], state.config().profile(process, process)),
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
                 let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
-                state.config().profile(a, b)
+                ([a, b], state.config().profile(a, b))
             }
         };
         let ends = state.transport_pair([process; 2], profile);
+        for (end, process) in ends.into_iter().zip(meant) {
+            state.ends[end as usize].meant = process;
+        }
         Ok(ends.map(|end| state.objects.open(process, Holds::Transport(end))))
     }
 

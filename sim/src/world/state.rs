@@ -10,11 +10,12 @@ use slab::Slab;
 
 use super::config::Config;
 use super::objects::{Carried, Holds, NOBODY, Objects};
+use super::order::{Channel, Label, Queue, What};
 use super::pages::{Memory, Template};
-use super::queue::{Queue, What};
 use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
+use crate::events::EventKind;
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
@@ -82,7 +83,7 @@ impl State {
         State {
             template: config.template.clone(),
             now: 0,
-            queue: Queue::default(),
+            queue: Queue::new(&config.order),
             source,
             trace: Trace::new(config.recent),
             objects: Objects::default(),
@@ -128,9 +129,10 @@ impl State {
         if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
     }
 
-    pub fn schedule(&mut self, at: u64, token: u64) {
+    pub fn schedule(&mut self, at: u64, actor: u32, token: u64) {
         let slot = self.tokens.insert(token) as u32;
-        self.queue.push(at.max(self.now), 0, What::App(slot));
+        let label = || Label { channel: Channel::Tokens(actor), from: actor, to: actor, kind: EventKind::Op };
+        self.queue.push(at.max(self.now), 0, What::App(slot), label);
     }
 
     pub fn wake_at(&mut self, process: u32, at: u64) {
@@ -139,7 +141,8 @@ impl State {
         if seat.timer != Some(at) {
             seat.timer = Some(at);
             let tie = self.tie(process);
-            self.queue.push(at, tie, What::Timer(process));
+            let label = || Label { channel: Channel::Timer(process), from: process, to: process, kind: EventKind::Timer };
+            self.queue.push(at, tie, What::Timer(process), label);
         }
     }
 
@@ -187,7 +190,8 @@ impl State {
         let announced = word(0).zip(word(4));
         let holds = match (carried.as_slice(), handles.len(), announced) {
             ([Carried::Transport(end)], 1, Some((KIND_TRANSPORT, _))) => {
-                self.ends[*end as usize].holder = process;
+                let end_state = &mut self.ends[*end as usize];
+                (end_state.holder, end_state.meant) = (process, process);
                 Holds::Transport(*end)
             }
             ([Carried::Memory(index)], 1, Some((KIND_MEMORY, size))) if self.memories[*index as usize].len() == size as usize => {
@@ -276,10 +280,10 @@ impl State {
 
     /// Takes the next event: what happened, and what is to be called for it.
     pub fn next(&mut self) -> Option<(Step, Option<Call>)> {
-        let entry = self.queue.pop()?;
-        self.now = entry.time;
+        let entry = self.queue.pop(self.now, &mut self.source)?;
+        self.now = self.now.max(entry.time);
         let (event, call) = self.happen(entry.what);
-        Some((Step { time: entry.time, event }, call))
+        Some((Step { time: self.now, event }, call))
     }
 
     /// Which transport end an event is about.

@@ -9,9 +9,10 @@ use ipcz::ids::ObjectId;
 use super::Event;
 use super::config::LinkProfile;
 use super::objects::{Carried, Holds};
-use super::queue::What;
+use super::order::{Channel, Label, What};
 use super::state::{Call, LAST_TIE, State};
 use crate::choice::{Choices, Site};
+use crate::events::EventKind;
 use crate::trace::Kind;
 
 /// Life of a transport end (driver.md 5).
@@ -28,6 +29,8 @@ enum Phase {
 pub(crate) struct End {
     /// Who holds it; nobody while it is inside a message.
     pub holder: u32,
+    /// Who holds it or is to hold it: events here are named after that process.
+    pub meant: u32,
     profile: LinkProfile,
     phase: Phase,
     key: u64,
@@ -68,11 +71,18 @@ impl Message {
 /// Buffers kept for later messages, and the largest kept.
 const POOL: (usize, usize) = (64, 64 << 10);
 
+/// Names what happens at an end.
+fn label(ends: &[End], end: u32, kind: EventKind) -> Label {
+    let [from, to] = [end ^ 1, end].map(|end| ends[end as usize].meant);
+    Label { channel: Channel::End(end), from, to, kind }
+}
+
 impl State {
     pub fn transport_pair(&mut self, holders: [u32; 2], profile: LinkProfile) -> [u32; 2] {
         let first = self.ends.len() as u32;
         self.ends.extend(holders.map(|holder| End {
             holder,
+            meant: holder,
             profile,
             phase: Phase::Idle,
             key: 0,
@@ -107,7 +117,10 @@ impl State {
     }
 
     /// Schedules an arrival at `end` behind all earlier ones.
-    fn arrive(&mut self, end: u32, what: What) {
+    fn arrive(&mut self, end: u32, what: What, kind: EventKind) {
+        if self.queue.is_scheduled() {
+            return self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
+        }
         let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
         let mut time = self.now.saturating_add(profile.latency_ns);
         if profile.jitter_ns > 0 {
@@ -117,7 +130,7 @@ impl State {
         let last = &mut self.ends[end as usize].last;
         *last = if time > last.0 { (time, tie) } else { (last.0, last.1.max(tie)) };
         let (time, tie) = *last;
-        self.queue.push(time, tie, what);
+        self.queue.push(time, tie, what, || label(&self.ends, end, kind));
     }
 
     pub fn transmit(&mut self, process: u32, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
@@ -154,7 +167,7 @@ impl State {
         let number = self.sent;
         self.sent += 1;
         let slot = self.messages.insert(Message { to: peer, from: process, number, bytes, handles, arrived: false, lost: false });
-        self.arrive(peer, What::Deliver(slot as u32));
+        self.arrive(peer, What::Deliver(slot as u32), EventKind::Message(data.get(2).copied().unwrap_or_default()));
     }
 
     pub fn activate(&mut self, process: u32, transport: ObjectId, key: u64) -> Result<(), DriverError> {
@@ -167,17 +180,18 @@ impl State {
         let error_waits = std::mem::take(&mut end.error_waits);
         for _ in 0..end.waiting.len() {
             let tie = self.tie(process);
-            self.queue.push(self.now, tie, What::Waiting(index));
+            self.queue.push(self.now, tie, What::Waiting(index), || label(&self.ends, index, EventKind::Waiting));
         }
         if error_waits {
-            self.push_last(What::Error(index));
+            self.push_error(index);
         }
         Ok(())
     }
 
-    /// An event now, behind those of this instant that are known.
-    fn push_last(&mut self, what: What) {
-        self.queue.push(self.now, if self.config.chosen_ties { LAST_TIE } else { 0 }, what);
+    /// An error now, behind all of this instant that is known.
+    fn push_error(&mut self, index: u32) {
+        let tie = if self.config.chosen_ties { LAST_TIE } else { 0 };
+        self.queue.push(self.now, tie, What::Error(index), || label(&self.ends, index, EventKind::Error));
     }
 
     pub fn deactivate(&mut self, process: u32, transport: ObjectId) {
@@ -199,7 +213,7 @@ impl State {
             self.lose(slot);
         }
         let tie = self.tie(holder);
-        self.queue.push(self.now, tie, What::Deactivated(index));
+        self.queue.push(self.now, tie, What::Deactivated(index), || label(&self.ends, index, EventKind::Deactivated));
         self.hang_up(index);
     }
 
@@ -213,7 +227,7 @@ impl State {
     fn tell(&mut self, index: u32) {
         let end = &self.ends[index as usize];
         if !end.closed && matches!(end.phase, Phase::Idle | Phase::Active) {
-            self.arrive(index, What::Error(index));
+            self.arrive(index, What::Error(index), EventKind::Error);
         }
     }
 
@@ -234,7 +248,7 @@ impl State {
         let end = &mut self.ends[index as usize];
         if end.phase == Phase::Active && !end.deaf {
             end.deaf = true;
-            self.push_last(What::Error(index));
+            self.push_error(index);
         }
     }
 
@@ -349,7 +363,7 @@ impl State {
                 return (Event::Nothing, None);
             }
             Phase::Active if !end.deaf && !end.waiting.is_empty() => {
-                self.push_last(What::Error(index));
+                self.push_error(index);
                 return (Event::Nothing, None);
             }
             Phase::Active => (),

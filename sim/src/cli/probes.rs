@@ -1,0 +1,129 @@
+//! `probes`: which transitions of the protocol which scenarios reach, and which none does.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ipcz::probe::{Counts, Probe};
+
+use super::args::ProbesArgs;
+use super::exit::Exit;
+use super::out::{Trouble, print, tell};
+use super::play::{Plan, listen_to_panics};
+use super::sweep::{Event, sweep};
+use super::totals::Totals;
+use super::usage;
+use crate::policy::PolicySpec;
+use crate::scenario::Scenario;
+
+/// Probes that no honest network reaches, each with the reason: they stand for what a hostile or a foreign peer may do.
+pub const UNREACHED: &[(Probe, &str)] = &[];
+
+/// Runs scenarios and prints the table.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
+    let files = if args.scenarios.is_empty() { tree(Path::new("scenarios")) } else { Ok(args.scenarios.clone()) };
+    let files = match files {
+        Ok(files) if !files.is_empty() => files,
+        Ok(_) => return Ok(usage_error("no scenario in scenarios/: expected files *.toml")),
+        Err(error) => return Ok(usage_error(&format!("can't read the folder scenarios: {error}; name the SCENARIO files"))),
+    };
+    let sets: Vec<(String, String)> = args.sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect();
+    let mut scenarios = Vec::new();
+    for file in &files {
+        match Scenario::load(file, &sets) {
+            Ok(scenario) => scenarios.push(scenario),
+            Err(error) => {
+                tell(&usage::explain(&error));
+                return Ok(Exit::Usage);
+            }
+        }
+    }
+    listen_to_panics();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut exit = Exit::Held;
+    let mut columns = Vec::new();
+    for scenario in scenarios {
+        let name = scenario.name.clone();
+        let plan =
+            Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, fine: None, verify: None, stop: Arc::clone(&stop) };
+        let mut totals = Totals::default();
+        sweep(&plan, args.seeds, args.jobs.get(), &mut |event| {
+            if let Event::Played(played) = event {
+                totals.add(*played);
+            }
+            Ok(())
+        })?;
+        if totals.failed > 0 {
+            let failed: Vec<String> = totals.failed_seeds.iter().map(|(seed, word)| format!("{seed} {word}")).collect();
+            tell(&format!("ipcz-sim: {name}: not every seed held: {}\n", failed.join(", ")));
+        }
+        exit = exit.max(totals.exit());
+        columns.push((name, totals.probes));
+    }
+    print(&table(&columns))?;
+    Ok(exit)
+}
+
+fn usage_error(text: &str) -> Exit {
+    tell(&format!("ipcz-sim: {text}\n"));
+    Exit::Usage
+}
+
+/// Every scenario of a folder and those below it, in order of their names.
+pub fn tree(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(tree(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Transitions by scenarios, then what none of them reached.
+fn table(columns: &[(String, Counts)]) -> String {
+    let width = |probe: Probe| probe.name().len();
+    let name = Probe::ALL.iter().copied().map(width).max().unwrap_or(0);
+    let widths: Vec<usize> = columns.iter().map(|(_, counts)| digits(counts.reached().map(|(_, n)| n).max().unwrap_or(0)).max(3)).collect();
+    let mut out = String::new();
+    for (at, (scenario, _)) in columns.iter().enumerate() {
+        out += &format!("{:>4}  {scenario}\n", at + 1);
+    }
+    out += &format!("\n{:name$}", "probe");
+    for (at, width) in widths.iter().enumerate() {
+        out += &format!("  {:>width$}", at + 1);
+    }
+    out.push('\n');
+    let total = |probe| columns.iter().map(|(_, counts)| counts.of(probe)).sum::<u64>();
+    let (reached, missed): (Vec<Probe>, Vec<Probe>) = Probe::ALL.iter().copied().partition(|probe| total(*probe) > 0);
+    for probe in &reached {
+        out += &format!("{:name$}", probe.name());
+        for ((_, counts), width) in columns.iter().zip(&widths) {
+            let count = counts.of(*probe);
+            let shown = if count == 0 { "-".to_owned() } else { count.to_string() };
+            out += &format!("  {shown:>width$}");
+        }
+        out.push('\n');
+    }
+    out += &format!("\n{} of {} reached; never:\n", reached.len(), Probe::ALL.len());
+    for probe in missed {
+        out += &format!("  {:name$}  {} ({})\n", probe.name(), probe.what(), probe.place());
+        if let Some((_, why)) = UNREACHED.iter().find(|(known, _)| *known == probe) {
+            out += &format!("  {:name$}  as expected: {why}\n", "");
+        }
+    }
+    out
+}
+
+fn digits(number: u64) -> usize {
+    number.to_string().len()
+}

@@ -77,6 +77,7 @@ pub(crate) enum Kind {
     Call = 13,
     Reject = 14,
     Fault = 15,
+    Held = 16,
 }
 
 /// The trace of one world.

@@ -6,6 +6,7 @@
 //! schedules an event; processes are called by [`World::step`] alone, one event a step, with nothing locked.
 
 mod config;
+mod loose;
 mod objects;
 mod order;
 mod pages;
@@ -28,7 +29,8 @@ use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
-pub use config::{Config, DropRule, LinkProfile};
+pub use config::{Config, DropRule, LinkProfile, Looseness};
+pub use loose::PATIENCE;
 pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
 pub use ports::Ports;

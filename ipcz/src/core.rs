@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
 use crate::node::{Answer, Ask, Batch, BufferWait, Doomed, MemoryWait, Network, NodeEvent, Phase};
+use crate::planted::{Bug, Planted};
 use crate::probe::Probe;
 use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, SeekBypass, Sublink};
 use crate::trap::TrapEvent;
@@ -147,9 +148,21 @@ impl Core {
     }
 
     /// A drainer has carried out its ops, `bytes` of messages; the driver has `backlog` bytes yet to write.
-    pub fn next_batch(&mut self, batch: Batch, bytes: usize, backlog: usize) -> Option<Batch> {
+    /// `trust` is a planted bug's.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize, backlog: usize, trust: bool) -> Option<Batch> {
         self.net.set_backlog(batch.link, backlog);
-        self.net.next_batch(batch, bytes)
+        self.net.next_batch(batch, bytes, trust)
+    }
+
+    /// Whether a link's drainer would find nothing more to do.
+    pub fn is_drained(&self, link: LinkKey) -> bool {
+        self.net.links.get(link).is_some_and(|link| link.outbox.is_empty())
+    }
+
+    /// Arms a planted bug.
+    pub fn plant(&mut self, planted: Planted) {
+        self.routing.planted = planted;
+        self.net.planted = planted;
     }
 
     /// Waits that end at a set time.
@@ -215,9 +228,11 @@ impl Core {
 
     /// Binds the initial portals of a new link (nodes.md 6).
     fn connected(&mut self, link: LinkKey, portals: Vec<RouterKey>, remote: u32) {
-        let Some((node, peer)) = self.net.links.get(link).and_then(|l| Some((l.node, l.peer()?))) else {
+        let planted = self.routing.planted;
+        let Some((node, peer)) = self.net.links.get_mut(link).and_then(|l| Some((l.node, l.peer_mut()?))) else {
             return self.node_event(NodeEvent::NeverConnected(portals));
         };
+        peer.memory.plant(planted);
         self.routing.neighbours.insert(link, Neighbour { node, name: peer.remote_name });
         let shared = crate::node::network::shared_portals(portals.len(), remote);
         for (i, portal) in portals.into_iter().enumerate() {
@@ -249,7 +264,7 @@ impl Core {
 
     /// Z looks for its way to X (routing.md 12.3): X is here, or a link to its node, a sublink and a state on it are needed.
     fn seek_bypass(&mut self, seek: SeekBypass, attempt: u32) {
-        if !self.routing.still_seeks(&seek) {
+        if !self.routing.still_seeks(&seek) && !self.routing.planted.has(Bug::SeekStale) {
             self.routing.probes.hit(Probe::BypassGivenUp);
             return;
         }
@@ -333,6 +348,7 @@ impl Core {
             MemoryWait::Flush { .. } => {}
             MemoryWait::Bypass { seek, attempt } if granted => self.seek_bypass(seek, attempt),
             // The link between X and Y is locked for this bypass: it cannot be left undone (routing.md 18, D6).
+            MemoryWait::Bypass { .. } if self.routing.planted.has(Bug::MemoryNotRetried) => {}
             MemoryWait::Bypass { seek, attempt } if attempt + 1 < ATTEMPTS => {
                 self.retry(attempt, MemoryWait::Bypass { seek, attempt: attempt + 1 });
             }

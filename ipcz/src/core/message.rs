@@ -7,6 +7,7 @@ use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, RouterKey, Su
 use crate::mapping::Mapping;
 use crate::memory::Adopted;
 use crate::node::{BufferWait, Doomed, Phase};
+use crate::planted::Bug;
 use crate::probe::{Probe, Probes};
 use crate::routing::bypass::{self, Offered as Outcome};
 use crate::routing::{Broken, Origin, Payload, State, Sublink, Violation};
@@ -76,7 +77,8 @@ impl Core {
             Ok(incoming) => (incoming.objects, incoming.payload, incoming.mapping),
             Err(offered) => (offered.objects, Payload::None, None),
         };
-        for object in objects.into_iter().flatten() {
+        let kept = self.routing.planted.has(Bug::ObjectKept);
+        for object in objects.into_iter().flatten().filter(|_| !kept) {
             self.net.doom(driver.expect("objects come with their driver"), object);
         }
         self.net.out.doomed.extend(mapping.map(Doomed::Mapping));
@@ -140,7 +142,8 @@ impl Core {
                 }
                 self.on_router(at(&m.sublink), |core, router| {
                     core.routing.probes.hit(Probe::FlushTold);
-                    core.routing.mark_dirty(router, true);
+                    let force = !core.routing.planted.has(Bug::FlushNotForced);
+                    core.routing.mark_dirty(router, force);
                     Ok(())
                 })
             }

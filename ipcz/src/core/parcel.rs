@@ -46,7 +46,7 @@ impl Core {
     /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
     fn outgoing_data(&mut self, link: LinkKey, payload: Payload) -> ParcelData {
         match payload {
-            Payload::Block { link: of, block } if of == link => {
+            Payload::Block { link: of, block } if of == link || self.routing.planted.has(Bug::ForeignBlockSent) => {
                 self.routing.probes.hit(Probe::ParcelBlockPassedOn);
                 ParcelData::Fragment(block.descriptor())
             }

@@ -6,6 +6,7 @@ use super::outbox::Outgoing;
 use crate::ids::{BufferId, DriverKey, LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::memory::{LinkMemory, Origin};
+use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::routing::Violation;
 use crate::wire::{AddBlockBuffer, Message};
@@ -16,9 +17,12 @@ impl Network {
         let limits = self.limits_of(link);
         let Some(driver) = self.node_of(link).map(|node| node.driver) else { return self.refuse_capacity(wait) };
         let bytes = LinkMemory::region_bytes(block_size);
+        let forget = self.planted.has(Bug::MemoryWaitForgotten);
         let Some(peer) = self.peer_mut(link) else { return self.refuse_capacity(wait) };
         if let Some(waits) = peer.growing.get_mut(&block_size) {
-            waits.push(wait);
+            if !forget {
+                waits.push(wait);
+            }
             self.probes.hit(Probe::MemoryShared);
             return;
         }

@@ -6,6 +6,7 @@ use super::network::{Answer, Ask, Introduced, Introducing, Network, NodeEvent, R
 use super::outbox::Outgoing;
 use crate::ids::{DriverKey, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId};
 use crate::mapping::Mapping;
+use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::routing::{SeekBypass, Violation};
 use crate::wire::{AcceptIntroduction, Message, RejectIntroduction, RequestIntroduction};
@@ -26,7 +27,10 @@ impl Network {
         match ask {
             Some((broker, n)) if name.is_valid() && name != n.name => {
                 let running = n.pending.contains_key(&name);
-                n.pending.entry(name).or_default().waiters.push(seek);
+                let waiters = &mut n.pending.entry(name).or_default().waiters;
+                if !running || !self.planted.has(Bug::WaiterForgotten) {
+                    waiters.push(seek);
+                }
                 self.probes.hit(if running { Probe::IntroductionShared } else { Probe::IntroductionAsked });
                 if !running {
                     self.send(broker, Message::RequestIntroduction(RequestIntroduction { name }));
@@ -55,13 +59,18 @@ impl Network {
         let Some(target) = target else {
             let over = running >= node.limits.pending_introductions;
             self.probes.hit(if over { Probe::IntroductionOverLimit } else { Probe::IntroductionRejected });
+            if self.planted.has(Bug::RejectionForgotten) {
+                return Ok(());
+            }
             self.send(from, Message::RejectIntroduction(RejectIntroduction { name: wanted }));
             return Ok(());
         };
         let driver = node.driver;
         let toward = [from, target].map(|link| {
             let outbox = &mut self.links.get_mut(link).expect("connected").outbox;
-            outbox.pin();
+            if !self.planted.has(Bug::ClosedWhilePinned) {
+                outbox.pin();
+            }
             outbox.transport
         });
         let node = self.nodes.get_mut(key).expect("looked at above");
@@ -80,11 +89,11 @@ impl Network {
         names: (NodeName, NodeName),
         made: Result<Introduced, ()>,
     ) {
-        if let Some(node) = self.nodes.get_mut(node) {
+        if let Some(node) = self.nodes.get_mut(node).filter(|_| !self.planted.has(Bug::IntroducingKept)) {
             node.introducing.remove(&names);
         }
         for end in ends {
-            if let Some(link) = self.links.get_mut(end) {
+            if let Some(link) = self.links.get_mut(end).filter(|_| !self.planted.has(Bug::ClosedWhilePinned)) {
                 link.outbox.unpin();
                 self.touched.push(end);
             }
@@ -180,7 +189,8 @@ impl Network {
         self.out.events.push_back(NodeEvent::Connected { link, portals: Vec::new(), remote: 0 });
         let node = self.nodes.get_mut(key).expect("looked at above");
         node.connections.insert(message.name, link);
-        self.answer_waiters(key, message.name, true);
+        let first = node.pending.keys().next().copied().filter(|_| self.planted.has(Bug::AnswerMisapplied));
+        self.answer_waiters(key, first.unwrap_or(message.name), true);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::ids::{
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
+use crate::planted::{Bug, Planted};
 use crate::probe::{Probe, Probes};
 use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
 use crate::wire::Message;
@@ -195,6 +196,7 @@ pub struct Network {
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
     pub(super) touched: Vec<LinkKey>,
+    pub(crate) planted: Planted,
     pub(crate) out: Out,
 }
 
@@ -384,7 +386,9 @@ impl Network {
         n.broker_link = None;
         n.name = NodeName::INVALID;
         let others = std::mem::take(&mut n.connections).into_values().collect();
-        self.fail_introductions(node);
+        if !self.planted.has(Bug::BrokerLossIgnored) {
+            self.fail_introductions(node);
+        }
         others
     }
 
@@ -451,14 +455,14 @@ impl Network {
     fn take_batch(&mut self, key: LinkKey) -> Option<Batch> {
         let link = self.links.get_mut(key)?;
         let driver = self.nodes.get(link.node)?.driver;
-        let ops = link.outbox.take()?;
+        let ops = link.outbox.take(self.planted)?;
         Some(Batch { link: key, driver, transport: link.outbox.transport, ops })
     }
 
-    /// A drainer comes back for more; or gives back the token, and a finished link is forgotten.
-    pub fn next_batch(&mut self, batch: Batch, bytes: usize) -> Option<Batch> {
+    /// A drainer comes back for more; or gives back the token, and a finished link is forgotten. `trust`: it knows that there is no more.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize, trust: bool) -> Option<Batch> {
         let link = self.links.get_mut(batch.link)?;
-        match link.outbox.next(batch.ops, bytes) {
+        match link.outbox.next(batch.ops, bytes, trust) {
             Some(ops) => Some(Batch { ops, ..batch }),
             None => {
                 self.forget_finished(batch.link);

@@ -89,7 +89,7 @@ impl Routing {
     pub(super) fn adopt_outward(&mut self, key: RouterKey, mut link: RouterLink) {
         let router = self.routers.get_mut(key).expect("looked at in the same input");
         assert!(router.out.primary.is_none() && !router.disconnected, "a free, connected edge adopts");
-        if link.is_central() && router.is_quiet() {
+        if link.is_central() && (router.is_quiet() || self.planted.has(Bug::StableWhileDecaying)) {
             link.mark_stable(&mut self.pairs);
         }
         router.out.primary = Some(link);
@@ -125,8 +125,10 @@ impl Routing {
             self.probes.hit(Probe::BypassAccepted);
             let told = sent.saturating_sub(off_by_one);
             self.stop_proxying_over(offer.old, told, offer.inbound_length);
-            let message = ProxyWillStop { sublink: offer.new.id, inbound_sequence_length: told };
-            self.send(offer.new.link, Message::ProxyWillStop(message));
+            if !self.planted(Bug::WillStopDropped) {
+                let message = ProxyWillStop { sublink: offer.new.id, inbound_sequence_length: told };
+                self.send(offer.new.link, Message::ProxyWillStop(message));
+            }
         }
         self.mark_dirty(key, false);
         Ok(Offered::Adopted)
@@ -151,6 +153,7 @@ impl Routing {
 
     /// Tells a proxy what remains for it to pass on.
     fn stop_proxying_over(&mut self, at: Sublink, inbound: u64, outbound: u64) {
+        let (inbound, outbound) = if self.planted(Bug::LengthsSwapped) { (outbound, inbound) } else { (inbound, outbound) };
         if !self.planted(Bug::StopProxyingDropped) {
             let message = StopProxying { sublink: at.id, inbound_sequence_length: inbound, outbound_sequence_length: outbound };
             self.send(at.link, Message::StopProxying(message));
@@ -267,7 +270,9 @@ impl Routing {
             return Err(Violation("StopProxyingToLocalPeer: the outward peer decays towards another router"));
         }
         self.probes.hit(Probe::StopProxyingLocal);
-        far.length_from = Some(outbound);
+        if !self.planted.has(Bug::LocalLengthForgotten) {
+            far.length_from = Some(outbound);
+        }
         outer.length_to = Some(outbound);
         inner.length_from = Some(outbound);
         self.mark_dirty(y, false);
@@ -309,7 +314,7 @@ impl Routing {
 
     /// Z: there will be no link to X's node.
     pub fn bypass_failed(&mut self, seek: &SeekBypass) {
-        if self.still_seeks(seek) {
+        if self.still_seeks(seek) && !self.planted(Bug::BypassFailureIgnored) {
             self.probes.hit(Probe::BypassFailed);
             self.break_route(seek.router, Broken::Outward);
         }

@@ -5,6 +5,7 @@ use super::queue::WINDOW;
 use super::router::Router;
 use super::table::{Broken, Routing, release_state};
 use crate::ids::{LinkKey, RouterKey};
+use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::wire::{Message, RouteClosed, RouteDisconnected};
 
@@ -102,6 +103,9 @@ impl Routing {
         if let Some(RouterLink::Remote(remote)) = router.take_link(at) {
             release_state(remote.kind);
         }
+        if decaying && self.planted(Bug::DecayLossIgnored) {
+            return;
+        }
         self.break_route(key, half.unwrap_or(Broken::Outward));
     }
 
@@ -142,6 +146,7 @@ impl Routing {
         self.doomed.extend(cut);
         for link in links {
             match link.at() {
+                Some(_) if self.planted.has(Bug::DisconnectionKept) => {}
                 Some(at) => {
                     let message = Message::RouteDisconnected(RouteDisconnected { sublink: at.id });
                     self.probes.hit(Probe::DisconnectSent);

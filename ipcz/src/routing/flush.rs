@@ -35,7 +35,8 @@ impl Routing {
 
         collect(&mut router.outbound, &router.out, &self.pairs, &mut self.probes, &mut parcels);
         let outward = parcels.len();
-        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length());
+        let early = u64::from(self.planted.has(Bug::DecayOneEarly));
+        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length() + early);
         let mut left_in = None;
         if let Some(inward) = &mut router.inward {
             collect(&mut router.inbound, inward, &self.pairs, &mut self.probes, &mut parcels);
@@ -49,7 +50,8 @@ impl Routing {
         self.probes.hit_if(left_in.is_some(), Probe::DecayFinishedInward);
         self.probes.hit_if(left_out.is_some() && left_in.is_some(), Probe::DecayFinishedTogether);
 
-        let raise = router.peer_closed && !router.status_peer_closed && !router.inbound.expects_more();
+        let raise =
+            router.peer_closed && !router.status_peer_closed && (!router.inbound.expects_more() || self.planted.has(Bug::PeerClosedEarly));
         if raise {
             router.status_peer_closed = true;
             router.status_dead = router.inbound.fully_consumed();
@@ -57,12 +59,15 @@ impl Routing {
 
         let central = router.out.primary.as_ref().is_some_and(RouterLink::is_central);
         let became_stable = central && (left_out.is_some() || left_in.is_some()) && router.is_quiet() && router.out.primary.is_some();
+        let looked_early = became_stable && self.planted.has(Bug::WakeLookedEarly);
+        let awaited = looked_early && router.out.primary.as_ref().is_some_and(|link| link.is_awaited(&self.pairs));
+        let forgets = self.planted.has(Bug::StableForgotten);
         let primary = router.out.primary.as_mut();
         let mut dead_out = None;
         let mut closing = None;
         let mut attempt = None;
         if let Some(link) = primary {
-            if became_stable {
+            if became_stable && !forgets {
                 link.mark_stable(&mut self.pairs);
             }
             if central && router.outbound.fully_consumed() {
@@ -113,10 +118,12 @@ impl Routing {
         }
         if let Some((link, length)) = dead_in {
             self.probes.hit(Probe::ClosureInward);
-            self.close_over(&link, length);
+            if !self.planted.has(Bug::ClosureStopsAtProxy) {
+                self.close_over(&link, length);
+            }
             self.deactivate(link);
         }
-        if !stop && !self.try_self_bypass(key) {
+        if !stop && !self.try_self_bypass(key) && (!looked_early || awaited) {
             self.flush_other_side_if_waiting(key);
         }
         self.reap(key);
@@ -171,7 +178,7 @@ impl Routing {
                     self.probes.hit(Probe::ProxyStays);
                     return false;
                 }
-                if !self.lock_for_bypass(key, toward.name) {
+                if !(self.lock_for_bypass(key, toward.name) || self.planted.has(Bug::LockIgnored)) {
                     return false;
                 }
                 let Some(router) = self.routers.get_mut(key) else { return false };

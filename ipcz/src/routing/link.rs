@@ -117,6 +117,14 @@ impl RouterLink {
         }
     }
 
+    /// Whether the other end waits for this one.
+    pub fn is_awaited(&self, pairs: &Pairs) -> bool {
+        let side = match self {
+            RouterLink::Local { side, .. } | RouterLink::Remote(RemoteLink { side, .. }) => *side,
+        };
+        self.status(pairs).is_some_and(|word| word & status::waiting(side.opposite()) != 0)
+    }
+
     /// Says that no link decays behind this end.
     pub fn mark_stable(&mut self, pairs: &mut Pairs) {
         match self {

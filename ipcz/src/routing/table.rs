@@ -200,7 +200,8 @@ impl Routing {
     pub fn work(&mut self) -> bool {
         if let Some(parcel) = self.doomed.pop() {
             self.probes.hit_if(!parcel.objects.is_empty(), Probe::PortalsDropped);
-            for Object::Portal(portal) in &parcel.objects {
+            let kept = self.planted.has(Bug::UnreadPortalsKept);
+            for Object::Portal(portal) in parcel.objects.iter().filter(|_| !kept) {
                 self.close(*portal);
             }
             self.discarded.push(parcel);
@@ -222,7 +223,7 @@ impl Routing {
     /// Asks for a flush; `force`: also when nothing became stable (routing.md 8).
     pub fn mark_dirty(&mut self, key: RouterKey, force: bool) {
         if let Some(router) = self.routers.get_mut(key) {
-            router.force |= force;
+            router.force |= force && !(router.dirty && self.planted.has(Bug::ForceLost));
             if !router.dirty {
                 router.dirty = true;
                 self.dirty.push_back(key);
@@ -270,7 +271,9 @@ impl Routing {
             }
             RouterLink::Remote(remote) => {
                 self.ops.0.push_back(RouterOp::Unbind(remote.at));
-                release_state(remote.kind);
+                if !self.planted.has(Bug::StateKept) {
+                    release_state(remote.kind);
+                }
             }
         }
     }
@@ -353,7 +356,8 @@ impl Routing {
                 self.discard(parcel);
             }
             Ok(()) => {
-                let grew = router.inbound.length() > before;
+                let gap = router.inbound.length() > before + 1 && self.planted.has(Bug::GapFilledSilently);
+                let grew = router.inbound.length() > before && !gap;
                 let terminal = router.is_terminal();
                 self.probes.hit_if(!grew, Probe::ParcelBehindGap);
                 self.probes.hit_if(router.inbound.length() > before + 1, Probe::GapClosed);
@@ -361,7 +365,10 @@ impl Routing {
                 if router.closed && terminal {
                     self.doomed.extend(std::iter::from_fn(|| router.inbound.pop()));
                 }
-                if !terminal || router.inbound.final_length().is_some() || !router.out.is_stable() {
+                if !terminal
+                    || router.inbound.final_length().is_some()
+                    || !(router.out.is_stable() || self.planted.has(Bug::DecayNotLookedAt))
+                {
                     self.mark_dirty(key, false);
                 }
                 if grew && terminal {

@@ -115,6 +115,9 @@ impl Routing {
         let carrier = self.neighbours.get(&new.link).copied();
         let router = self.routers.get_mut(y).expect("planned in the same input");
         let mut descriptor = plain(new.id, router);
+        if self.planted.has(Bug::UnreadSkipped) {
+            descriptor.next_incoming_sequence_number = router.inbound.length();
+        }
         let beyond = router.out.primary.as_ref().and_then(RouterLink::at);
         let target = beyond.and_then(|at| Some((at, self.neighbours.get(&at.link).copied()?)));
         let rolled = target.filter(|(_, n)| locked && carrier.is_some_and(|c| c.node == n.node));

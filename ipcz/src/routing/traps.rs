@@ -3,6 +3,7 @@
 use super::router::{Router, Trap};
 use super::table::{Origin, Routing};
 use crate::ids::RouterKey;
+use crate::planted::Bug;
 use crate::trap::{PortalStatus, TrapConditions, TrapEvent, TrapFlags};
 
 /// The requested level conditions that hold.
@@ -21,21 +22,25 @@ fn satisfied(conditions: &TrapConditions, status: &PortalStatus) -> TrapFlags {
 }
 
 impl Routing {
-    /// Installs a trap, unless a level condition holds already: then says which.
-    pub fn install_trap(&mut self, key: RouterKey, trap: Trap) -> Result<(), (TrapFlags, PortalStatus)> {
-        let Some(router) = self.routers.get_mut(key) else { return Ok(()) };
+    /// The level conditions that hold already, if any does.
+    pub fn look_for_trap(&self, key: RouterKey, conditions: &TrapConditions) -> Result<(), (TrapFlags, PortalStatus)> {
+        let Some(router) = self.routers.get(key) else { return Ok(()) };
         let status = router.status();
-        let holds = satisfied(&trap.conditions, &status);
-        if !holds.is_empty() {
-            return Err((holds, status));
+        let holds = satisfied(conditions, &status);
+        if holds.is_empty() { Ok(()) } else { Err((holds, status)) }
+    }
+
+    /// Installs a trap none of whose level conditions holds.
+    pub fn install_trap(&mut self, key: RouterKey, trap: Trap) {
+        if let Some(router) = self.routers.get_mut(key) {
+            router.traps.push(trap);
         }
-        router.traps.push(trap);
-        Ok(())
     }
 
     /// Fires what came true. `new_parcel`: because a parcel became readable.
     pub(super) fn evaluate_traps(&mut self, key: RouterKey, new_parcel: bool) {
         let within = self.origin_flag();
+        let kept = self.planted(Bug::TrapFiresTwice);
         let Some(router) = self.routers.get_mut(key) else { return };
         if router.traps.is_empty() {
             return;
@@ -51,7 +56,7 @@ impl Routing {
                 return true;
             }
             fired.push(TrapEvent { context: trap.context, flags: flags.or(within), status });
-            false
+            kept
         });
     }
 

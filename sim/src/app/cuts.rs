@@ -54,6 +54,10 @@ impl Stage {
     }
 
     fn noticed(&self) -> u64 {
+        if self.world.is_scheduled() {
+            // Who is slow to notice is the schedule's business.
+            return u64::MAX;
+        }
         self.world.now() + NOTICED * self.longest
     }
 

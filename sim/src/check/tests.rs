@@ -170,7 +170,7 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
         Leaks::default().rest(&ghost, &snapshot)
     };
     closed(&|_| ()).unwrap();
-    let damages: [&dyn Fn(&mut Sight); 10] = [
+    let damages: [&dyn Fn(&mut Sight); 11] = [
         &|sight| sight.routers.push(router(LinkSide::A)),
         &|sight| sight.handles = 2,
         &|sight| sight.links[0].sublinks.push((SublinkId(12), key())),

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use crate::policy::PolicySpec;
+
 const EXAMPLES: &str = "\
 Examples:
   ipcz-sim list                                        what there is to run
@@ -38,6 +40,9 @@ Examples:
   A longer chain with slower links (`ipcz-sim list` names what can be set):
     ipcz-sim run scenarios/relay-chain.toml --set N=5000 --set links.latency=10ms
 
+  Other orders than those of virtual time, with the bound on having missed a bug of depth 2:
+    ipcz-sim run scenarios/abc.toml --seeds 0..1000 --policy pct:2
+
   A page to look at, offline:
     ipcz-sim run scenarios/abc.toml --report abc.html
 
@@ -46,6 +51,20 @@ Examples:
 
   Does the testbed notice a bug? Arm one (needs a build with it in):
     cargo run --release -p ipcz-sim --features planted -- run scenarios/abc.toml --plant stop-proxying-dropped";
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  All of them, two at a time:
+    cargo run --release -p ipcz-sim --features planted -- mutants --jobs 2
+
+  One, for at most ten minutes:
+    cargo run --release -p ipcz-sim --features planted -- mutants version-kept --budget 10m
+
+Exit codes:
+  0   every bug was found
+  44  at least one was not
+  42  a run failed with the bug and without it
+  2   no such bug, or a build without them";
 
 /// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
 #[derive(Debug, Parser)]
@@ -68,6 +87,9 @@ pub enum Command {
     Bench(BenchArgs),
     /// Which transitions of the protocol which scenarios reach, and which none does
     Probes(ProbesArgs),
+    /// Test the testbed: hunt every planted bug and say who found it, where and after how long; needs a build with the feature `planted`
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants(MutantsArgs),
 }
 
 /// Arguments of `run`.
@@ -88,6 +110,10 @@ pub struct RunArgs {
     /// Replace a number, flag or string of the scenario: a whole key (links.latency=2ms) or the tail of just one (N=100)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,
+    /// What decides the order of events: timed, fifo, random, pct:D, pctcp:D, pos, delay:D, swap, hold:KIND, hold:node=A, hold:link=A-B,
+    /// or portfolio (one of them by seed)
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
+    pub policy: PolicySpec,
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
@@ -148,6 +174,38 @@ pub struct BenchArgs {
     /// Replace a number, flag or string of the bench's scenario, as in `run`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,
+}
+
+/// Arguments of `mutants`.
+#[derive(Debug, clap::Args)]
+pub struct MutantsArgs {
+    /// Bugs to hunt; all if none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Longest hunt for one bug: a whole number and s or m
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub budget: Budget,
+    /// How many bugs are hunted at a time, each on a thread of its own
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// One line of JSON a bug, and nothing else, on standard output (keys: docs/simulator.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A wall time, in ns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget(pub u64);
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Budget, String> {
+        let unit = text.strip_suffix('s').map(|n| (n, 1)).or_else(|| text.strip_suffix('m').map(|n| (n, 60)));
+        let seconds = unit.and_then(|(n, unit)| n.parse::<u64>().ok()?.checked_mul(unit)).filter(|s| *s > 0);
+        let ns = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
+        ns.map(Budget).ok_or_else(|| "expected a whole number from 1 and s or m, as in 60s".to_owned())
+    }
 }
 
 /// Seeds in a row, at least one.
@@ -226,6 +284,14 @@ mod tests {
         assert_eq!(format!("0..{}", u64::MAX).parse(), Ok(Seeds { first: 0, count: u64::MAX }));
         for wrong in ["3..3", "4..3", "3", "..3", "0..=3", "-1..3", "a..b", "0..18446744073709551616"] {
             assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn budgets_have_a_unit() {
+        assert_eq!(("90s".parse(), "2m".parse()), (Ok(Budget(90_000_000_000)), Ok(Budget(120_000_000_000))));
+        for wrong in ["", "s", "60", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
     }
 

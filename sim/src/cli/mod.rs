@@ -8,6 +8,7 @@ mod bench;
 mod exit;
 mod json;
 mod list;
+mod mutants;
 mod out;
 mod play;
 mod probes;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::exit::Exit;
 use super::stopwatch::{Stopwatch, peak_memory};
+use crate::policy::{Length, PolicySpec};
 use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 
@@ -19,6 +20,9 @@ pub struct Plan {
     pub scenario: Scenario,
     /// A bug to arm.
     pub plant: Option<String>,
+    /// What decides the order of events, and how long a run is about, if it must know.
+    pub policy: PolicySpec,
+    pub length: Option<Length>,
     /// The second run to compare with, if there is to be one.
     pub verify: Option<Second>,
     /// Ends the run early.
@@ -127,7 +131,14 @@ impl Plan {
 
     /// One run: what it came to, the panic that ended it, its virtual time.
     fn attempt(&self, seed: u64, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
-        let options = RunOptions { seed, planted: self.plant.clone(), stop: Some(Arc::clone(&self.stop)), ..RunOptions::default() };
+        let options = RunOptions {
+            seed,
+            planted: self.plant.clone(),
+            stop: Some(Arc::clone(&self.stop)),
+            policy: self.policy.clone(),
+            length: self.length,
+            ..RunOptions::default()
+        };
         let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
         let mut run = match caught(|| Run::new(&self.scenario, &options)) {
             Ok(run) => run,

@@ -15,6 +15,7 @@ use super::play::{Plan, listen_to_panics};
 use super::sweep::{Event, sweep};
 use super::totals::Totals;
 use super::usage;
+use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
 
 /// Probes that no honest network reaches, each with the reason: they stand for what a hostile or a foreign peer may do.
@@ -48,7 +49,7 @@ pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
     let mut columns = Vec::new();
     for scenario in scenarios {
         let name = scenario.name.clone();
-        let plan = Plan { scenario, plant: None, verify: None, stop: Arc::clone(&stop) };
+        let plan = Plan { scenario, plant: None, verify: None, policy: PolicySpec::Timed, length: None, stop: Arc::clone(&stop) };
         let mut totals = Totals::default();
         sweep(&plan, args.seeds, args.jobs.get(), &mut |event| {
             if let Event::Played(played) = event {

@@ -14,6 +14,7 @@ use super::stopwatch::Stopwatch;
 use super::sweep::{Event, sweep};
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
+use crate::run::measure;
 use crate::scenario::Scenario;
 
 /// Most seeds of a sweep that get a line each; of more only those that did not hold.
@@ -46,7 +47,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
     let mut exit = Exit::Held;
     for (at, (file, scenario)) in scenarios.into_iter().enumerate() {
         let verify = args.verify.then(|| args.verify_with.map_or(Second::Same, Second::Other));
-        let plan = Plan { scenario, plant: args.plant.clone(), verify, stop: Arc::clone(&stop) };
+        // Measured once for all seeds: it is the same for each.
+        let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
+        let (plant, policy) = (args.plant.clone(), args.policy.clone());
+        let plan = Plan { scenario, plant, policy, length, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &plan, at > 0)?;
         exit = exit.max(ended);
         if done < seeds.count {
@@ -73,7 +77,14 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
     let mut wrong = false;
     for file in &args.scenarios {
         match Scenario::load(file, &sets) {
-            Ok(scenario) => scenarios.push((file.as_path(), scenario)),
+            Ok(scenario) => {
+                let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
+                if let Err(bad) = args.policy.check(&nodes) {
+                    wrong = true;
+                    tell(&format!("ipcz-sim: {}: {bad}\n", file.display()));
+                }
+                scenarios.push((file.as_path(), scenario));
+            }
             Err(error) => {
                 wrong = true;
                 tell(&usage::explain(&error));
@@ -83,7 +94,7 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
     (!wrong).then_some(scenarios)
 }
 
-fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
+pub(super) fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
     let stop = Arc::clone(stop);
     // A second one does not wait for the run to notice.
     let heard = move || {

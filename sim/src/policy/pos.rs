@@ -8,7 +8,7 @@ use crate::choice::{Choices, Source};
 #[derive(Clone, Default, Debug)]
 pub struct Pos {
     /// By chain: its head (`born`, 0 for none) and that one's priority.
-    heads: Vec<(u64, u32)>,
+    pub(super) heads: Vec<(u64, u32)>,
 }
 
 impl Pos {

@@ -97,7 +97,7 @@ impl PolicySpec {
     pub fn needs_length(&self) -> bool {
         match self {
             PolicySpec::Pct(depth) | PolicySpec::Pctcp(depth) => *depth > 1,
-            PolicySpec::Delay(_) | PolicySpec::Swap => true,
+            PolicySpec::Delay(_) | PolicySpec::Swap | PolicySpec::Portfolio => true,
             _ => false,
         }
     }

@@ -6,17 +6,26 @@ use ipcz::mapping::Mapping;
 use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
 
 use super::outcome::{RunOptions, Traffic};
+use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
-use crate::world::{Config, DropRule, LinkProfile, PATIENCE, Template, World};
+use crate::world::{Config, DropRule, LinkProfile, Order, PATIENCE, Schedule, Template, World};
 
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
+    let timed = options.policy.of_seed(options.seed) == PolicySpec::Timed;
+    let holds: Vec<_> = scenario.holds.iter().chain(&options.holds).copied().collect();
+    let order = if timed && holds.is_empty() {
+        Order::Timed
+    } else {
+        Order::Scheduled(Schedule { holds: holds.into(), record: options.record_order })
+    };
     let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
     let drops = scenario.fault.iter().filter_map(|fault| {
         let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(fault.message.as_str()))?;
         Some(DropRule { message, nth: fault.nth.saturating_sub(1) })
     });
     Config {
+        order,
         link: profile(scenario.latency_ns, scenario.jitter_ns),
         links: scenario
             .connects

@@ -7,8 +7,11 @@ use std::sync::atomic::AtomicBool;
 use ipcz::probe::Counts;
 
 use crate::choice::{Log, Source};
+use crate::events::Hold;
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
+use crate::world::OrderReport;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -27,11 +30,32 @@ pub struct RunOptions {
     pub log: bool,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
+    /// Who decides what is next; from the end of set-up, which goes first in first out.
+    pub policy: PolicySpec,
+    /// About how many events a run in the default order takes, if that is known ([`measure`](super::measure)); else it is measured
+    /// where the policy must know.
+    pub length: Option<Length>,
+    /// Order constraints beside those of the scenario; with any, nothing is timed.
+    pub holds: Vec<Hold>,
+    /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
+    pub record_order: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, log: false, stop: None }
+        RunOptions {
+            seed: 1,
+            source: None,
+            planted: None,
+            recent: 64,
+            record: false,
+            log: false,
+            stop: None,
+            policy: PolicySpec::Timed,
+            length: None,
+            holds: Vec::new(),
+            record_order: false,
+        }
     }
 }
 
@@ -363,6 +387,12 @@ pub struct Outcome {
     pub recording: Vec<Recorded>,
     /// What was decided otherwise than by option 0, with [`RunOptions::log`].
     pub log: Option<Log>,
+    /// The policy that the run had: of a portfolio, that of the seed.
+    pub policy: PolicySpec,
+    /// How many events the policy was told that a run takes, if it had to know.
+    pub length: Option<Length>,
+    /// The order of the run, unless it was timed.
+    pub order: Option<OrderReport>,
 }
 
 impl Outcome {
@@ -396,6 +426,9 @@ impl Outcome {
             last_messages: Vec::new(),
             recording: Vec::new(),
             log: None,
+            policy: PolicySpec::Timed,
+            length: None,
+            order: None,
         }
     }
 

@@ -12,7 +12,8 @@ use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
 use super::{order, steps, workload};
 
-const TOP: [&str; 12] = ["name", "purpose", "let", "nodes", "links", "step", "random", "fault", "memory", "run", "require", "when"];
+const TOP: [&str; 13] =
+    ["name", "purpose", "let", "nodes", "links", "step", "random", "order", "fault", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -30,6 +31,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let links = Links::read(root.get("links"), &scope, &nodes, &mut portals)?;
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
+    let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let fault = root.get("fault").map(|value| workload::fault(value, &scope)).transpose()?.flatten();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let run = root.get("run").map(|value| run(value, &scope)).transpose()?.unwrap_or_default();
@@ -47,6 +49,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         jitter_ns: links.jitter_ns,
         steps,
         random,
+        holds,
         fault,
         memory,
         run,

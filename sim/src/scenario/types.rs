@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::events::Hold;
 use ipcz::probe::Probe;
 
 use crate::world::Looseness;
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
+    /// Order constraints between events.
+    pub holds: Vec<Hold>,
     /// The fault planted in the virtual transport.
     pub fault: Option<Fault>,
     /// Sizes of link memory.

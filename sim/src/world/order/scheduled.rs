@@ -4,7 +4,7 @@
 //!
 //! The default is the oldest message, and what is due next if there is none: a network without latency.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{Channel, Label, Next, What};
@@ -60,6 +60,10 @@ struct Constraint {
 }
 
 impl Constraint {
+    fn new(hold: &Hold) -> Constraint {
+        Constraint { hold: *hold, held: false, before: false, after: false, broken: false }
+    }
+
     fn fate(&self) -> HoldFate {
         match self {
             Constraint { broken: true, .. } => HoldFate::Broken,
@@ -74,6 +78,7 @@ impl Constraint {
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduled {
     policy: Policy,
+    holds: Arc<[Hold]>,
     record: bool,
     /// Numbers of channels, and how often each kind of event was caused; by first appearance.
     numbers: BTreeMap<Channel, u32>,
@@ -105,17 +110,9 @@ pub(crate) struct Scheduled {
 
 impl Scheduled {
     pub fn new(schedule: &Schedule) -> Scheduled {
-        let mut held = BTreeMap::<_, Vec<_>>::new();
-        let mut frees = BTreeMap::<_, Vec<_>>::new();
-        let distinct: BTreeSet<Hold> = schedule.holds.iter().copied().filter(|hold| hold.before != hold.after).collect();
-        let mut constraints = Vec::new();
-        for hold in distinct {
-            held.entry(hold.after).or_default().push(constraints.len());
-            frees.entry(hold.before).or_default().push(constraints.len());
-            constraints.push(Constraint { hold, held: false, before: false, after: false, broken: false });
-        }
         Scheduled {
             policy: Policy::Fifo,
+            holds: Arc::clone(&schedule.holds),
             record: schedule.record,
             numbers: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -126,9 +123,9 @@ impl Scheduled {
             traffic: 0,
             clock: BTreeMap::new(),
             tokens: 0,
-            constraints,
-            held,
-            frees,
+            constraints: Vec::new(),
+            held: BTreeMap::new(),
+            frees: BTreeMap::new(),
             ready: Vec::new(),
             due: Vec::new(),
             free: Vec::new(),
@@ -139,10 +136,17 @@ impl Scheduled {
         }
     }
 
-    /// The policy decides from here on. What was before is no part of the schedule: names, channels and counts begin anew, unless
-    /// something still waits that has them.
+    /// The policy and the constraints decide from here on. What was before is no part of the schedule: names, channels and counts begin
+    /// anew, unless something still waits that has them.
     pub fn govern(&mut self, policy: Policy) {
         self.policy = policy;
+        self.constraints = self.holds.iter().map(Constraint::new).collect();
+        self.held.clear();
+        self.frees.clear();
+        for (index, hold) in self.holds.iter().enumerate() {
+            self.held.entry(hold.after).or_default().push(index);
+            self.frees.entry(hold.before).or_default().push(index);
+        }
         if self.len() == 0 {
             self.counts.clear();
             self.numbers.clear();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ipcz::planted::{Depth, Fault};
 
 use super::super::play::{Finding, Gauge, Plan, Played};
-use crate::policy::PolicySpec;
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 
 /// What a run costs besides its events, in events.
@@ -21,8 +21,10 @@ pub struct Trial {
     pub name: String,
     /// What is run.
     pub scenario: Scenario,
-    /// How events are ordered.
-    pub policy: &'static str,
+    /// How events are ordered, and how long a run is about.
+    pub policy: PolicySpec,
+    /// Measured once.
+    pub length: Length,
     /// Between which steps others may run.
     pub depth: Depth,
 }
@@ -59,8 +61,8 @@ pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mu
         scenario: trial.scenario.clone(),
         plant,
         verify: None,
-        policy: PolicySpec::Timed,
-        length: None,
+        policy: trial.policy.clone(),
+        length: Some(trial.length),
         stop: Arc::clone(stop),
     };
     let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
@@ -132,7 +134,7 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial { name: "canary".to_owned(), scenario, policy: "timed", depth: Depth::Message };
+        let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, length: Length(1), depth: Depth::Message };
         let hunt = hunt(fault("trap-fires-twice"), &[trial], &never(), &mut |runs| runs >= 3);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }

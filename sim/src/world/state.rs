@@ -295,7 +295,7 @@ impl State {
     pub fn end_of(&self, what: What) -> Option<u32> {
         match what {
             What::Deliver(slot) => Some(self.messages[slot as usize].to()),
-            What::Waiting(end) | What::Error(end) | What::Deactivated(end) => Some(end),
+            What::Waiting(end) | What::Error(end) | What::Deactivated(end) | What::Release(end) => Some(end),
             What::Timer(_) | What::App(_) => None,
         }
     }

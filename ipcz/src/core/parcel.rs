@@ -142,7 +142,9 @@ impl Core {
         let overtaken = edge.is_stable() && queue.highest() > parcel.number;
         let counted = !inward && edge.primary.as_ref().is_some_and(RouterLink::is_central) && queue.final_length().is_some();
         let told = |decay: &Decay| decay.link.at() == Some(at) && decay.length_from.is_some();
-        let late = !inward && !router.is_terminal() && edge.decay.as_deref().is_some_and(told);
+        // Only a proxy told to stop has both edges decaying with their lengths known.
+        let stopping = router.inward.as_ref().and_then(|edge| edge.decay.as_ref()).is_some_and(|decay| decay.length_to.is_some());
+        let late = !inward && stopping && edge.decay.as_deref().is_some_and(told);
         let probes = &mut self.routing.probes;
         probes.hit_if(overtaken, Probe::ParcelOvertaken);
         probes.hit_if(overtaken && !parcel.objects.is_empty(), Probe::PortalsBehindParcel);

@@ -54,6 +54,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::DisconnectLocal, RARE),
     (Probe::DisconnectCut, RARE),
     (Probe::BypassFailed, RARE),
+    (Probe::BypassIgnored, RARE),
     (Probe::ProxyWillStopLate, RARE),
     (Probe::IntroductionJoined, RARE),
     (Probe::IntroductionEndLost, RARE),

@@ -121,9 +121,9 @@ mod tests {
             "length-off-by-one",
             "decay-not-looked-at",
             "lock-ignored",
-            "closure-stops-at-proxy",
+            "disconnection-kept",
             "waiter-forgotten",
-            "trap-fires-twice",
+            "object-kept",
         ] {
             let hunt = hunt(fault(name), &trials, &never(), &mut |runs| runs >= 40);
             assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");

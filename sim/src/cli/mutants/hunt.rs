@@ -135,7 +135,7 @@ mod tests {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
         let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, length: Length(1), depth: Depth::Message };
-        let hunt = hunt(fault("trap-fires-twice"), &[trial], &never(), &mut |runs| runs >= 3);
+        let hunt = hunt(fault("gap-filled-silently"), &[trial], &never(), &mut |runs| runs >= 3);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }
 

@@ -122,9 +122,9 @@ mod tests {
             "length-off-by-one",
             "decay-not-looked-at",
             "lock-ignored",
-            "closure-stops-at-proxy",
+            "disconnection-kept",
             "waiter-forgotten",
-            "trap-fires-twice",
+            "object-kept",
         ] {
             let hunt = hunt(fault(name), &trials, &never(), &mut |runs| runs >= 40);
             assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");
@@ -136,7 +136,7 @@ mod tests {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
         let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, length: Length(1), depth: Depth::Message };
-        let hunt = hunt(fault("trap-fires-twice"), &[trial], &never(), &mut |runs| runs >= 3);
+        let hunt = hunt(fault("gap-filled-silently"), &[trial], &never(), &mut |runs| runs >= 3);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }
 

@@ -22,7 +22,7 @@ const CODES: &str = "\
 Exit codes:
   0   every property held and every requirement was met
   42  a property was violated: seed, step, property and replay command are printed
-  43  two runs of one seed differ (--verify)
+  43  two runs of one seed differ (--verify), or a replay is another run than it was
   44  a requirement of [require] was not met, or nothing ran
   2   the command line or a scenario is wrong: nothing ran
   1   anything else: a report or standard output could not be written
@@ -65,6 +65,16 @@ Exit codes:
   44  at least one was not
   42  a run failed with the bug and without it
   2   no such bug, or a build without them";
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  A seed that fails leaves a file, which says all that it was made of:
+    ipcz-sim run scenarios/canary.toml
+    ipcz-sim replay target/failures/canary-*.toml
+
+Ends as the run did (42) if it is the same run, with 43 if it is another one now: then both code versions are named.";
+
+/// Where replay files go.
+const FAILURES: &str = "target/failures";
 
 /// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
 #[derive(Debug, Parser)]
@@ -81,6 +91,9 @@ pub enum Command {
     /// Run scenarios, each with one seed or many, and say what held
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{CODES}"))]
     Run(RunArgs),
+    /// Run a failing run again from its replay file: to the same fingerprint and the same failure
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// List scenarios: name, purpose and what --set can change
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
@@ -127,6 +140,9 @@ pub struct RunArgs {
     /// Write one self-contained HTML page about it; for one scenario
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Folder for the replay files of the first failing seeds
+    #[arg(long, value_name = "DIR", default_value = FAILURES)]
+    pub failures: PathBuf,
     /// Run each seed twice and compare everything that came of it
     #[arg(long)]
     pub verify: bool,
@@ -140,6 +156,14 @@ impl RunArgs {
     pub fn seeds(&self) -> Seeds {
         self.seeds.unwrap_or(Seeds { first: self.seed, count: 1 })
     }
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// A file that a failing `run` or `sweep` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Arguments of `list`.

@@ -12,7 +12,7 @@ use super::args::ProbesArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::play::{Plan, listen_to_panics};
-use super::sweep::{Event, sweep};
+use super::pool::{Event, each_seed};
 use super::totals::Totals;
 use super::usage;
 use crate::policy::PolicySpec;
@@ -94,7 +94,7 @@ pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
         let plan =
             Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, fine: None, verify: None, stop: Arc::clone(&stop) };
         let mut totals = Totals::default();
-        sweep(&plan, args.seeds, args.jobs.get(), &mut |event| {
+        each_seed(&plan, args.seeds, args.jobs.get(), &mut |event| {
             if let Event::Played(played) = event {
                 totals.add(*played);
             }

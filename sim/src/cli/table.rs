@@ -194,6 +194,9 @@ pub fn failure(scenario: &Scenario, played: &Played, replay: &str) -> String {
         }
     }
     line(&mut out, "replay", replay);
+    if let Some(file) = &played.replay_file {
+        line(&mut out, "replay file", &file.display().to_string());
+    }
     out
 }
 

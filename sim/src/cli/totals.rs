@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn played(seed: u64, finding: Finding) -> Played {
-        Played { seed, finding, outcome: None, virtual_ns: 1, wall_ns: 2, memory: Some(seed) }
+        Played { seed, finding, outcome: None, virtual_ns: 1, wall_ns: 2, memory: Some(seed), replay_file: None }
     }
 
     #[test]

@@ -128,11 +128,11 @@ impl Plan {
     /// Runs a seed.
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
-        let Once { mut finding, outcome, virtual_ns } = self.once(self.options(seed), gauge);
+        let Once { mut finding, outcome, virtual_ns } = once(&self.scenario, &self.options(seed), gauge);
         let wall_ns = watch.ns();
         if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
             let other = if let Second::Other(other) = second { other } else { seed };
-            let Once { finding: found, outcome: again, .. } = self.once(self.options(other), gauge);
+            let Once { finding: found, outcome: again, .. } = once(&self.scenario, &self.options(other), gauge);
             finding = match found {
                 Finding::Stopped => Finding::Stopped,
                 Finding::Violated(failure) => {
@@ -156,35 +156,35 @@ impl Plan {
             ..RunOptions::default()
         }
     }
+}
 
-    /// One run.
-    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
-        let (outcome, failure, virtual_ns) = self.attempt(&options, gauge);
-        Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns }
-    }
+/// One run.
+pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
+    let (outcome, failure, virtual_ns) = attempt(scenario, options, gauge);
+    Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns }
+}
 
-    /// What it came to, the panic that ended it, its virtual time.
-    fn attempt(&self, options: &RunOptions, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
-        let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
-        let mut run = match caught(|| Run::new(&self.scenario, options)) {
-            Ok(run) => run,
-            Err(text) => return (None, Some(panicked(text, nowhere)), 0),
-        };
-        let mut told = 0;
-        let ended = caught(|| {
-            let mut steps = 0_u64;
-            while run.step() {
-                steps += 1;
-                if steps.is_multiple_of(STRIDE) {
-                    told = tell(gauge, told, run.progress());
-                }
+/// What it came to, the panic that ended it, its virtual time.
+fn attempt(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
+    let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
+    let mut run = match caught(|| Run::new(scenario, options)) {
+        Ok(run) => run,
+        Err(text) => return (None, Some(panicked(text, nowhere)), 0),
+    };
+    let mut told = 0;
+    let ended = caught(|| {
+        let mut steps = 0_u64;
+        while run.step() {
+            steps += 1;
+            if steps.is_multiple_of(STRIDE) {
+                told = tell(gauge, told, run.progress());
             }
-        });
-        let progress = caught(|| run.progress()).unwrap_or(nowhere);
-        tell(gauge, told, progress);
-        let outcome = caught(|| run.finish()).ok();
-        (outcome, ended.err().map(|text| panicked(text, progress)), progress.time)
-    }
+        }
+    });
+    let progress = caught(|| run.progress()).unwrap_or(nowhere);
+    tell(gauge, told, progress);
+    let outcome = caught(|| run.finish()).ok();
+    (outcome, ended.err().map(|text| panicked(text, progress)), progress.time)
 }
 
 /// Adds to the gauge what is new since `told` events; answers how many events it knows now.

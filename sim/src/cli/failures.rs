@@ -8,26 +8,27 @@ use super::play::{Finding, Gauge, Once, Plan, Played, once};
 use crate::replay::{Replay, Text};
 use crate::run::RunOptions;
 
-/// Most files of one scenario; the first failures say most.
-const MOST: usize = 10;
+/// Most files of one scenario, as a rule; the first failures say most.
+pub const MOST: u64 = 10;
 
 /// Writes replay files.
 pub struct Failures<'a> {
     folder: &'a Path,
-    written: usize,
+    most: u64,
+    written: u64,
 }
 
 impl Failures<'_> {
-    /// Into this folder, which is made when it is needed.
-    pub fn new(folder: &Path) -> Failures<'_> {
-        Failures { folder, written: 0 }
+    /// Into this folder, which is made when it is needed, and at most so many.
+    pub fn new(folder: &Path, most: u64) -> Failures<'_> {
+        Failures { folder, most, written: 0 }
     }
 
     /// If the seed violated a property, runs it again with a log and writes what `replay` can read; answers the file. What hinders
     /// that is told, and takes nothing away from the finding.
     pub fn keep(&mut self, plan: &Plan, text: &Text, played: &Played) -> Option<PathBuf> {
         let Finding::Violated(_) = &played.finding else { return None };
-        if self.written >= MOST {
+        if self.written >= self.most {
             return None;
         }
         self.written += 1;

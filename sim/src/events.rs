@@ -23,11 +23,17 @@ pub enum EventKind {
     Timer,
     /// The workload does something.
     Op,
+    /// A loose node's threads go on: what it held back is sent.
+    Release,
 }
 
 /// Words for the kinds between two processes that are no messages.
-const PAIRED: [(&str, EventKind); 3] =
-    [("waiting", EventKind::Waiting), ("error", EventKind::Error), ("deactivated", EventKind::Deactivated)];
+const PAIRED: [(&str, EventKind); 4] = [
+    ("waiting", EventKind::Waiting),
+    ("error", EventKind::Error),
+    ("deactivated", EventKind::Deactivated),
+    ("release", EventKind::Release),
+];
 /// Words for the kinds of one process.
 const ALONE: [(&str, EventKind); 2] = [("timer", EventKind::Timer), ("op", EventKind::Op)];
 /// What stands for nobody: a cut is no node's operation.

@@ -78,6 +78,7 @@ pub(crate) enum Kind {
     Reject = 14,
     Fault = 15,
     Operation = 16,
+    Held = 17,
 }
 
 /// The trace of one world.

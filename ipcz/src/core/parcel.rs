@@ -90,12 +90,12 @@ impl Core {
 
     /// AcceptParcel (routing.md 9.4). Everything is validated before anything changes.
     pub(super) fn accept_parcel(&mut self, on: LinkKey, m: &AcceptParcel<'_>, objects: usize, payload: Payload) -> Result<(), Violation> {
-        m.validate(objects).map_err(|error| Violation(error.rule()))?;
-        if m.num_subparcels != 1 {
-            return Err(Violation("AcceptParcel: subparcels are not supported yet"));
-        }
-        if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
-            return Err(Violation("AcceptParcel: only portals can be attached yet"));
+        if let Err(violation) = check_parcel(m, objects) {
+            // Its block is the receiver's in any case.
+            if let Ok(Data::Here(payload)) = self.open_data(on, m.parcel_fragment) {
+                self.routing.discard(Parcel { payload, ..Parcel::default() });
+            }
+            return Err(violation);
         }
         let (payload, pending) = match self.open_data(on, m.parcel_fragment)? {
             Data::Inline => (payload, false),
@@ -109,17 +109,25 @@ impl Core {
             self.routing.discard(parcel);
             return Err(violation);
         }
+        let at = |id| Sublink { link: on, id };
+        let mut waits = Ok(());
         if pending {
             self.routing.probes.hit(Probe::ParcelInUnknownBuffer);
             let wait = BufferWait::Parcel { sublink: m.sublink, parcel, fragment: m.parcel_fragment };
-            return self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
+            waits = self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
+        } else {
+            if Probes::ON {
+                self.note_order(at(m.sublink), &parcel);
+            }
+            self.deliver(at(m.sublink), parcel);
         }
-        let at = Sublink { link: on, id: m.sublink };
-        if Probes::ON {
-            self.note_order(at, &parcel);
+        for descriptor in m.new_routers.iter() {
+            self.deliver_early(at(descriptor.new_sublink));
+            if descriptor.proxy_already_bypassed {
+                self.deliver_early(at(descriptor.new_decaying_sublink));
+            }
         }
-        self.deliver(at, parcel);
-        Ok(())
+        waits
     }
 
     /// Notes what only a peer with threads does: on one link, parcels go out in another order than they were numbered, and after
@@ -167,7 +175,7 @@ impl Core {
             Ok(Data::Here(payload)) => {
                 parcel.payload = payload;
                 self.routing.probes.hit(Probe::ParcelResumed);
-                self.deliver(Sublink { link: on, id: sublink }, parcel);
+                self.deliver_late(Sublink { link: on, id: sublink }, parcel);
             }
             Ok(_) => self.routing.discard(parcel),
             Err(violation) => {
@@ -193,7 +201,16 @@ impl Core {
     /// The sublink has its router now: hands over what came before it (hazards.md RC-03).
     pub(super) fn deliver_early(&mut self, at: Sublink) {
         for parcel in self.net.take_early(at) {
-            self.deliver(at, parcel);
+            self.deliver_late(at, parcel);
+        }
+    }
+
+    /// As [`Core::deliver`], long after the parcel came: by now its router may be inside a queue of one that it carries, and
+    /// nobody could ever reach the two. No honest peer sends such a parcel.
+    fn deliver_late(&mut self, at: Sublink, parcel: Parcel) {
+        match self.net.bound(at) {
+            Some(router) if self.routing.carries(&parcel, router) => self.routing.discard(parcel),
+            _ => self.deliver(at, parcel),
         }
     }
 
@@ -231,10 +248,6 @@ impl Core {
                 self.net.bind(at(descriptor.new_decaying_sublink), router);
             }
             self.routing.arrive(router, on, descriptor, state, bound);
-            let ids = [Some(descriptor.new_sublink).filter(|_| bound), Some(descriptor.new_decaying_sublink).filter(|_| split)];
-            for id in ids.into_iter().flatten() {
-                self.deliver_early(at(id));
-            }
             if split {
                 waits = waits.and(self.await_state(at(descriptor.new_sublink), descriptor.new_link_state_fragment));
             }
@@ -268,6 +281,18 @@ impl Core {
         }
         self.adopt_state(on, d.new_link_state_fragment).map(Some)
     }
+}
+
+/// What a parcel shows by itself (wire.md 9.5), and what is not supported yet.
+fn check_parcel(m: &AcceptParcel<'_>, objects: usize) -> Result<(), Violation> {
+    m.validate(objects).map_err(|error| Violation(error.rule()))?;
+    if m.num_subparcels != 1 {
+        return Err(Violation("AcceptParcel: subparcels are not supported yet"));
+    }
+    if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
+        return Err(Violation("AcceptParcel: only portals can be attached yet"));
+    }
+    Ok(())
 }
 
 /// Beyond any number a route can have reached, and far enough from the end of the type to count on from.

@@ -328,6 +328,24 @@ impl Routing {
         }
     }
 
+    /// Whether a parcel carries a router: itself, or inside parcels that wait at those it carries. Also if there are too many to tell.
+    pub fn carries(&self, parcel: &Parcel, router: RouterKey) -> bool {
+        const MANY: usize = 1000;
+        let mut found: Vec<RouterKey> = parcel.objects.iter().map(|Object::Portal(portal)| *portal).collect();
+        let mut at = 0;
+        while let Some(key) = found.get(at).copied() {
+            if key == router || at == MANY {
+                return true;
+            }
+            at += 1;
+            if let Some(held) = self.routers.get(key) {
+                let inside = held.inbound.iter().chain(held.outbound.iter()).flat_map(|parcel| &parcel.objects);
+                found.extend(inside.map(|Object::Portal(portal)| *portal));
+            }
+        }
+        false
+    }
+
     /// A parcel from the opposite end (routing.md 9.2). Refused numbers are dropped: sequences are legitimately cut.
     pub fn accept_inbound(&mut self, key: RouterKey, parcel: Parcel) {
         let Some(router) = self.routers.get_mut(key) else { return self.discard(parcel) };

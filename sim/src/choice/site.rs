@@ -24,6 +24,8 @@ pub enum Site {
     Policy(u8),
     /// What a random world is made of.
     Swarm(u8),
+    /// How many later messages overtake one of a loose node; the actor is the sending transport end.
+    Loose,
 }
 
 impl Site {
@@ -39,6 +41,7 @@ impl Site {
             Site::Next => 5,
             Site::Policy(n) => 0x300 + n as u32,
             Site::Swarm(n) => 0x400 + n as u32,
+            Site::Loose => 6,
         }
     }
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Site {
             Site::Latency => f.write_str("latency"),
             Site::Cut => f.write_str("cut"),
             Site::Name => f.write_str("name"),
+            Site::Loose => f.write_str("loose"),
             Site::Next => f.write_str("next"),
             Site::Fault(n) => write!(f, "fault.{n}"),
             Site::Workload(n) => write!(f, "workload.{n}"),

@@ -18,8 +18,49 @@ use super::usage;
 use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
 
-/// Probes that no honest network reaches, each with the reason: they stand for what a hostile or a foreign peer may do.
-pub const UNREACHED: &[(Probe, &str)] = &[];
+const FOREIGN: &str = "a peer that breaks a rule";
+const ANNOUNCED: &str = "our nodes announce a buffer before they use it, and no loose node holds an announcement back";
+const ONE_INPUT: &str = "ours takes a link away and gives the next in one input";
+const SET_UP: &str = "set-up connects every pipe before anything is put, with as many portals at both ends";
+const ONE_NODE: &str = "a simulated process has one node";
+const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
+
+/// Probes that a few seeds of the scenarios do not reach, each with the reason.
+pub const UNREACHED: &[(Probe, &str)] = &[
+    (Probe::ParcelRefused, FOREIGN),
+    (Probe::ClosureImpossible, FOREIGN),
+    (Probe::BypassUnauthorised, FOREIGN),
+    (Probe::BypassTaken, FOREIGN),
+    (Probe::StopProxyingHearsay, FOREIGN),
+    (Probe::LinkBlamed, FOREIGN),
+    (Probe::ArrivedUnbound, FOREIGN),
+    (Probe::MessageForUnbound, FOREIGN),
+    (Probe::IntroductionOverLimit, FOREIGN),
+    (Probe::LockRefusedPending, ANNOUNCED),
+    (Probe::StatePending, ANNOUNCED),
+    (Probe::StateArrived, ANNOUNCED),
+    (Probe::StableRemembered, ANNOUNCED),
+    (Probe::ParcelInUnknownBuffer, ANNOUNCED),
+    (Probe::ParcelResumed, ANNOUNCED),
+    (Probe::ParcelBlocked, ONE_INPUT),
+    (Probe::ParcelQueuedAtPortal, SET_UP),
+    (Probe::InitialSurplus, SET_UP),
+    (Probe::InitialLost, SET_UP),
+    (Probe::ProxyStays, ONE_NODE),
+    (Probe::EarlyParcelDropped, RARE),
+    (Probe::PutAfterFinal, RARE),
+    (Probe::MoveOverDead, RARE),
+    (Probe::ClosureBeyondCut, RARE),
+    (Probe::DisconnectLocal, RARE),
+    (Probe::DisconnectCut, RARE),
+    (Probe::BypassFailed, RARE),
+    (Probe::ProxyWillStopLate, RARE),
+    (Probe::IntroductionJoined, RARE),
+    (Probe::IntroductionEndLost, RARE),
+    (Probe::LinkReplaced, RARE),
+    (Probe::MemoryRefused, RARE),
+    (Probe::MemoryRetried, RARE),
+];
 
 /// Runs scenarios and prints the table.
 ///
@@ -126,4 +167,61 @@ fn table(columns: &[(String, Counts)]) -> String {
 
 fn digits(number: u64) -> usize {
     number.to_string().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{RunOptions, Verdict, run};
+
+    /// Counts of a few seeds of a scenario, all of which hold.
+    fn counts(file: &Path, sets: &[(&str, &str)]) -> Counts {
+        let sets: Vec<(String, String)> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let scenario = Scenario::load(file, &sets).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        (0..3).fold(Counts::default(), |sum, seed| {
+            let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
+            assert_eq!(outcome.verdict, Verdict::Held, "{} seed {seed}", scenario.name);
+            sum.and(&outcome.probes)
+        })
+    }
+
+    #[test]
+    fn every_probe_is_reached_or_it_is_said_why_not() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
+        let small: [(&str, &[(&str, &str)]); 4] =
+            [("abc", &[]), ("both-ends-run", &[("N", "16")]), ("growing-memory", &[]), ("crowd", &crowd)];
+        let mut all = Counts::default();
+        for (name, sets) in small {
+            all = all.and(&counts(&folder.join(format!("{name}.toml")), sets));
+        }
+        for file in tree(&folder.join("loose")).expect("the folder is there") {
+            all = all.and(&counts(&file, &[]));
+        }
+        let unexplained = |probe: &&Probe| all.of(**probe) == 0 && UNREACHED.iter().all(|(known, _)| known != *probe);
+        let missed: Vec<_> = Probe::ALL.iter().filter(unexplained).map(|probe| probe.name()).collect();
+        assert_eq!(missed, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn only_loose_nodes_send_out_of_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let strict = [("broker.loose", "false"), ("n.loose", "false"), ("random.operations", "300"), ("require.delivered", "1")];
+        let sets: Vec<(String, String)> = strict.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let scenario = Scenario::load(&folder.join("loose/mixed.toml"), &sets).unwrap();
+        for seed in 0..3 {
+            let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
+            for probe in [
+                Probe::ParcelOvertaken,
+                Probe::PortalsBehindParcel,
+                Probe::ParcelLateOnDecayed,
+                Probe::ParcelBehindClosure,
+                Probe::ClosureWaits,
+                Probe::ProxyWillStopBehind,
+                Probe::ParcelBeforeRouter,
+            ] {
+                assert_eq!(outcome.probes.of(probe), 0, "{} at seed {seed}", probe.name());
+            }
+        }
+    }
 }

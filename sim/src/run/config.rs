@@ -8,7 +8,7 @@ use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
 use super::outcome::{RunOptions, Traffic};
 use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
-use crate::world::{Config, DropRule, LinkProfile, Order, Schedule, Template, World};
+use crate::world::{Config, DropRule, LinkProfile, Order, PATIENCE, Schedule, Template, World};
 
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
@@ -38,6 +38,7 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         template: Some(primary_buffer()),
         recent: options.recent,
         drops: drops.collect(),
+        loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
         ..Config::default()
     }
 }
@@ -63,7 +64,9 @@ fn draw_up() -> Template {
 /// The longest that a message of the scenario may be under way, in ns.
 pub(super) fn longest(scenario: &Scenario) -> u64 {
     let links = scenario.connects.iter().map(|link| link.latency_ns + link.jitter_ns);
-    links.chain([scenario.latency_ns + scenario.jitter_ns]).max().unwrap_or(0).max(1)
+    let longest = links.chain([scenario.latency_ns + scenario.jitter_ns]).max().unwrap_or(0).max(1);
+    // A loose node holds a message back so long at most.
+    if scenario.nodes.iter().any(|node| node.loose.is_some()) { longest * (1 + PATIENCE) } else { longest }
 }
 
 /// All messages of a world so far.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipcz::probe::Probe;
 
 use crate::events::Hold;
+use crate::world::Looseness;
 
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
@@ -57,6 +58,8 @@ pub struct NodeSpec {
     pub name: String,
     /// Whether it is a broker.
     pub broker: bool,
+    /// What its threads do to the order of its messages, if it has any.
+    pub loose: Option<Looseness>,
 }
 
 /// A link made during set-up by a client's ConnectNode to a broker, with one initial portal at each side.

@@ -31,6 +31,15 @@ pub struct DropRule {
     pub nth: u64,
 }
 
+/// What a process with threads of its own does to the order of its messages (routing.md 7): see `loose.rs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looseness {
+    /// What upstream's threads can do.
+    Threads,
+    /// Also: a parcel overtakes the one that announces its sublink (hazards.md RC-03).
+    Early,
+}
+
 /// What a world is told before it begins.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -48,6 +57,8 @@ pub struct Config {
     pub recent: usize,
     /// Messages lost on purpose.
     pub drops: Vec<DropRule>,
+    /// Processes that hold messages back.
+    pub loose: BTreeMap<u32, Looseness>,
 }
 
 impl Default for Config {
@@ -60,6 +71,7 @@ impl Default for Config {
             template: None,
             recent: 256,
             drops: Vec::new(),
+            loose: BTreeMap::new(),
         }
     }
 }

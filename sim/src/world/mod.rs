@@ -7,6 +7,7 @@
 
 pub(crate) mod activity;
 mod config;
+mod loose;
 mod objects;
 mod order;
 mod pages;
@@ -29,7 +30,8 @@ use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
-pub use config::{Config, DropRule, LinkProfile};
+pub use config::{Config, DropRule, LinkProfile, Looseness};
+pub use loose::PATIENCE;
 pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
 pub use ports::Ports;

@@ -1,5 +1,6 @@
 //! All that changes in a world: its tables, and what the next event is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipcz::driver::DriverError;
@@ -9,6 +10,7 @@ use ipcz::trap::TrapEvent;
 use slab::Slab;
 
 use super::config::Config;
+use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
 use super::order::{Channel, Label, Queue, What};
 use super::pages::{Memory, Template};
@@ -66,6 +68,8 @@ pub(crate) struct State {
     pub queue: Queue,
     pub source: Source,
     pub trace: Trace,
+    /// What loose ends hold back, by end.
+    pub held: BTreeMap<u32, Vec<Held>>,
     pub objects: Objects,
     pub traps: Vec<(u32, TrapEvent)>,
     pub ends: Vec<End>,
@@ -86,6 +90,7 @@ impl State {
             queue: Queue::new(&config.order),
             source,
             trace: Trace::new(config.recent),
+            held: BTreeMap::new(),
             objects: Objects::default(),
             traps: Vec::new(),
             ends: Vec::new(),
@@ -290,7 +295,7 @@ impl State {
     pub fn end_of(&self, what: What) -> Option<u32> {
         match what {
             What::Deliver(slot) => Some(self.messages[slot as usize].to()),
-            What::Waiting(end) | What::Error(end) | What::Deactivated(end) => Some(end),
+            What::Waiting(end) | What::Error(end) | What::Deactivated(end) | What::Release(end) => Some(end),
             What::Timer(_) | What::App(_) => None,
         }
     }
@@ -303,6 +308,10 @@ impl State {
             What::Waiting(end) => self.pop_waiting(end),
             What::Error(end) => self.pop_error(end),
             What::Deactivated(end) => self.pop_deactivated(end),
+            What::Release(end) => {
+                self.release_due(end);
+                (Event::Nothing, None)
+            }
             What::Timer(process) => {
                 let seat = &mut self.seats[process as usize];
                 seat.timer = seat.timer.filter(|at| *at > self.now);

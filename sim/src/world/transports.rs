@@ -167,7 +167,29 @@ impl State {
         let number = self.sent;
         self.sent += 1;
         let slot = self.messages.insert(Message { to: peer, from: process, number, bytes, handles, arrived: false, lost: false });
-        self.arrive(peer, What::Deliver(slot as u32), EventKind::Message(data.get(2).copied().unwrap_or_default()));
+        if let Some(looseness) = self.config.loose.get(&process).copied() {
+            return self.send_loosely(end, slot as u32, looseness);
+        }
+        self.depart(slot as u32);
+    }
+
+    /// A message goes on its way.
+    pub fn depart(&mut self, slot: u32) {
+        let message = &self.messages[slot as usize];
+        let id = message.bytes.get(2).copied().unwrap_or_default();
+        self.arrive(message.to, What::Deliver(slot), EventKind::Message(id));
+    }
+
+    /// The bytes of a message under way.
+    pub fn bytes_of(&self, slot: u32) -> &[u8] {
+        &self.messages[slot as usize].bytes
+    }
+
+    /// An event at a loose end, some time after now.
+    pub fn push_release(&mut self, end: u32, latencies: u64) {
+        let time = self.now.saturating_add(self.ends[end as usize].profile.latency_ns.saturating_mul(latencies).max(1));
+        let name = || Label { channel: Channel::Held(end), ..label(&self.ends, end ^ 1, EventKind::Release) };
+        self.queue.push(time, 0, What::Release(end), name);
     }
 
     pub fn activate(&mut self, process: u32, transport: ObjectId, key: u64) -> Result<(), DriverError> {
@@ -219,7 +241,9 @@ impl State {
 
     /// This end says nothing more; the other one learns it.
     fn hang_up(&mut self, index: u32) {
-        if !std::mem::replace(&mut self.ends[index as usize].mute, true) {
+        if !self.ends[index as usize].mute {
+            self.release_all(index);
+            self.ends[index as usize].mute = true;
             self.tell(index ^ 1);
         }
     }
@@ -274,6 +298,8 @@ impl State {
         for first in (0..self.ends.len() as u32).step_by(2) {
             let holders = (self.ends[first as usize].holder, self.ends[first as usize + 1].holder);
             if holders == (a, b) || holders == (b, a) {
+                self.release_all(first);
+                self.release_all(first + 1);
                 for end in [first, first + 1] {
                     self.lose_tail(end);
                     self.ends[end as usize].mute = true;

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use ipcz::planted::{Depth, Fault};
 
 use super::super::play::{Finding, Gauge, Plan, Played};
-use crate::policy::PolicySpec;
-use crate::run::measure;
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 
 /// What a run costs besides its events, in events.
@@ -22,8 +21,10 @@ pub struct Trial {
     pub name: String,
     /// What is run.
     pub scenario: Scenario,
-    /// How events are ordered.
+    /// How events are ordered, and how long a run is about.
     pub policy: PolicySpec,
+    /// Measured once.
+    pub length: Length,
     /// Between which steps others may run.
     pub depth: Depth,
 }
@@ -56,10 +57,14 @@ pub struct Hunt {
 
 /// Runs trials until the bug shows, so many runs are `enough`, or `stop` is set.
 pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mut dyn FnMut(u64) -> bool) -> Hunt {
-    let plan = |trial: &Trial, plant| {
-        let (scenario, policy) = (trial.scenario.clone(), trial.policy.clone());
-        let length = policy.needs_length().then(|| measure(&scenario));
-        Plan { scenario, plant, policy, length, fine: None, verify: None, stop: Arc::clone(stop) }
+    let plan = |trial: &Trial, plant| Plan {
+        scenario: trial.scenario.clone(),
+        plant,
+        verify: None,
+        policy: trial.policy.clone(),
+        length: Some(trial.length),
+        fine: None,
+        stop: Arc::clone(stop),
     };
     let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
     let gauges: Vec<Gauge> = trials.iter().map(|_| Gauge::default()).collect();
@@ -130,7 +135,7 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, depth: Depth::Message };
+        let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, length: Length(1), depth: Depth::Message };
         let hunt = hunt(fault("trap-fires-twice"), &[trial], &never(), &mut |runs| runs >= 3);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }

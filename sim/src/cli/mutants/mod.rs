@@ -149,7 +149,7 @@ fn seconds(ns: u64) -> String {
 
 fn place(find: &Find, trials: &[Trial]) -> String {
     let trial = &trials[find.trial];
-    format!("{} {} --seed {}, {}: {}", trial.depth.name(), trial.name, find.seed, trial.policy, find.property)
+    format!("{} {} --seed {}, {}: {}", trial.depth.name(), trial.name, find.seed, trial.policy.of_seed(find.seed), find.property)
 }
 
 fn row(told: &Told, trials: &[Trial]) -> String {
@@ -175,8 +175,9 @@ fn line(told: &Told, trials: &[Trial]) -> String {
     let find = |find: &Option<Find>| {
         find.as_ref().map(|find| {
             let Trial { name, policy, depth, .. } = &trials[find.trial];
-            let (depth, Find { seed, checker, property, text, .. }) = (depth.name(), find);
-            json!({ "scenario": name, "policy": policy.to_string(), "depth": depth, "seed": seed, "checker": checker, "property": property, "text": text })
+            let Find { seed, checker, property, text, .. } = find;
+            let (depth, policy) = (depth.name(), policy.of_seed(*seed).to_string());
+            json!({ "scenario": name, "policy": policy, "depth": depth, "seed": seed, "checker": checker, "property": property, "text": text })
         })
     };
     let value = json!({

@@ -4,6 +4,7 @@ use ipcz::planted::Depth;
 
 use super::hunt::Trial;
 use crate::policy::PolicySpec;
+use crate::run::measure;
 use crate::scenario::{Scenario, ScenarioError};
 
 macro_rules! scenario {
@@ -41,7 +42,8 @@ pub fn portfolio() -> Result<Vec<Trial>, ScenarioError> {
                 sets.iter().filter_map(|set| set.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             let scenario = Scenario::parse(file, text, &pairs)?;
             let name = sets.iter().fold((*file).to_owned(), |name, set| format!("{name} --set {set}"));
-            Ok(Trial { name, scenario, policy: PolicySpec::Timed, depth: Depth::Message })
+            let length = measure(&scenario);
+            Ok(Trial { name, scenario, policy: PolicySpec::Portfolio, length, depth: Depth::Message })
         })
         .collect()
 }

@@ -38,6 +38,8 @@ pub(crate) enum What {
     Timer(u32),
     /// A token of the workload.
     App(u32),
+    /// A loose end sends what it held back long enough.
+    Release(u32),
 }
 
 impl What {
@@ -51,6 +53,8 @@ impl What {
 pub(crate) enum Channel {
     /// What arrives at an end of a transport.
     End(u32),
+    /// What a loose end held back.
+    Held(u32),
     /// Deadlines of a process.
     Timer(u32),
     /// What the workload does in a process, or (`u32::MAX`) from outside.

@@ -143,3 +143,25 @@ impl Run {
         self.rest()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fine::Fine;
+    use crate::run::Verdict;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_told_with_who_waits_for_it() {
+        let text = include_str!("../../../scenarios/races/four-hands.toml");
+        let scenario = Scenario::parse("four-hands.toml", text, &[]).unwrap();
+        let mut run = Run::new(&scenario, &RunOptions { fine: Some(Fine::default()), ..RunOptions::default() });
+        assert!(run.go_to_fine());
+        let middle = Arc::clone(run.stage.world.process(0).unwrap());
+        middle.inspect(|_| while run.step() {});
+        let Verdict::Violated(failure) = run.finish().verdict else { panic!("it came to rest") };
+        assert!(failure.text.contains("the application of process 0 waits for the lock of process 0"), "{}", failure.text);
+    }
+}

@@ -16,6 +16,7 @@ use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
 use crate::fine::Fine;
+use crate::policy::PolicySpec;
 use crate::replay::Text;
 use crate::run::measure;
 use crate::scenario::Scenario;
@@ -53,7 +54,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
         // Measured once for all seeds: it is the same for each.
         let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
         let (plant, policy) = (args.plant.clone(), args.policy.clone());
-        let fine = (args.depth == 1).then(Fine::default);
+        let spec = (policy != PolicySpec::Timed).then(|| policy.clone());
+        let fine = (args.depth == 1).then(|| Fine { spec, ..Fine::default() });
+        // Down to where depth L1 begins nothing is reordered.
+        let policy = if fine.is_some() { PolicySpec::Timed } else { policy };
         let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &text, &plan, at > 0)?;
         exit = exit.max(ended);

@@ -77,8 +77,13 @@ pub struct How {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Deep {
+    /// Who went next, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// [`Fine::limit`].
     pub limit: u64,
+    /// [`Fine::closing`].
+    pub closing: bool,
     /// [`Fine::faults`].
     #[serde(default)]
     pub faults: Faults,
@@ -179,7 +184,12 @@ impl Replay {
                 length: outcome.length.map(|length| length.0),
                 holds: options.holds.iter().map(|hold| format!("{}{BEFORE}{}", name(hold.before), name(hold.after))).collect(),
                 planted: options.planted.clone(),
-                fine: options.fine.as_ref().map(|fine| Deep { limit: fine.limit, faults: fine.faults }),
+                fine: options.fine.as_ref().map(|fine| Deep {
+                    policy: fine.spec.as_ref().map(|spec| spec.of_seed(options.seed).to_string()),
+                    limit: fine.limit,
+                    closing: fine.closing,
+                    faults: fine.faults,
+                }),
             },
             code: Code::this().clone(),
             found: Found::of(scenario, outcome, failure),
@@ -240,7 +250,13 @@ impl Replay {
             seed: seed("run.seed", &self.run.seed)?,
             source: Some(Source::replay(&log)),
             planted: planted.clone(),
-            fine: fine.as_ref().map(|deep| Fine { policy: Policy::Fifo, faults: deep.faults, limit: deep.limit }),
+            fine: fine.as_ref().map(|deep| Fine {
+                policy: Policy::Fifo,
+                spec: None,
+                faults: deep.faults,
+                closing: deep.closing,
+                limit: deep.limit,
+            }),
             // Nothing is spread any more; without a length one would be measured.
             length: Some(Length(length.unwrap_or(1))),
             policy,
@@ -330,14 +346,16 @@ mod tests {
     }
 
     fn options(seed: u64, policy: &str, depth: u8) -> RunOptions {
-        RunOptions { seed, policy: policy.parse().unwrap(), fine: (depth == 1).then(Fine::default), ..RunOptions::default() }
+        let policy: PolicySpec = policy.parse().unwrap();
+        let fine = (depth == 1).then(|| Fine { spec: Some(policy.clone()), closing: seed % 2 == 0, ..Fine::default() });
+        RunOptions { seed, policy, fine, ..RunOptions::default() }
     }
 
     #[test]
     fn runs_of_every_policy_and_depth_are_had_again() {
         for text in worlds() {
             for policy in POLICIES {
-                for (seed, depth) in [(0, 0), (1, 0), (2, 1)] {
+                for (seed, depth) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
                     replayed(&text, options(seed, policy, depth));
                 }
             }

@@ -128,11 +128,11 @@ impl Plan {
     /// Runs a seed.
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
-        let Once { mut finding, outcome, virtual_ns } = once(&self.scenario, &self.options(seed), gauge);
+        let Once { mut finding, outcome, virtual_ns } = self.once(self.options(seed), gauge);
         let wall_ns = watch.ns();
         if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
             let other = if let Second::Other(other) = second { other } else { seed };
-            let Once { finding: found, outcome: again, .. } = once(&self.scenario, &self.options(other), gauge);
+            let Once { finding: found, outcome: again, .. } = self.once(self.options(other), gauge);
             finding = match found {
                 Finding::Stopped => Finding::Stopped,
                 Finding::Violated(failure) => {
@@ -156,21 +156,35 @@ impl Plan {
             ..RunOptions::default()
         }
     }
+
+    /// One run of its scenario.
+    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
+        once(&self.scenario, &options, gauge)
+    }
+}
+
+/// The policy and depth of the command line as a [`Plan`] has them: at depth L1 the policy says who is next there, and down to where
+/// that begins nothing is reordered.
+pub fn order(policy: &PolicySpec, depth: u8) -> (PolicySpec, Option<Fine>) {
+    if depth == 0 {
+        return (policy.clone(), None);
+    }
+    let spec = (*policy != PolicySpec::Timed).then(|| policy.clone());
+    (PolicySpec::Timed, Some(Fine { spec, ..Fine::default() }))
 }
 
 /// One run.
 pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
-    let (outcome, failure, virtual_ns) = attempt(scenario, options, gauge);
-    Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns }
+    match caught(|| Run::new(scenario, options)) {
+        Ok(run) => drive(run, gauge),
+        Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
+    }
 }
 
-/// What it came to, the panic that ended it, its virtual time.
-fn attempt(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
-    let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
-    let mut run = match caught(|| Run::new(scenario, options)) {
-        Ok(run) => run,
-        Err(text) => return (None, Some(panicked(text, nowhere)), 0),
-    };
+const NOWHERE: Progress = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
+
+/// Takes a run to its end.
+pub fn drive(mut run: Run, gauge: &Gauge) -> Once {
     let mut told = 0;
     let ended = caught(|| {
         let mut steps = 0_u64;
@@ -181,10 +195,11 @@ fn attempt(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> (Option<
             }
         }
     });
-    let progress = caught(|| run.progress()).unwrap_or(nowhere);
+    let progress = caught(|| run.progress()).unwrap_or(NOWHERE);
     tell(gauge, told, progress);
     let outcome = caught(|| run.finish()).ok();
-    (outcome, ended.err().map(|text| panicked(text, progress)), progress.time)
+    let failure = ended.err().map(|text| panicked(text, progress));
+    Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns: progress.time }
 }
 
 /// Adds to the gauge what is new since `told` events; answers how many events it knows now.
@@ -248,7 +263,7 @@ pub fn listen_to_panics() {
 }
 
 /// Calls `body`; a panic in it is an error with its words and place.
-fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
+pub fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
     PANIC.with_borrow_mut(|slot| *slot = Some(String::new()));
     let result = catch_unwind(AssertUnwindSafe(body));
     let told = PANIC.with_borrow_mut(Option::take).filter(|text| !text.is_empty());

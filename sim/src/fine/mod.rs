@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{Answer, Call, Stage, perform};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
-use crate::policy::{Policy, Ready};
+use crate::policy::{Policy, PolicySpec, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
 use crate::world::{Input, Next, Told, What, World};
 use fetches::Fetches;
@@ -24,15 +24,19 @@ use fetches::Fetches;
 pub struct Fine {
     /// Who goes next.
     pub policy: Policy,
+    /// The same, by name; instead of `policy` if it is there.
+    pub spec: Option<PolicySpec>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Whether everything is closed at the end, and leaks are looked for: that takes longer than a small race itself.
+    pub closing: bool,
     /// Operations after which a run that is not at rest has failed.
     pub limit: u64,
 }
 
 impl Default for Fine {
     fn default() -> Fine {
-        Fine { policy: Policy::Random, faults: Faults::default(), limit: 10_000_000 }
+        Fine { policy: Policy::Random, spec: None, faults: Faults::default(), closing: true, limit: 10_000_000 }
     }
 }
 
@@ -154,6 +158,7 @@ pub(crate) struct Engine {
     /// The one that went on last.
     current: Option<u32>,
     births: u64,
+    now: u64,
     ready: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
@@ -176,6 +181,7 @@ impl Engine {
             dispatchers: Vec::new(),
             current: None,
             births: 0,
+            now: 0,
             ready: Vec::with_capacity(16),
             arrived: Vec::new(),
             abandoned: Vec::new(),
@@ -250,7 +256,7 @@ impl Engine {
     /// Gives everything that has come to be to its chain.
     fn collect(&mut self, stage: &mut Stage) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        stage.world.take_events(&mut arrived);
+        self.now = stage.world.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) => Who::Workload,
@@ -277,7 +283,7 @@ impl Engine {
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
     fn find_ready(&mut self, stage: &Stage) {
         self.ready.clear();
-        let now = stage.world.now();
+        let now = self.now;
         for (number, chain) in self.chains.iter().enumerate() {
             let (touches, writes) = match (&chain.running, chain.who) {
                 (Some(running), _) => match running.stop {
@@ -316,6 +322,7 @@ impl Engine {
     fn wait(&mut self, stage: &mut Stage) -> bool {
         let Some(time) = self.chains.iter().filter_map(|chain| Some(chain.queue.front()?.time)).min() else { return false };
         stage.world.advance(time);
+        self.now = self.now.max(time);
         self.find_ready(stage);
         true
     }
@@ -523,7 +530,7 @@ fn touches(stop: Stop, process: u32) -> (u64, bool) {
         // Of a range, the whole memory.
         Stop::Access(Access { kind: Kind::Read, .. }) => (0, false),
         Stop::Access(Access { kind: Kind::Write, .. }) => (0, true),
-        Stop::Access(Access { kind, memory, at, .. }) => (u64::from(memory + 1) << 32 | at as u64 / 8, kind != Kind::Load),
+        Stop::Access(Access { kind, memory, at, .. }) => ((u64::from(memory + 1) << 32) | (at as u64 / 8), kind != Kind::Load),
         Stop::Turn(Point::Effect) => (0, true),
         Stop::Turn(_) => (lock_of(process), true),
     }

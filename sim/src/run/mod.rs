@@ -417,6 +417,9 @@ impl Run {
             self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
         }
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
+            return self.judge();
+        }
         self.phase = Phase::Closing;
         self.closing = true;
         self.half_closed = true;
@@ -448,6 +451,11 @@ impl Run {
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
+        self.judge()
+    }
+
+    /// Every property held; were the requirements met?
+    fn judge(&mut self) -> Checked {
         let unmet: Vec<_> = self.outcome.requirements.iter().filter(|requirement| !requirement.met).cloned().collect();
         self.outcome.verdict = if unmet.is_empty() { Verdict::Held } else { Verdict::Unmet(unmet) };
         self.phase = Phase::Done;

@@ -345,13 +345,14 @@ impl World {
         }
     }
 
-    /// Takes everything that waits to happen, in order of its time.
-    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) {
+    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
+    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
         let mut state = self.shared.lock();
         let State { now, queue, source, .. } = &mut *state;
         while let Some(entry) = queue.pop(*now, source) {
             out.push(entry);
         }
+        *now
     }
 
     /// Whether somebody holds the lock of a process.

@@ -4,6 +4,7 @@ pub mod app;
 pub mod check;
 pub mod choice;
 pub mod cli;
+pub mod fault;
 pub mod ghost;
 pub mod policy;
 pub mod run;

@@ -7,6 +7,7 @@ mod random;
 mod setup;
 mod stage;
 
+pub(crate) use cuts::LATE;
 pub use plan::Plan;
 pub use random::Workload;
 pub use setup::SetUp;

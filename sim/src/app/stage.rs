@@ -9,9 +9,10 @@ use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
 use crate::check::{Checked, Checks, Names, Violation};
-use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, write_payload};
+use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, Taken, write_payload};
 use crate::run::Calls;
-use crate::world::{LinkProfile, World};
+use crate::fault::Fault;
+use crate::world::{LinkProfile, Strike, World};
 
 /// Something an application learnt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +100,13 @@ pub struct Stage {
     pub lost_totals: Totals,
     /// Lines for a recording, if there is one.
     pub said: Option<Vec<(u32, String)>>,
+    /// Pairs of processes over whose link somebody lied.
+    pub lies: Vec<(u32, u32)>,
+    /// Ends whose owner has yet to read what is there.
+    pub unread: Vec<EndId>,
+    pub(super) strikes: Vec<Strike>,
+    /// Requests of random bytes refused so far.
+    bad_luck: u64,
     traps: Vec<(u32, TrapEvent)>,
     to_read: Vec<EndId>,
     payload: Vec<u8>,
@@ -134,6 +142,10 @@ impl Stage {
             longest: 0,
             lost_totals: Totals::default(),
             said: None,
+            lies: Vec::new(),
+            unread: Vec::new(),
+            strikes: Vec::new(),
+            bad_luck: 0,
             traps: Vec::new(),
             to_read: Vec::new(),
             payload: Vec::new(),
@@ -157,6 +169,10 @@ impl Stage {
             longest: self.longest,
             lost_totals: self.lost_totals,
             said: self.said.clone(),
+            lies: self.lies.clone(),
+            unread: self.unread.clone(),
+            strikes: Vec::new(),
+            bad_luck: self.bad_luck,
             traps: self.traps.clone(),
             to_read: Vec::new(),
             payload: Vec::new(),
@@ -170,6 +186,11 @@ impl Stage {
         }
     }
 
+    /// A process, unless it died or is dying.
+    fn alive(&self, process: u32) -> Option<&Arc<Process>> {
+        self.world.process(process).filter(|_| !self.world.is_gone(process))
+    }
+
     fn process(&self, process: u32) -> Checked<&Arc<Process>> {
         self.world.process(process).ok_or_else(|| Violation::new(API, "the workload calls only living processes", "").in_process(process))
     }
@@ -181,10 +202,19 @@ impl Stage {
             self.process(process)?.plant(bug).map_err(|text| Violation::new(API, "a planted bug has a known name", text))?;
         }
         let kind = if broker { NodeType::Broker } else { NodeType::Normal };
-        let made = self.world.create_node(process, kind, options);
+        let mut made = self.world.create_node(process, kind, options);
+        while made.is_err() && self.unlucky() {
+            made = self.world.create_node(process, kind, options);
+        }
         let node = made.map_err(|error| unexpected("CreateNode", error).in_process(process))?;
         self.homes.push(Home { node: Some(node), broker, ..Home::default() });
         Ok(process)
+    }
+
+    /// Whether a call may have failed for want of random bytes and is to be made again.
+    fn unlucky(&mut self) -> bool {
+        let struck = self.world.struck().into_iter().find(|struck| struck.fault == Fault::RefuseRandom).map_or(0, |struck| struck.did);
+        std::mem::replace(&mut self.bad_luck, struck) < struck
     }
 
     /// Connects a client to its broker; answers the client's end of the pipe.
@@ -193,7 +223,10 @@ impl Stage {
         let mut handles = [None; 2];
         for (at, transport, to, handle) in [(client, near, ConnectTo::Broker, 0), (broker, far, ConnectTo::Normal, 1)] {
             let node = self.homes[at as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(at))?;
-            let made = self.process(at)?.connect_node(node, transport, 1, to);
+            let mut made = self.process(at)?.connect_node(node, transport, 1, to);
+            while made.is_err() && self.unlucky() {
+                made = self.process(at)?.connect_node(node, transport, 1, to);
+            }
             handles[handle] = made.map_err(|error| unexpected("ConnectNode", error).in_process(at))?.first().copied();
         }
         let [Some(a), Some(b)] = handles else { return Err(Violation::new(API, "ConnectNode gives the portals asked for", "")) };
@@ -247,10 +280,12 @@ impl Stage {
             Some(Some((at, handle))) if at == process => Some(handle),
             Some(_) => return Ok(false),
         };
+        self.mark(Some(process));
+        let Some(body) = self.alive(process).cloned() else { return Ok(false) };
         self.calls.puts += 1;
         let mut payload = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut payload);
-        let result = self.process(process)?.put(handle, &payload, carried.as_slice());
+        let result = body.put(handle, &payload, carried.as_slice());
         self.payload = payload;
         let words = [handle.to_bits(), length as u64, carried.map_or(0, Handle::to_bits), u64::from(result.is_ok())];
         self.trace(process, call::PUT, &words);
@@ -274,8 +309,10 @@ impl Stage {
     /// Closes an end, if its holder still has it.
     pub fn close(&mut self, end: EndId) -> Checked {
         let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
+        self.mark(Some(process));
+        let Some(body) = self.alive(process).cloned() else { return Ok(()) };
         self.calls.closes += 1;
-        let result = self.process(process)?.close(handle);
+        let result = body.close(handle);
         self.trace(process, call::CLOSE, &[handle.to_bits(), u64::from(result.is_ok())]);
         self.unhouse(end, process);
         self.ghost.close(end);
@@ -300,6 +337,9 @@ impl Stage {
     }
 
     fn fired(&mut self, process: u32, event: &TrapEvent) -> Checked {
+        if self.world.is_gone(process) {
+            return Ok(());
+        }
         let (end, holder) = (EndId(event.context as u32), (event.context >> 32) as u32);
         if !self.ghost.knows(end) {
             return Err(Violation::new(API, "a trap gives the context it was given", format!("{:#x}", event.context)).in_process(process));
@@ -345,7 +385,8 @@ impl Stage {
     fn drain(&mut self, end: EndId) -> Checked {
         let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
         let dead = loop {
-            match self.process(process)?.get(handle) {
+            let Some(body) = self.alive(process) else { return Ok(()) };
+            match body.get(handle) {
                 Ok(received) => self.taken(end, process, &received)?,
                 Err(Error::Unavailable) => break false,
                 Err(Error::NotFound) => break true,
@@ -374,9 +415,34 @@ impl Stage {
     }
 
     fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+        if self.ghost.pipe(end).tainted {
+            return self.taken_tainted(end, process, received);
+        }
         let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
         let taken = taken.map_err(|violation| violation.in_process(process))?;
         self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+        self.took(end, process, received, &taken);
+        Ok(())
+    }
+
+    /// As [`Stage::taken`], where somebody lied: portals that are not what they should be are closed.
+    fn taken_tainted(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+        let taken = self.checks.delivery.taken_tainted(&mut self.ghost, end, &received.data);
+        let expected = taken.as_ref().and_then(|taken| taken.parcel.attached);
+        for handle in received.handles.iter().skip(usize::from(expected.is_some())) {
+            if let Some(body) = self.alive(process) {
+                body.close(*handle).map_err(|error| unexpected("Close", error).in_process(process))?;
+            }
+        }
+        let Some(taken) = taken else { return Ok(()) };
+        if let (Some(lost), None) = (expected, received.handles.first()) {
+            self.ghost.lose(lost);
+        }
+        self.took(end, process, received, &taken);
+        Ok(())
+    }
+
+    fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
         self.calls.gets += 1;
         self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
         self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
@@ -390,14 +456,14 @@ impl Stage {
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
         }
-        Ok(())
     }
 
     /// Watches an end; if there is nothing to wait for any more, its death is noted instead.
     fn arm(&mut self, end: EndId) -> Checked {
         let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
         let context = u64::from(self.ghost.end(end).holder) << 32 | u64::from(end.0);
-        let result = self.process(process)?.trap(handle, TrapConditions { flags: WATCHED, ..TrapConditions::default() }, context);
+        let Some(body) = self.alive(process).cloned() else { return Ok(()) };
+        let result = body.trap(handle, TrapConditions { flags: WATCHED, ..TrapConditions::default() }, context);
         self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
         match result {
             Ok(()) => {

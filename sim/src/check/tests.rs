@@ -196,10 +196,10 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
         checker.rest(&snapshot, &names)
     };
     check(&mut Honesty::default(), &|_| ()).unwrap();
-    assert!(check(&mut Honesty::default(), &|sight| sight.blames.push((key(), "late".into()))).is_err());
+    assert!(check(&mut Honesty::default(), &|sight| sight.blames.push((name(1), key(), "late".into()))).is_err());
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.refused = 1).is_err());
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.unauthorised = 1).is_err());
-    assert!(Honesty::default().refused(1).is_err() && Honesty::default().refused(0).is_ok());
+    assert!(Honesty::default().refused(&[(0, 1)]).is_err() && Honesty::default().refused(&[]).is_ok());
     let lost = |sight: &mut Sight| {
         sight.links[0].dead = true;
         sight.totals = Totals { links_lost: 1, ..Totals::default() };

@@ -12,9 +12,9 @@ use crate::world::{Config, DropRule, LinkProfile, Template, World};
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
     let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
-    let drops = scenario.fault.iter().filter_map(|fault| {
-        let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(fault.message.as_str()))?;
-        Some(DropRule { message, nth: fault.nth.saturating_sub(1) })
+    let drops = scenario.loss.iter().filter_map(|loss| {
+        let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(loss.message.as_str()))?;
+        Some(DropRule { message, nth: loss.nth.saturating_sub(1) })
     });
     Config {
         link: profile(scenario.latency_ns, scenario.jitter_ns),
@@ -29,6 +29,8 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         template: Some(primary_buffer()),
         recent: options.recent,
         drops: drops.collect(),
+        faults: scenario.faults.clone(),
+        brokers: scenario.nodes.iter().map(|node| node.broker).collect(),
         ..Config::default()
     }
 }

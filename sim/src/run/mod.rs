@@ -17,18 +17,21 @@ pub use outcome::{
 
 use ipcz::inspect::Totals;
 
-use crate::app::{Plan, SetUp, Stage, Workload};
+use crate::app::{LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
     Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
     requirements,
 };
 use crate::choice::Source;
+use crate::fault::Fault;
 use crate::ghost::EndId;
 use crate::scenario::Scenario;
 use crate::world::{Event, World};
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;
+/// How long whoever found no link memory asks again, in ns (routing.md 18, D6).
+const SCARCE: u64 = 700_000_000;
 /// Progress is told, and slow counts are taken, once in so many events.
 const SELDOM: u64 = 1 << 14;
 /// One router is looked at once in so many steps.
@@ -80,6 +83,7 @@ impl Run {
         let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
         stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
         let mut plan = Plan::new(Arc::clone(&scenario));
+        stage.world.arm_faults(Some(Fault::RefuseRandom));
         let set_up = SetUp::begin(&mut stage, &scenario, options.planted.as_deref(), &mut plan.ends);
         let mut run = Run {
             stage,
@@ -151,12 +155,13 @@ impl Run {
         if process.is_some() {
             self.stage.mark(process);
         }
+        self.stage.suffer();
         self.react()?;
         if let Some(process) = process {
             self.look(process)?;
         }
         if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
-            self.settle();
+            self.settle()?;
         }
         if self.events.is_multiple_of(SELDOM) {
             self.seldom();
@@ -194,6 +199,7 @@ impl Run {
     fn react(&mut self) -> Checked {
         loop {
             self.stage.serve()?;
+            self.stage.suffer();
             if self.stage.news.is_empty() {
                 return Ok(());
             }
@@ -265,10 +271,7 @@ impl Run {
                 }
                 Ok(())
             }
-            Phase::Work => {
-                self.settle();
-                Ok(())
-            }
+            Phase::Work => self.settle(),
             Phase::Settle => self.rest(),
             Phase::Closing if self.half_closed => self.peers_told(),
             Phase::Closing => self.leaks(),
@@ -283,6 +286,7 @@ impl Run {
         (self.worked, self.latest) = (self.start, self.start);
         self.stage.names = Names::of(&self.stage.world);
         self.before = (config::traffic(&self.stage.world), self.totals());
+        self.stage.world.arm_faults(None);
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
@@ -292,10 +296,12 @@ impl Run {
         self.react()
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Checked {
         self.phase = Phase::Settle;
         self.worked = self.stage.world.now();
+        self.stage.heal();
         self.allow();
+        self.react()
     }
 
     /// From now on everything must come to rest within the liveness bound.
@@ -303,7 +309,8 @@ impl Run {
         let settle = self.scenario.run.settle.unwrap_or(SETTLE);
         // A bypass takes 3 latencies. What an introduction takes before it is the constant's.
         let latencies = 3 * self.proxies_now as u64 + settle;
-        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest));
+        let faults = LATE * self.stage.world.longest_fault() + if self.stage.checks.shape.scarce { SCARCE } else { 0 };
+        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults);
     }
 
     /// Everything is at rest: what must be true now?
@@ -314,8 +321,8 @@ impl Run {
         self.after = Some(config::traffic(&self.stage.world));
         let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
-        let refused = stage.world.trace(|trace| trace.totals().refused);
-        stage.checks.honesty.refused(refused)?;
+        let refused = stage.world.refusals();
+        stage.checks.honesty.refused(&refused)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
@@ -495,6 +502,7 @@ impl Run {
             checks.leaks.tally.report(Leaks::NAME),
         ];
         outcome::name_receivers(&mut self.outcome.recording);
+        self.outcome.struck = self.stage.world.struck();
         self.outcome.events = self.events;
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::choice::Source;
+use crate::fault::Struck;
 use crate::scenario::Scenario;
 use crate::trace::Recent;
 
@@ -331,6 +332,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// How often each fault of the scenario could have struck and did.
+    pub struck: Vec<Struck>,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -374,6 +377,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            struck: Vec::new(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,

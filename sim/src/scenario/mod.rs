@@ -3,6 +3,7 @@
 
 mod error;
 mod expr;
+mod faults;
 mod names;
 mod order;
 mod read;
@@ -16,7 +17,7 @@ mod workload;
 
 pub use error::ScenarioError;
 pub use types::{
-    Action, Fault, LinkSpec, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
+    Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
     Verbs, Wait,
 };
 

@@ -8,9 +8,9 @@ use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
-use super::{order, steps, workload};
+use super::{faults, order, steps, workload};
 
-const TOP: [&str; 12] = ["name", "purpose", "let", "nodes", "links", "step", "random", "fault", "memory", "run", "require", "when"];
+const TOP: [&str; 12] = ["name", "purpose", "let", "nodes", "links", "step", "random", "faults", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -28,7 +28,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let links = Links::read(root.get("links"), &scope, &nodes, &mut portals)?;
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
-    let fault = root.get("fault").map(|value| workload::fault(value, &scope)).transpose()?.flatten();
+    let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let run = root.get("run").map(|value| run(value, &scope)).transpose()?.unwrap_or_default();
     let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
@@ -45,7 +45,8 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         jitter_ns: links.jitter_ns,
         steps,
         random,
-        fault,
+        loss,
+        faults,
         memory,
         run,
         require,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::fault::Strengths;
+
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
 /// Index of a portal in [`Scenario::portals`].
@@ -32,8 +34,10 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
-    /// The fault planted in the virtual transport.
-    pub fault: Option<Fault>,
+    /// The message that the virtual transport silently loses.
+    pub loss: Option<Loss>,
+    /// What goes wrong, and how often.
+    pub faults: Strengths,
     /// Sizes of link memory.
     pub memory: Memory,
     /// Constants of the run.
@@ -239,7 +243,7 @@ pub struct Range {
 
 /// The virtual transport silently drops one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Loss {
     /// Kind of message, as wire.md names it (`AcceptParcel`).
     pub message: String,
     /// Which one of that kind over the whole run, from 1.

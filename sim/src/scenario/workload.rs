@@ -1,42 +1,10 @@
-//! `[random]` and `[fault]`.
+//! `[random]`.
 
 use super::error::ScenarioError;
 use super::names::Nodes;
-use super::read::{Scope, check_keys, need, suggest};
+use super::read::{Scope, check_keys, need};
 use super::tree::{Kind, Value};
-use super::types::{Fault, NodeId, Random, Range, Verbs};
-
-/// Every kind of message of wire.md 9.1.
-const MESSAGES: [&str; 28] = [
-    "ConnectFromBrokerToNonBroker",
-    "ConnectFromNonBrokerToBroker",
-    "ReferNonBroker",
-    "ConnectToReferredBroker",
-    "ConnectToReferredNonBroker",
-    "NonBrokerReferralAccepted",
-    "NonBrokerReferralRejected",
-    "ConnectFromBrokerToBroker",
-    "RequestIntroduction",
-    "AcceptIntroduction",
-    "RejectIntroduction",
-    "RequestIndirectIntroduction",
-    "AddBlockBuffer",
-    "AcceptParcel",
-    "AcceptParcelDriverObjects",
-    "RouteClosed",
-    "RouteDisconnected",
-    "BypassPeer",
-    "AcceptBypassLink",
-    "StopProxying",
-    "ProxyWillStop",
-    "BypassPeerWithLink",
-    "StopProxyingToLocalPeer",
-    "FlushRouter",
-    "RequestMemory",
-    "ProvideMemory",
-    "RelayMessage",
-    "AcceptRelayedMessage",
-];
+use super::types::{NodeId, Random, Range, Verbs};
 
 /// Reads `[random]`.
 pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Random, ScenarioError> {
@@ -129,20 +97,4 @@ fn on(value: Option<&Value>, scope: &Scope, nodes: &Nodes) -> Result<Vec<NodeId>
     on.sort_unstable();
     on.dedup();
     Ok(on)
-}
-
-/// Reads `[fault]`.
-pub(super) fn fault(value: &Value, scope: &Scope) -> Result<Option<Fault>, ScenarioError> {
-    let table = value.table()?;
-    check_keys(table, &["drop"])?;
-    let Some(drop) = table.get("drop") else { return Ok(None) };
-    let inner = drop.table()?;
-    check_keys(inner, &["message", "nth"])?;
-    let kind = need(inner, "message", &drop.place)?;
-    let message = scope.text(kind, "a kind of message")?;
-    if !MESSAGES.contains(&message.as_str()) {
-        let error = kind.place.error(format!("unknown kind of message \"{message}\""), "a kind of wire.md 9.1, like \"AcceptParcel\"");
-        return Err(suggest(error, &message, MESSAGES.iter().copied()));
-    }
-    Ok(Some(Fault { message, nth: scope.number(need(inner, "nth", &drop.place)?, 1)? }))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pages::Template;
+use crate::fault::Strengths;
 
 /// How long a message is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +46,24 @@ pub struct Config {
     pub recent: usize,
     /// Messages lost on purpose.
     pub drops: Vec<DropRule>,
+    /// Faults that may strike once they are armed.
+    pub faults: Strengths,
+    /// By process: whether it is a broker, as far as faults care.
+    pub brokers: Vec<bool>,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { link: LinkProfile::default(), links: BTreeMap::new(), chosen_ties: false, template: None, recent: 256, drops: Vec::new() }
+        Config {
+            link: LinkProfile::default(),
+            links: BTreeMap::new(),
+            chosen_ties: false,
+            template: None,
+            recent: 256,
+            drops: Vec::new(),
+            faults: Strengths::new(),
+            brokers: Vec::new(),
+        }
     }
 }
 

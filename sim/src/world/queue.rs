@@ -18,11 +18,13 @@ pub(crate) enum What {
     Timer(u32),
     /// A token of the workload.
     App(u32),
+    /// A process's pause is over.
+    Resume(u32),
 }
 
 impl What {
     fn is_traffic(self) -> bool {
-        !matches!(self, What::Timer(_) | What::App(_))
+        !matches!(self, What::Timer(_) | What::App(_) | What::Resume(_))
     }
 }
 

@@ -9,5 +9,6 @@ pub mod ghost;
 pub mod policy;
 pub mod run;
 pub mod scenario;
+pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -84,8 +84,7 @@ impl Stage {
                 self.mark(None);
             }
             Strike::NoMemory(process) => {
-                self.cuts += 1;
-                (self.checks.broken.scarce, self.checks.shape.scarce) = (true, true);
+                self.find_scarce();
                 if self.homes[process as usize].broker {
                     let until = self.noticed();
                     self.checks.broken.unintroduced(None, until);
@@ -94,6 +93,12 @@ impl Stage {
             }
             Strike::Corrupt(a, b) => self.distrust(a, b),
         }
+    }
+
+    /// From now on link memory may be short.
+    pub fn find_scarce(&mut self) {
+        self.cuts += 1;
+        (self.checks.broken.scarce, self.checks.shape.scarce) = (true, true);
     }
 
     /// Somebody lied over the link between two processes. Whom a broker lies to, nobody can trust: it may be linked with anybody under

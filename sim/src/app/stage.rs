@@ -8,9 +8,11 @@ use ipcz::inspect::Totals;
 use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
+use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, Taken, write_payload};
 use crate::run::Calls;
+use crate::choice::{Choices, Site};
 use crate::fault::Fault;
 use crate::world::{LinkProfile, Strike, World};
 
@@ -104,6 +106,10 @@ pub struct Stage {
     pub lies: Vec<(u32, u32)>,
     /// Ends whose owner has yet to read what is there.
     pub unread: Vec<EndId>,
+    /// How often that is so, of how many times, and for how many ns.
+    pub lazy: ([u32; 2], u64),
+    /// Processes that have taken all free blocks of their link memories.
+    pub hoarding: Vec<u32>,
     pub(super) strikes: Vec<Strike>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
@@ -144,6 +150,8 @@ impl Stage {
             said: None,
             lies: Vec::new(),
             unread: Vec::new(),
+            lazy: ([0, 1], 0),
+            hoarding: Vec::new(),
             strikes: Vec::new(),
             bad_luck: 0,
             traps: Vec::new(),
@@ -171,6 +179,8 @@ impl Stage {
             said: self.said.clone(),
             lies: self.lies.clone(),
             unread: self.unread.clone(),
+            lazy: self.lazy,
+            hoarding: self.hoarding.clone(),
             strikes: Vec::new(),
             bad_luck: self.bad_luck,
             traps: self.traps.clone(),
@@ -362,7 +372,49 @@ impl Stage {
         if !event.flags.and(CLOSED).is_empty() {
             self.closed(end)?;
         }
+        if self.is_lazy(end, process) {
+            self.unread.push(end);
+            let later = self.world.now() + LAZINESS * self.lazy.1;
+            self.world.schedule(later, READ | u64::from(end.0));
+            return Ok(());
+        }
         self.read(end)
+    }
+
+    /// Whether the owner of an end leaves what is there unread for now.
+    fn is_lazy(&mut self, end: EndId, process: u32) -> bool {
+        let [some, of] = self.lazy.0;
+        some > 0
+            && self.ghost.pipe(end).role == Role::Random
+            && self.world.choose(|source| source.choose(LAZY, process, 2, Some(&[of - some, some]))) == 1
+    }
+
+    /// The owner of an end reads it at last, if it still has it.
+    pub fn read_late(&mut self, end: EndId) -> Checked {
+        self.unread.retain(|unread| *unread != end);
+        if self.ghost.holder(end).is_some() && !self.ghost.end(end).armed && !self.ghost.end(end).dead {
+            return self.read(end);
+        }
+        Ok(())
+    }
+
+    /// Everything left unread is read, everything taken in vain given back.
+    pub fn catch_up(&mut self) -> Checked {
+        for end in std::mem::take(&mut self.unread) {
+            self.read_late(end)?;
+        }
+        for process in std::mem::take(&mut self.hoarding) {
+            self.release(process);
+        }
+        Ok(())
+    }
+
+    /// A process gives back the blocks it took in vain.
+    pub fn release(&mut self, process: u32) {
+        self.hoarding.retain(|hoarding| *hoarding != process);
+        if let Some(body) = self.world.process(process) {
+            body.release_hoard();
+        }
     }
 
     /// The holder of `end` is told that its peer is closed.
@@ -485,6 +537,10 @@ impl Stage {
     }
 }
 
+/// Whether a portal is left unread for a while; the actor is its process.
+const LAZY: Site = Site::Workload(9);
+/// For how many operations of a node.
+const LAZINESS: u64 = 8;
 const API: &str = "api";
 
 fn unexpected(call: &str, error: Error) -> Box<Violation> {

@@ -23,9 +23,9 @@ use crate::check::{
     requirements,
 };
 use crate::choice::Source;
-use crate::fault::Fault;
 use crate::ghost::EndId;
 use crate::scenario::Scenario;
+use crate::swarm::expand;
 use crate::world::{Event, World};
 
 /// The constant of the liveness bound, in longest latencies.
@@ -75,15 +75,14 @@ pub struct Run {
 impl Run {
     /// Sets the world up; nothing has happened in it yet.
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
-        let scenario = Arc::new(scenario.clone());
-        let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let mut source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let scenario = expand(scenario, &mut source);
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
         let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
         stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
         let mut plan = Plan::new(Arc::clone(&scenario));
-        stage.world.arm_faults(Some(Fault::RefuseRandom));
         let set_up = SetUp::begin(&mut stage, &scenario, options.planted.as_deref(), &mut plan.ends);
         let mut run = Run {
             stage,
@@ -173,6 +172,11 @@ impl Run {
         let number = token & ((1 << 56) - 1);
         match token >> 56 {
             0 => self.plan.token(&mut self.stage, number),
+            2 => self.stage.read_late(EndId(number as u32)),
+            3 => {
+                self.stage.release(number as u32);
+                Ok(())
+            }
             _ => self.workload.token(&mut self.stage, number),
         }
     }
@@ -300,6 +304,7 @@ impl Run {
         self.phase = Phase::Settle;
         self.worked = self.stage.world.now();
         self.stage.heal();
+        self.stage.catch_up()?;
         self.allow();
         self.react()
     }

@@ -82,7 +82,8 @@ fn nth(value: &Value, table: &Table, scope: &Scope, nodes: &Nodes) -> Result<Opt
     }
 }
 
-fn chance(value: &Value, scope: &Scope) -> Result<[u32; 2], ScenarioError> {
+/// Reads `"1/100"`.
+pub(super) fn chance(value: &Value, scope: &Scope) -> Result<[u32; 2], ScenarioError> {
     let text = scope.text(value, CHANCE)?;
     let parts = text.split_once('/').and_then(|(a, b)| Some([a.trim().parse().ok()?, b.trim().parse().ok()?]));
     match parts {

@@ -18,7 +18,7 @@ mod workload;
 pub use error::ScenarioError;
 pub use types::{
     Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
-    Verbs, Wait,
+    Swarm, Verbs, Wait,
 };
 
 use std::path::Path;

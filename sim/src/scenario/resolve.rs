@@ -10,7 +10,7 @@ use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
 use super::{faults, order, steps, workload};
 
-const TOP: [&str; 12] = ["name", "purpose", "let", "nodes", "links", "step", "random", "faults", "memory", "run", "require", "when"];
+const TOP: [&str; 13] = ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "faults", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -28,6 +28,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let links = Links::read(root.get("links"), &scope, &nodes, &mut portals)?;
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
+    let swarm = root.get("swarm").map(|value| workload::swarm(value, &scope)).transpose()?;
     let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let run = root.get("run").map(|value| run(value, &scope)).transpose()?.unwrap_or_default();
@@ -45,6 +46,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         jitter_ns: links.jitter_ns,
         steps,
         random,
+        swarm,
         loss,
         faults,
         memory,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fault::Strengths;
+use crate::fault::{Fault, Strengths};
 
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
@@ -34,6 +34,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
+    /// Draws a random world instead of the nodes, links and workload above.
+    pub swarm: Option<Swarm>,
     /// The message that the virtual transport silently loses.
     pub loss: Option<Loss>,
     /// What goes wrong, and how often.
@@ -213,8 +215,23 @@ pub struct Random {
     pub cut_links: u64,
     /// How many nodes may die.
     pub cut_nodes: u64,
+    /// How often an application leaves what has come to a portal unread for a while, of how many times.
+    pub lazy: [u32; 2],
+    /// Whether portals whose peer is closed are kept, to be used, handed on or closed like others.
+    pub keep: bool,
     /// The nodes that take part, ascending, each once.
     pub on: Vec<NodeId>,
+}
+
+/// What random worlds are drawn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swarm {
+    /// Nodes, the broker among them; from 2.
+    pub nodes: Range,
+    /// Operations of the workload.
+    pub operations: Range,
+    /// Kinds of faults that may be drawn.
+    pub faults: Vec<Fault>,
 }
 
 /// Weights of the verbs of a random workload.

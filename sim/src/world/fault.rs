@@ -114,7 +114,7 @@ impl Faults {
     }
 
     /// How long strikes of a kind last.
-    fn lasts(&self, fault: Fault) -> u64 {
+    pub fn lasts(&self, fault: Fault) -> u64 {
         self.plan[fault as usize].as_ref().map_or(0, |strength| strength.lasts_ns)
     }
 }

@@ -354,6 +354,11 @@ impl World {
         self.shared.lock().refusals.clone()
     }
 
+    /// How long strikes of a configured fault last, in ns.
+    pub fn lasts(&self, fault: Fault) -> u64 {
+        self.shared.lock().faults.lasts(fault)
+    }
+
     /// Whether the process was killed, or is about to be.
     pub fn is_gone(&self, process: u32) -> bool {
         let state = self.shared.lock();

@@ -87,6 +87,11 @@ impl LinkMemory {
         self.primary.len() as u64 + self.grown.bytes()
     }
 
+    /// Bytes of buffers that this or the other end added; neither counts the primary one.
+    pub fn bytes_from(&self, origin: Origin) -> u64 {
+        self.grown.iter().filter(|b| b.origin == origin).map(|b| b.mapping.len() as u64).sum()
+    }
+
     /// Number of buffers that this or the other end added; neither counts the primary one.
     pub fn buffers_from(&self, origin: Origin) -> usize {
         self.grown.iter().filter(|b| b.origin == origin).count()

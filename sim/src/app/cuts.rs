@@ -71,6 +71,7 @@ impl Stage {
             Strike::RefuseSend(a, b) => {
                 if self.sever(a, b, u64::MAX) {
                     self.say(u32::MAX, || format!("the transport will refuse what process {a} next sends process {b}"));
+                    self.checks.honesty.loosen(a, b);
                     self.world.refuse_next(a, b);
                 }
             }

@@ -2,13 +2,16 @@
 
 use super::shape::direct;
 use super::snapshot::Snapshot;
+use crate::fault::Struck;
 use crate::ghost::{EndId, Ghost};
 use crate::run::Requirement;
 use crate::scenario::{Require, Scenario};
 
 /// What happened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reached {
+    /// Faults that struck.
+    pub struck: Vec<Struck>,
     /// Parcels of `send` taken.
     pub delivered: u64,
     /// Bypasses completed.
@@ -33,7 +36,7 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { direct: pairs, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } = &scenario.require;
+    let Require { direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } = &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
         ("bypasses", bypasses, reached.bypasses),
@@ -53,6 +56,11 @@ pub fn requirements(
         let reached = reached.messages;
         Requirement { name: "messages_max", about: None, demanded, at_most: true, reached, met: reached <= demanded }
     }));
+    for (fault, demanded) in faults {
+        let reached = reached.struck.iter().find(|struck| struck.fault == *fault).map_or(0, |struck| struck.did);
+        let about = Some(fault.name().to_owned());
+        all.push(Requirement { name: "faults", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
+    }
     let (partners, portals) = (snapshot.partners(), snapshot.portals());
     for pair in pairs {
         let holders = pair.map(|portal| ends[portal].and_then(|end| ghost.holder(end)));

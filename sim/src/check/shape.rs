@@ -38,10 +38,15 @@ impl Shape {
         let partners = snapshot.partners();
         let portals = snapshot.portals();
         let suspects = suspects(ghost, snapshot, &portals);
+        let starved = if self.scarce { starved(snapshot) } else { BTreeSet::new() };
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
                 if suspects.contains(&Ref { process, router: router.key }) {
                     self.tally.exempt(LIE);
+                    continue;
+                }
+                if starved.contains(&Ref { process, router: router.key }) {
+                    self.tally.exempt(NO_MEMORY);
                     continue;
                 }
                 self.router(snapshot, &partners, process, router)?;
@@ -53,6 +58,11 @@ impl Shape {
             }
         }
         for (a, _) in ghost.pipes() {
+            let router = ghost.holder(a).and_then(|at| Some(Ref { process: at.0, router: *portals.get(&at)? }));
+            if router.is_some_and(|router| starved.contains(&router)) {
+                self.tally.exempt(NO_MEMORY);
+                continue;
+            }
             self.route(ghost, snapshot, &partners, &portals, a)?;
         }
         Ok(())
@@ -66,10 +76,6 @@ impl Shape {
         if let Some(inward) = router.inward {
             if self.joins_two_nodes(snapshot, process, router) {
                 self.tally.exempt("proxy between two nodes of one process");
-                return Ok(());
-            }
-            if self.scarce && router.out.primary.is_some_and(|link| matches!(link, LinkView::Local { .. })) {
-                self.tally.exempt(NO_MEMORY);
                 return Ok(());
             }
             if let Some(text) = witness(process, router) {
@@ -165,16 +171,29 @@ impl Shape {
             self.tally.exempt(LIE);
             return Ok(());
         }
-        if self.scarce && ghost.pipe(a).touched {
-            self.tally.exempt(NO_MEMORY);
-            return Ok(());
-        }
         self.tally.count();
         match direct(snapshot, partners, portals, here, there) {
             Ok(()) => Ok(()),
             Err(text) => Err(Violation::new(NAME, "E1: the two ends of a pipe are on one link", format!("{a} and {b}: {text}")).at(a)),
         }
     }
+}
+
+/// Routers of routes that end where a proxy has a peer in its own process and found no memory to let it go (routing.md 18, D6).
+fn starved(snapshot: &Snapshot) -> BTreeSet<Ref> {
+    let graph = Graph::of(snapshot);
+    let mut found = BTreeSet::new();
+    let local = |router: &RouterView| router.inward.is_some() && matches!(router.out.primary, Some(LinkView::Local { .. }));
+    let proxies = snapshot.alive().flat_map(|(process, sight)| {
+        sight.routers.iter().filter(|router| local(router)).map(move |router| Ref { process, router: router.key })
+    });
+    let mut next: Vec<Ref> = proxies.collect();
+    while let Some(at) = next.pop() {
+        if found.insert(at) {
+            next.extend(graph.graph.neighbors(graph.index[&at]).map(|near| graph.graph[near]));
+        }
+    }
+    found
 }
 
 /// Routers of which nothing is known: what is left of a route that a lie touched, from its portals or without any.

@@ -338,6 +338,7 @@ impl Run {
         }
         self.count_up();
         let reached = Reached {
+            struck: self.stage.world.struck(),
             delivered: self.stage.deliveries,
             bypasses: self.outcome.bypasses,
             proxies_peak: self.outcome.peaks.proxies,

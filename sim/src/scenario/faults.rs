@@ -58,6 +58,14 @@ pub(super) fn faults(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<(Opt
     Ok((loss, strengths))
 }
 
+/// Reads `faults` of `[require]`.
+pub(super) fn required(value: &Value, scope: &Scope) -> Result<Vec<(Fault, u64)>, ScenarioError> {
+    let table = value.table()?;
+    check_keys(table, &ALL.map(|about| about.name))?;
+    let known = table.entries.iter().filter_map(|entry| Some((Fault::named(&entry.key)?, &entry.value)));
+    known.map(|(fault, value)| Ok((fault, scope.number(value, 0)?))).collect()
+}
+
 fn strength(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Strength, ScenarioError> {
     let table = value.table()?;
     check_keys(table, &["chance", "nth", "on", "lasts", "most"])?;

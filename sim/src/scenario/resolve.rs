@@ -226,7 +226,7 @@ fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 8] = ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
+    const KEYS: [&str; 9] = ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -239,6 +239,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         introductions: count("introductions")?,
         closed: count("closed")?,
         messages_max: count("messages_max")?,
+        faults: table.get("faults").map_or(Ok(Vec::new()), |value| faults::required(value, scope))?,
     };
     if let Some(direct) = table.get("direct") {
         each_item(direct, "pair", scope, |scope, item| {

@@ -300,6 +300,8 @@ pub struct Require {
     pub introductions: Option<u64>,
     /// Portals that saw their peer closed.
     pub closed: Option<u64>,
+    /// Strikes of kinds of faults.
+    pub faults: Vec<(Fault, u64)>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
 }

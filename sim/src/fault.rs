@@ -26,14 +26,13 @@ pub enum Fault {
     ExhaustBlocks = 16,
     RefuseRandom = 17,
     CloseAtOnce = 18,
-    CloseInTrap = 19,
-    ClockJump = 20,
-    FlipByte = 21,
-    ChangeField = 22,
-    Replay = 23,
-    Misdirect = 24,
-    Scribble = 25,
-    SpuriousFailure = 26,
+    ClockJump = 19,
+    FlipByte = 20,
+    ChangeField = 21,
+    Replay = 22,
+    Misdirect = 23,
+    Scribble = 24,
+    SpuriousFailure = 25,
 }
 
 /// Whom a fault makes a liar.
@@ -89,7 +88,6 @@ table! {
     ExhaustBlocks "exhaust-blocks" Honest "operation" "a node takes all free blocks of its link memories and gives them back after `lasts`";
     RefuseRandom "refuse-random" Honest "request of random bytes, in set-up too" "the driver has none";
     CloseAtOnce "close-at-once" Honest "parcel taken" "the portal is closed or handed on inside the event that delivered to it";
-    CloseInTrap "close-in-trap" Honest "trap" "the portal is closed from within its trap's handler";
     ClockJump "clock-jump" Honest "notification" "the process's clock leaps ahead by `lasts`";
     FlipByte "flip-byte" Corrupting "message" "one of its bytes changes";
     ChangeField "change-field" Corrupting "message" "one word of its parameters changes";

@@ -174,6 +174,11 @@ impl Stage {
             // It may have lost links in the very step in which it dies.
             neighbours.extend((0..self.homes.len() as u32).filter(|other| self.neighbours(*other).contains(&process)));
         }
+        if until == u64::MAX {
+            // Nobody knows when: it may be linked with others until then.
+            neighbours = (0..self.homes.len() as u32).filter(|other| *other != process).collect();
+            neighbours.iter().for_each(|other| self.checks.honesty.loosen(process, *other));
+        }
         for neighbour in neighbours {
             self.checks.broken.wound(process, neighbour, until);
         }

@@ -10,10 +10,10 @@ use ipcz::{Error, Received};
 
 use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
-use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, Taken, write_payload};
-use crate::run::Calls;
 use crate::choice::{Choices, Site};
 use crate::fault::Fault;
+use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, Taken, write_payload};
+use crate::run::Calls;
 use crate::world::{LinkProfile, Strike, World};
 
 /// Something an application learnt.

@@ -53,6 +53,11 @@ impl Honesty {
         self.loose.extend([a, b]);
     }
 
+    /// Whether somebody lies to the process.
+    pub fn lied_to(&self, process: u32) -> bool {
+        self.lies.iter().any(|(a, b)| *a == process || *b == process)
+    }
+
     fn lied(&self, a: u32, b: u32) -> bool {
         self.lies.contains(&(a.min(b), a.max(b)))
     }
@@ -95,7 +100,9 @@ impl Honesty {
             }
             // Who passes a lie on in good faith is told that it has no right, and no more.
             let misled = !self.lies.is_empty();
-            if (sight.totals.refused > sight.blames.len() as u64 && sight.totals.refused <= 16) || (sight.totals.unauthorised > 0 && !misled) {
+            if (sight.totals.refused > sight.blames.len() as u64 && sight.totals.refused <= 16)
+                || (sight.totals.unauthorised > 0 && !misled)
+            {
                 let text = format!("process {process} refused: {:?}", sight.totals);
                 return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
             }

@@ -36,7 +36,8 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } = &scenario.require;
+    let Require { direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
+        &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
         ("bypasses", bypasses, reached.bypasses),

@@ -218,7 +218,7 @@ fn every_rule_of_a_router_is_looked_at() {
     let rule = |damage: &dyn Fn(&mut RouterView)| {
         let mut router = router(LinkSide::A);
         damage(&mut router);
-        match Steps::default().router(0, &router) {
+        match Steps::default().router(0, &router, false) {
             Ok(()) => "fine".to_owned(),
             Err(violation) => violation.property[..2].to_owned(),
         }

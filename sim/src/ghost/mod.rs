@@ -343,11 +343,12 @@ impl Ghost {
         self.abandon();
     }
 
-    /// As [`Ghost::touch`], for every pipe both ends of which are under way: their routes have no end to be found by.
+    /// As [`Ghost::touch`] or [`Ghost::taint`], for every pipe with an end under way: what is left of such a route may have no end to be
+    /// found by.
     pub fn touch_travelling(&mut self, tainted: bool) {
         for pipe in 0..self.pipes.len() {
             let ends = &self.ends[2 * pipe..2 * pipe + 2];
-            if ends.iter().all(|end| matches!(end.place, Place::Carried { .. })) {
+            if ends.iter().any(|end| matches!(end.place, Place::Carried { .. })) {
                 self.pipes[pipe].touched = true;
                 if tainted {
                     self.taint(EndId(2 * pipe as u32));
@@ -464,7 +465,7 @@ mod tests {
         ghost.put(b, 0, 16, Some(a.peer()), false);
         assert!(!ghost.may_be_closed(a.peer()));
         ghost.touch_travelling(false);
-        assert!(!ghost.pipe(a).touched);
+        assert!(ghost.pipe(a).touched && ghost.pipe(b).touched);
     }
 
     #[test]

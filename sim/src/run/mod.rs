@@ -2,6 +2,8 @@
 //! `check/`.
 
 mod config;
+#[cfg(test)]
+mod fault_tests;
 mod outcome;
 mod stall;
 #[cfg(test)]
@@ -239,12 +241,13 @@ impl Run {
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
+        let lied_to = self.stage.checks.honesty.lied_to(process);
         if let Some(router) = router {
-            self.stage.checks.steps.router(process, &router)?;
+            self.stage.checks.steps.router(process, &router, lied_to)?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
             for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
-                self.stage.checks.steps.router(process, router)?;
+                self.stage.checks.steps.router(process, router, lied_to)?;
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
 use super::{faults, order, steps, workload};
 
-const TOP: [&str; 13] = ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "faults", "memory", "run", "require", "when"];
+const TOP: [&str; 13] =
+    ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "faults", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -226,7 +227,8 @@ fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 9] = ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
+    const KEYS: [&str; 9] =
+        ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();

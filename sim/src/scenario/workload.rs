@@ -1,8 +1,8 @@
 //! `[random]`.
 
 use super::error::ScenarioError;
-use super::names::Nodes;
 use super::faults::chance;
+use super::names::Nodes;
 use super::read::{Scope, check_keys, need, suggest};
 use super::tree::{Kind, Value};
 use super::types::{NodeId, Random, Range, Swarm, Verbs};
@@ -62,7 +62,9 @@ pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError
     };
     let faults = match table.get("faults") {
         None => ALL.iter().map(|about| about.fault).collect(),
-        Some(list) => list.list("a list of kinds of faults, like [\"delay\"]")?.iter().map(|item| kind(item, scope)).collect::<Result<_, _>>()?,
+        Some(list) => {
+            list.list("a list of kinds of faults, like [\"delay\"]")?.iter().map(|item| kind(item, scope)).collect::<Result<_, _>>()?
+        }
     };
     Ok(Swarm { nodes: counts("nodes", 2, 64)?, operations: counts("operations", 1, 1_000_000)?, faults })
 }

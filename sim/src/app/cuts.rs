@@ -59,7 +59,9 @@ impl Stage {
     fn struck(&mut self, strike: Strike) {
         match strike {
             Strike::Cut(a, b) => {
-                self.cut_link(a, b);
+                if self.cut_link(a, b) {
+                    self.checks.honesty.loosen(a, b);
+                }
             }
             Strike::HalfOpen(a, b) => {
                 if self.sever(a, b, u64::MAX) {

@@ -290,7 +290,6 @@ impl Stage {
             Some(Some((at, handle))) if at == process => Some(handle),
             Some(_) => return Ok(false),
         };
-        self.mark(Some(process));
         let Some(body) = self.alive(process).cloned() else { return Ok(false) };
         self.calls.puts += 1;
         let mut payload = std::mem::take(&mut self.payload);
@@ -306,6 +305,8 @@ impl Stage {
                     self.unhouse(attached, process);
                 }
                 self.ghost.put(end, process, length as u32, attached, attached.is_none());
+                // What this has brought to a link may be lost with it before the process is looked at again.
+                self.mark(Some(process));
                 Ok(true)
             }
             Err(Error::NotFound) => {
@@ -319,7 +320,6 @@ impl Stage {
     /// Closes an end, if its holder still has it.
     pub fn close(&mut self, end: EndId) -> Checked {
         let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        self.mark(Some(process));
         let Some(body) = self.alive(process).cloned() else { return Ok(()) };
         self.calls.closes += 1;
         let result = body.close(handle);

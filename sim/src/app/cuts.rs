@@ -176,6 +176,10 @@ impl Stage {
             // It may have lost links in the very step in which it dies.
             neighbours.extend((0..self.homes.len() as u32).filter(|other| self.neighbours(*other).contains(&process)));
         }
+        if self.world.is_dying(process) {
+            // Links that it was just about to make are lost besides those that it had.
+            (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.loosen(process, other));
+        }
         if until == u64::MAX {
             // Nobody knows when: it may be linked with others until then.
             neighbours = (0..self.homes.len() as u32).filter(|other| *other != process).collect();

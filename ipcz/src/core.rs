@@ -16,6 +16,8 @@ use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
 use crate::node::{Answer, Ask, Batch, BufferWait, Doomed, MemoryWait, Network, NodeEvent, Phase};
+use crate::planted::{Bug, Planted};
+use crate::probe::Probe;
 use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, SeekBypass, Sublink};
 use crate::trap::TrapEvent;
 
@@ -146,9 +148,21 @@ impl Core {
     }
 
     /// A drainer has carried out its ops, `bytes` of messages; the driver has `backlog` bytes yet to write.
-    pub fn next_batch(&mut self, batch: Batch, bytes: usize, backlog: usize) -> Option<Batch> {
+    /// `trust` is a planted bug's.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize, backlog: usize, trust: bool) -> Option<Batch> {
         self.net.set_backlog(batch.link, backlog);
-        self.net.next_batch(batch, bytes)
+        self.net.next_batch(batch, bytes, trust)
+    }
+
+    /// Whether a link's drainer would find nothing more to do.
+    pub fn is_drained(&self, link: LinkKey) -> bool {
+        self.net.links.get(link).is_some_and(|link| link.outbox.is_empty())
+    }
+
+    /// Arms a planted bug.
+    pub fn plant(&mut self, planted: Planted) {
+        self.routing.planted = planted;
+        self.net.planted = planted;
     }
 
     /// Waits that end at a set time.
@@ -198,6 +212,7 @@ impl Core {
             NodeEvent::Connected { link, portals, remote } => self.connected(link, portals, remote),
             NodeEvent::NeverConnected(portals) => {
                 for portal in portals {
+                    self.routing.probes.hit(Probe::InitialLost);
                     self.routing.never_connected(portal);
                     self.routing.release(portal);
                 }
@@ -218,9 +233,11 @@ impl Core {
 
     /// Binds the initial portals of a new link (nodes.md 6).
     fn connected(&mut self, link: LinkKey, portals: Vec<RouterKey>, remote: u32) {
-        let Some((node, peer)) = self.net.links.get(link).and_then(|l| Some((l.node, l.peer()?))) else {
+        let planted = self.routing.planted;
+        let Some((node, peer)) = self.net.links.get_mut(link).and_then(|l| Some((l.node, l.peer_mut()?))) else {
             return self.node_event(NodeEvent::NeverConnected(portals));
         };
+        peer.memory.plant(planted);
         self.routing.neighbours.insert(link, Neighbour { node, name: peer.remote_name });
         let shared = crate::node::network::shared_portals(portals.len(), remote);
         for (i, portal) in portals.into_iter().enumerate() {
@@ -232,6 +249,7 @@ impl Core {
                     self.net.bind(at, portal);
                 }
             } else {
+                self.routing.probes.hit(Probe::InitialSurplus);
                 self.routing.never_connected(portal);
             }
             self.routing.release(portal);
@@ -245,13 +263,14 @@ impl Core {
             RouterOp::Send { link, message } => self.net.send(link, message),
             RouterOp::Unbind(at) => self.net.unbind(at),
             RouterOp::SeekBypass(seek) => self.seek_bypass(seek, 0),
-            RouterOp::SeekLocalBypass { router, inward } => self.seek_local_bypass(router, inward),
+            RouterOp::SeekLocalBypass { router, inward } => self.seek_local_bypass(router, inward, 0),
         }
     }
 
     /// Z looks for its way to X (routing.md 12.3): X is here, or a link to its node, a sublink and a state on it are needed.
     fn seek_bypass(&mut self, seek: SeekBypass, attempt: u32) {
-        if !self.routing.still_seeks(&seek) {
+        if !self.routing.still_seeks(&seek) && !self.routing.planted.has(Bug::SeekStale) {
+            self.routing.probes.hit(Probe::BypassGivenUp);
             return;
         }
         let Some((node, peer)) = self.net.links.get(seek.via.link).and_then(|l| Some((l.node, l.peer()?))) else { return };
@@ -272,16 +291,20 @@ impl Core {
         };
         match self.draw_central(link) {
             Drawn::Link(new, state) => {
+                self.routing.probes.hit_if(attempt == 0, Probe::BypassLinkKnown);
                 self.net.bind(new, seek.router);
                 self.routing.begin_bypass(&seek, new, state);
             }
-            Drawn::NoMemory => self.net.request_capacity(link, 64, MemoryWait::Bypass { seek, attempt }),
+            Drawn::NoMemory => {
+                self.routing.probes.hit(Probe::BypassNoMemory);
+                self.net.request_capacity(link, 64, MemoryWait::Bypass { seek, attempt });
+            }
             Drawn::Never => self.routing.bypass_failed(&seek),
         }
     }
 
     /// Y looks for what it needs to link its inward peer straight to its local outward one (routing.md 12.5).
-    fn seek_local_bypass(&mut self, router: RouterKey, inward: Sublink) {
+    fn seek_local_bypass(&mut self, router: RouterKey, inward: Sublink, attempt: u32) {
         if self.routing.local_bypass_peer(router, inward).is_none() {
             return;
         }
@@ -291,18 +314,20 @@ impl Core {
                 Err(state) => give_back(state),
             },
             Drawn::NoMemory => {
+                self.routing.probes.hit(Probe::BypassNoMemory);
                 // Nothing is locked meanwhile: the peer may have a use for it.
                 self.routing.flush_other_side_if_waiting(router);
-                self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt: 0 });
+                self.net.request_capacity(inward.link, 64, MemoryWait::Flush { router, attempt });
             }
             Drawn::Never => self.routing.flush_other_side_if_waiting(router),
         }
     }
 
-    /// Asks again for the memory of a local bypass.
+    /// Looks again for the memory of a local bypass: other routes may have given theirs back.
     fn retry_local_bypass(&mut self, router: RouterKey, attempt: u32) {
-        let Some(at) = self.routing.inward_link(router) else { return };
-        self.net.request_capacity(at.link, 64, MemoryWait::Flush { router, attempt });
+        if let Some(inward) = self.routing.inward_link(router) {
+            self.seek_local_bypass(router, inward, attempt);
+        }
     }
 
     /// A sublink and a fresh state for a central link over `link`.
@@ -329,6 +354,7 @@ impl Core {
             MemoryWait::Flush { .. } => {}
             MemoryWait::Bypass { seek, attempt } if granted => self.seek_bypass(seek, attempt),
             // The link between X and Y is locked for this bypass: it cannot be left undone (routing.md 18, D6).
+            MemoryWait::Bypass { .. } if self.routing.planted.has(Bug::MemoryNotRetried) => {}
             MemoryWait::Bypass { seek, attempt } if attempt + 1 < ATTEMPTS => {
                 self.retry(attempt, MemoryWait::Bypass { seek, attempt: attempt + 1 });
             }
@@ -338,6 +364,7 @@ impl Core {
 
     /// Looks again later, each time twice as much later.
     fn retry(&mut self, attempt: u32, wait: MemoryWait) {
+        self.routing.probes.hit(Probe::MemoryRetried);
         let at = self.now + RETRY * 2u32.pow(attempt);
         self.timers_made += 1;
         self.timers.insert((at, self.timers_made), wait);

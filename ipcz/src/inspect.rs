@@ -6,6 +6,7 @@ use crate::core::{Core, Entry};
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
 use crate::memory::status;
 use crate::node::{MemoryWait, Phase};
+use crate::probe::Counts;
 use crate::routing::{Edge, Kind, Object, ParcelQueue, Router, RouterLink, State, Sublink};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,6 +84,8 @@ pub struct NodeLinkView {
     pub outbox: usize,
     pub buffers: usize,
     pub buffer_waits: usize,
+    /// Parcels kept for sublinks that are not there yet.
+    pub early: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,6 +114,8 @@ pub struct Totals {
     pub unauthorised: u64,
     /// Answers of drivers to questions of the core.
     pub answers: u64,
+    /// Probes reached.
+    pub probes: Counts,
 }
 
 impl Totals {
@@ -124,6 +129,7 @@ impl Totals {
             refused: self.refused + other.refused,
             unauthorised: self.unauthorised + other.unauthorised,
             answers: self.answers + other.answers,
+            probes: self.probes.and(&other.probes),
         }
     }
 }
@@ -187,6 +193,7 @@ impl<'a> View<'a> {
             outbox: link.outbox.len(),
             buffers: peer.map_or(0, |p| p.memory.buffers()),
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
+            early: peer.map_or(0, |p| p.early.len()),
         })
     }
 
@@ -264,6 +271,7 @@ impl<'a> View<'a> {
             refused: net.refused,
             unauthorised: routing.unauthorised,
             answers: net.answers,
+            probes: self.core.routing.probes.counts().and(net.probes.counts()),
         }
     }
 

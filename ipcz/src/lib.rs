@@ -17,7 +17,7 @@
 //! | 4 | [`node`]: nodes and node links; [`routing`]: routers, bypass, closure |
 //! | 3 | [`memory`]: a link's shared memory |
 //! | 2 | [`wire`]: messages and bytes |
-//! | 1 | [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`trap`]: the plain types |
+//! | 1 | [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
 #![forbid(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
@@ -35,6 +35,7 @@ pub mod mapping;
 pub mod memory;
 pub mod node;
 pub mod planted;
+pub mod probe;
 pub mod routing;
 pub mod trap;
 pub mod wire;

@@ -1,5 +1,13 @@
 //! Named limits of a node: everything a peer or an application can grow, with the defaults (nodes.md D-15, hazards.md RE).
 
+use crate::driver::DriverLimits;
+
+/// Bytes that an attachment takes in a parcel's message: its type and its router's descriptor.
+const OBJECT_ROOM: usize = 4 + 96;
+
+/// Bytes that the rest of a parcel's message takes beside its data: header, parameters, headers and padding of arrays.
+const PARCEL_ROOM: usize = 256;
+
 /// Limits of one node and of each of its links. The defaults let a million routes live on one link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -22,6 +30,10 @@ pub struct Limits {
     pub link_memory_bytes: u64,
     /// Parcels and link states on a link that wait for a buffer not announced yet. Beyond: the link is dropped.
     pub link_buffer_waits: usize,
+    /// Parcels on a link kept for sublinks that are not there yet. Beyond: they are dropped, which loses no honest peer's.
+    pub link_early_parcels: usize,
+    /// Bytes of those.
+    pub link_early_bytes: usize,
     /// Introductions a peer may have pending here. Beyond: rejected.
     pub pending_introductions: usize,
     /// Bytes of parcel memory a link may grow to per block size (memory.md 6.1).
@@ -31,6 +43,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// With parcels that fit into one message of the driver: attachments take up to half of it, data the rest.
+    pub fn within(self, driver: DriverLimits) -> Limits {
+        let parcel_objects = self.parcel_objects.min(driver.message_bytes / 2 / OBJECT_ROOM);
+        let data = driver.message_bytes.saturating_sub(parcel_objects * OBJECT_ROOM + PARCEL_ROOM);
+        Limits { parcel_objects, parcel_bytes: self.parcel_bytes.min(data), ..self }
+    }
+
     /// The smaller of each limit that a portal without a link has.
     pub(crate) fn and(self, other: Limits) -> Limits {
         Limits {
@@ -54,6 +73,8 @@ impl Default for Limits {
             link_buffers: 4096,
             link_memory_bytes: 1 << 30,
             link_buffer_waits: 4096,
+            link_early_parcels: 4096,
+            link_early_bytes: 16 << 20,
             pending_introductions: 64,
             parcel_capacity_bytes: 2 << 20,
             grow_parcel_capacity: true,

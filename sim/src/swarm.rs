@@ -47,7 +47,7 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     let clients = draw.within(site::NODES, swarm.nodes) as usize - 1;
     let broker = world.nodes.iter().position(|node| node.broker).unwrap_or(0);
     world.nodes = vec![world.nodes[broker].clone()];
-    world.nodes.extend((1..=clients).map(|n| NodeSpec { name: format!("n{n}"), broker: false }));
+    world.nodes.extend((1..=clients).map(|n| NodeSpec { name: format!("n{n}"), broker: false, loose: None }));
     links(&mut world, clients, &mut draw);
     world.memory = Memory {
         inline: draw.half(site::KNOBS, 0).then(|| draw.one(site::KNOBS, 1, &[0, 16, 64, 1024])),

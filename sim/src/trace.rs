@@ -77,6 +77,8 @@ pub(crate) enum Kind {
     Call = 13,
     Reject = 14,
     Fault = 15,
+    Operation = 16,
+    Held = 17,
 }
 
 /// The trace of one world.

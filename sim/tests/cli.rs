@@ -289,7 +289,7 @@ fn jobs_change_nothing_in_what_is_printed() {
 
 #[test]
 fn json_is_a_line_a_seed_with_the_same_keys() {
-    const KEYS: [&str; 24] = [
+    const KEYS: [&str; 25] = [
         "bypasses",
         "calls",
         "checks",
@@ -305,6 +305,7 @@ fn json_is_a_line_a_seed_with_the_same_keys() {
         "introductions",
         "memory_peak_bytes",
         "messages",
+        "probes",
         "proxies_peak",
         "requirements",
         "rest_ns",
@@ -356,4 +357,15 @@ fn ctrl_c_prints_the_command_that_goes_on() {
     assert_eq!(output.status.code(), Some(75), "{told}");
     assert!(told.contains(&format!("interrupted: {done} of 999993 seeds done")), "{told}");
     assert!(told.contains(&format!("cargo run --release -- run {small} --seeds {}..1000000 --json", 7 + done)), "{told}");
+}
+
+#[test]
+fn a_sweep_says_what_it_may_have_missed() {
+    let small = file("policies.toml", SMALL);
+    let (out, _) = ends_with(0, &["run", &small, "--seeds", "0..12", "--policy", "pct:2"]);
+    assert!(out.contains("pct:2: n ") && out.contains("12 runs: a bug of depth 2"), "{out}");
+    let (out, _) = ends_with(0, &["run", &small, "--seeds", "0..12", "--policy", "random"]);
+    assert!(out.contains("none for random"), "{out}");
+    let (_, err) = ends_with(2, &["run", &small, "--policy", "hold:node=nobody"]);
+    assert!(err.contains("no node is called \"nobody\""), "{err}");
 }

@@ -277,6 +277,8 @@ proxies_peak = 5
         bytes: Range { min: 1024, max: 1024 },
         cut_links: 10,
         cut_nodes: 2,
+        lazy: [0, 1],
+        keep: false,
         on: vec![0, 1, 2, 3],
     };
     assert_eq!(scenario.random, Some(random));

@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{PRIMARY_BYTES, initialise_primary};
 use crate::node::handshake::Offer;
+use crate::planted::Bug;
 use crate::routing::{Payload, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
@@ -57,15 +58,16 @@ pub enum TrapRefused {
 }
 
 impl Process {
-    /// A node. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
+    /// A node, whose parcels are limited to what a message of the driver can hold. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
     pub fn create_node(self: &Arc<Self>, kind: NodeType, driver: Arc<dyn Driver>, options: NodeOptions) -> Result<Handle, Error> {
         let name = match kind {
             NodeType::Broker => draw_name(&*driver).ok_or(Error::Unimplemented)?,
             NodeType::Normal => NodeName::INVALID,
         };
+        let limits = options.limits.within(driver.limits());
         let driver = self.add_driver(driver);
-        self.inline_bytes.fetch_min(options.limits.inline_bytes, Ordering::Relaxed);
-        self.input(|core, _, _| core.create_node(kind, driver, name, options.features, options.limits))
+        self.inline_bytes.fetch_min(limits.inline_bytes, Ordering::Relaxed);
+        self.input(|core, _, _| core.create_node(kind, driver, name, options.features, limits))
     }
 
     /// Connects a node over an inactive transport; the portals exist at once and meet those of the other side by their
@@ -144,7 +146,9 @@ impl Process {
                 Err(still) => refused = still,
             }
         }
-        free(refused.1);
+        if !self.planted.has(Bug::RefusedBlockKept) {
+            free(refused.1);
+        }
         Err(refused.0)
     }
 
@@ -181,6 +185,10 @@ impl Process {
                 buf.drain(..crate::wire::PARCEL_HEADROOM);
                 data = buf;
             }
+            Payload::Block { block, .. } if self.planted.has(Bug::FreedBeforeRead) => {
+                block.clone().free();
+                block.append_to(&mut data);
+            }
             Payload::Block { block, .. } => {
                 block.append_to(&mut data);
                 block.free();
@@ -196,12 +204,22 @@ impl Process {
 
     /// Installs a trap that fires once, when one of its conditions comes true, or when the portal is closed or sent away.
     pub fn trap(self: &Arc<Self>, portal: Handle, conditions: TrapConditions, context: u64) -> Result<(), TrapRefused> {
+        if self.planted.has(Bug::TrapArmedAfterCheck) {
+            return self.trap_late(portal, Trap { conditions, context });
+        }
         let installed = self.lock().and_then(|mut core| core.trap(portal, Trap { conditions, context }));
         match installed {
             Ok(Ok(())) => Ok(()),
             Ok(Err((flags, status))) => Err(TrapRefused::Satisfied { flags, status }),
             Err(error) => Err(TrapRefused::Error(error)),
         }
+    }
+
+    /// [`Process::trap`] with the planted bug of that name.
+    fn trap_late(&self, portal: Handle, trap: Trap) -> Result<(), TrapRefused> {
+        let looked = self.lock().and_then(|core| core.look_for_trap(portal, &trap.conditions)).map_err(TrapRefused::Error)?;
+        looked.map_err(|(flags, status)| TrapRefused::Satisfied { flags, status })?;
+        self.lock().and_then(|mut core| core.install_trap(portal, trap)).map_err(TrapRefused::Error)
     }
 
     /// Closes a portal or a node. `InvalidArgument`: neither, or closed already.

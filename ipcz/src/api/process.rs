@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::ids::DriverKey;
 #[cfg(feature = "inspect")]
 use crate::mapping::{Mapping, VirtualMemory};
+#[cfg(feature = "inspect")]
+use crate::planted::Planted;
+use crate::planted::SharedPlanted;
 use crate::trap::TrapTarget;
 
 /// One (virtual) process: all its nodes, links, routers and handles. Any thread may call it.
@@ -20,6 +23,7 @@ pub struct Process {
     pub(super) traps: Arc<dyn TrapTarget>,
     /// The smallest `Limits::inline_bytes` of any node: data up to this never asks where to go.
     pub(super) inline_bytes: AtomicUsize,
+    pub(super) planted: SharedPlanted,
     me: Weak<Process>,
 }
 
@@ -31,12 +35,15 @@ impl Process {
 
     pub(super) fn of(core: Core, drivers: Vec<Arc<dyn Driver>>, clock: Arc<dyn Clock>, traps: Arc<dyn TrapTarget>) -> Arc<Process> {
         let inline = core.net.nodes.iter().map(|(_, node)| node.limits.inline_bytes).min().unwrap_or(usize::MAX);
+        let planted = SharedPlanted::default();
+        planted.arm(core.routing.planted);
         Arc::new_cyclic(|me| Process {
             core: Mutex::new(core),
             drivers: RwLock::new(drivers),
             clock,
             traps,
             inline_bytes: AtomicUsize::new(inline),
+            planted,
             me: me.clone(),
         })
     }
@@ -105,6 +112,12 @@ impl Process {
         look(&crate::inspect::View::of(&core))
     }
 
+    /// Whether somebody holds the lock.
+    #[doc(hidden)]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.core.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order;
     /// `remap` swaps each virtual memory for its counterpart. Only between inputs.
     #[doc(hidden)]
@@ -139,9 +152,13 @@ impl Process {
     }
 
     /// Arms a planted bug; the error says what is wrong with the name or the build.
+    /// Arms a planted bug, once and before it has links; the error says what is wrong with the name or the build.
     #[doc(hidden)]
     pub fn plant(&self, name: &str) -> Result<(), String> {
-        let mut core = self.core.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        core.routing.planted.arm(name)
+        let mut planted = Planted::NONE;
+        planted.arm(name)?;
+        self.planted.arm(planted);
+        self.core.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).plant(planted);
+        Ok(())
     }
 }

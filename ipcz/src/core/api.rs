@@ -8,8 +8,9 @@ use crate::limits::Limits;
 use crate::memory::{Block, NoBlock};
 use crate::node::handshake::Offer;
 use crate::node::{MemoryWait, Node};
+use crate::planted::Bug;
 use crate::routing::{Object, Origin, Parcel, Payload, PutRefused, Trap};
-use crate::trap::{PortalStatus, TrapFlags};
+use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
 /// What is needed to make a connection (look of ConnectNode).
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +142,12 @@ impl Core {
             return refuse(Error::InvalidArgument, payload);
         }
         self.begin(Origin::ApiCall, now);
-        let parcel = Parcel { number: 0, payload, objects: attached, via: None };
+        let mut parcel = Parcel { number: 0, payload, objects: attached, via: None };
+        if self.routing.planted.has(Bug::PutAfterLook)
+            && let Payload::Block { link, .. } = &mut parcel.payload
+        {
+            *link = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at()).map_or(*link, |at| at.link);
+        }
         match self.routing.put(router, parcel, limits.portal_backlog_parcels) {
             Ok(()) => {
                 for handle in objects {
@@ -152,7 +158,14 @@ impl Core {
                 self.finish(fx);
                 Ok(())
             }
-            Err((PutRefused::PeerClosed, parcel)) => refuse(Error::NotFound, parcel.payload),
+            Err((PutRefused::PeerClosed, parcel)) => {
+                if self.routing.planted.has(Bug::RefusedPutTakes) {
+                    for handle in objects {
+                        self.handles.remove(*handle);
+                    }
+                }
+                refuse(Error::NotFound, parcel.payload)
+            }
             Err((PutRefused::Full, parcel)) => refuse(Error::ResourceExhausted, parcel.payload),
         }
     }
@@ -212,8 +225,22 @@ impl Core {
 
     /// Installs a trap; or says which level condition holds already.
     pub fn trap(&mut self, portal: Handle, trap: Trap) -> Result<Result<(), (TrapFlags, PortalStatus)>, Error> {
-        let router = self.portal(portal)?;
-        Ok(self.routing.install_trap(router, trap))
+        let looked = self.look_for_trap(portal, &trap.conditions)?;
+        if looked.is_ok() {
+            self.install_trap(portal, trap)?;
+        }
+        Ok(looked)
+    }
+
+    /// The level conditions that hold already, if any does.
+    pub fn look_for_trap(&self, portal: Handle, conditions: &TrapConditions) -> Result<Result<(), (TrapFlags, PortalStatus)>, Error> {
+        Ok(self.routing.look_for_trap(self.portal(portal)?, conditions))
+    }
+
+    /// Installs a trap none of whose level conditions holds.
+    pub fn install_trap(&mut self, portal: Handle, trap: Trap) -> Result<(), Error> {
+        self.routing.install_trap(self.portal(portal)?, trap);
+        Ok(())
     }
 
     /// Closes whatever the handle stands for.

@@ -7,6 +7,8 @@ use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, RouterKey, Su
 use crate::mapping::Mapping;
 use crate::memory::Adopted;
 use crate::node::{BufferWait, Doomed, Phase};
+use crate::planted::Bug;
+use crate::probe::{Probe, Probes};
 use crate::routing::bypass::{self, Offered as Outcome};
 use crate::routing::{Broken, Origin, Payload, State, Sublink, Violation};
 use crate::wire::{AcceptBypassLink, BypassPeerWithLink, Message, RouteDisconnected};
@@ -75,7 +77,8 @@ impl Core {
             Ok(incoming) => (incoming.objects, incoming.payload, incoming.mapping),
             Err(offered) => (offered.objects, Payload::None, None),
         };
-        for object in objects.into_iter().flatten() {
+        let kept = self.routing.planted.has(Bug::ObjectKept);
+        for object in objects.into_iter().flatten().filter(|_| !kept) {
             self.net.doom(driver.expect("objects come with their driver"), object);
         }
         self.net.out.doomed.extend(mapping.map(Doomed::Mapping));
@@ -108,7 +111,7 @@ impl Core {
             Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
             Message::AcceptParcel(m) => {
                 let payload = std::mem::take(&mut incoming.payload);
-                self.accept_parcel(on, m, payload)
+                self.accept_parcel(on, m, incoming.objects.len(), payload)
             }
             Message::RouteClosed(m) => self.on_router(at(&m.sublink), |core, router| {
                 core.routing.route_closed(router, at(&m.sublink), m.sequence_length);
@@ -132,10 +135,18 @@ impl Core {
             Message::StopProxyingToLocalPeer(m) => {
                 self.on_router(at(&m.sublink), |core, router| core.routing.stop_proxying_to_local_peer(router, m.outbound_sequence_length))
             }
-            Message::FlushRouter(m) => self.on_router(at(&m.sublink), |core, router| {
-                core.routing.mark_dirty(router, true);
-                Ok(())
-            }),
+            Message::FlushRouter(m) => {
+                if Probes::ON {
+                    let useless = self.net.bound(at(&m.sublink)).is_none() && self.net.is_past(at(&m.sublink));
+                    self.routing.probes.hit_if(useless, Probe::FlushUseless);
+                }
+                self.on_router(at(&m.sublink), |core, router| {
+                    core.routing.probes.hit(Probe::FlushTold);
+                    let force = !core.routing.planted.has(Bug::FlushNotForced);
+                    core.routing.mark_dirty(router, force);
+                    Ok(())
+                })
+            }
             Message::ConnectFromBrokerToNonBroker(_)
             | Message::ConnectFromNonBrokerToBroker(_)
             | Message::ConnectToReferredBroker(_)
@@ -157,7 +168,11 @@ impl Core {
     fn on_router(&mut self, at: Sublink, act: impl FnOnce(&mut Core, RouterKey) -> Result<(), Violation>) -> Result<(), Violation> {
         match self.net.bound(at) {
             Some(router) => act(self, router),
-            None => Ok(()),
+            None => {
+                let past = Probes::ON && self.net.is_past(at);
+                self.routing.probes.hit(if past { Probe::MessageForPast } else { Probe::MessageForUnbound });
+                Ok(())
+            }
         }
     }
 
@@ -174,6 +189,7 @@ impl Core {
     /// Lets a bound central link wait for its state's buffer, if that is not known yet.
     pub(super) fn await_state(&mut self, at: Sublink, fragment: FragmentDescriptor) -> Result<(), Violation> {
         if self.net.peer(at.link).is_some_and(|peer| !peer.memory.has_buffer(fragment.buffer)) {
+            self.routing.probes.hit(Probe::StatePending);
             let wait = BufferWait::State { sublink: at.id, fragment };
             return self.net.wait_for_buffer(at.link, fragment.buffer, wait);
         }
@@ -189,11 +205,13 @@ impl Core {
             let old = Sublink { link, id: m.current_peer_sublink };
             Some((old, self.net.bound(old)?))
         });
+        let new = Sublink { link: on, id: m.new_sublink };
         let Some((old, router)) = target else {
+            self.routing.probes.hit(Probe::BypassIgnored);
             release(state);
+            self.forget_early(new);
             return Ok(());
         };
-        let new = Sublink { link: on, id: m.new_sublink };
         let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length_from_bypassed_link };
         self.offer(router, offer, m.new_link_state_fragment)
     }
@@ -202,26 +220,46 @@ impl Core {
     fn bypass_peer_with_link(&mut self, on: LinkKey, m: &BypassPeerWithLink) -> Result<(), Violation> {
         let state = self.adopt_state(on, m.new_link_state_fragment)?;
         let old = Sublink { link: on, id: m.sublink };
+        let new = Sublink { link: on, id: m.new_sublink };
         let Some(router) = self.net.bound(old) else {
+            self.routing.probes.hit(Probe::BypassIgnored);
             release(state);
+            self.forget_early(new);
             return Ok(());
         };
-        let new = Sublink { link: on, id: m.new_sublink };
         let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length };
         self.offer(router, offer, m.new_link_state_fragment)
+    }
+
+    /// A sublink will not come to be: what came for it is thrown away.
+    fn forget_early(&mut self, at: Sublink) {
+        for parcel in self.net.take_early(at) {
+            self.routing.probes.hit(Probe::EarlyParcelDropped);
+            self.routing.discard(parcel);
+        }
+        self.net.note_past(at);
     }
 
     fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
         let new = offer.new;
         let free = self.net.is_free(new);
         let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
-        match self.routing.accept_bypass_link(router, offer, offerer, free)? {
+        let outcome = self.routing.accept_bypass_link(router, offer, offerer, free)?;
+        if outcome != Outcome::Adopted && free {
+            self.forget_early(new);
+        }
+        match outcome {
             Outcome::Adopted => {
                 self.net.bind(new, router);
+                self.deliver_early(new);
                 self.await_state(new, fragment)
             }
-            Outcome::Ignored => Ok(()),
+            Outcome::Ignored => {
+                self.routing.probes.hit(Probe::BypassIgnored);
+                Ok(())
+            }
             Outcome::Taken => {
+                self.routing.probes.hit(Probe::BypassTaken);
                 self.routing.break_route(router, Broken::Outward);
                 Ok(())
             }

@@ -8,13 +8,15 @@ use crate::ids::{FragmentDescriptor, LinkKey, RouterKey, SublinkId};
 use crate::memory::Opened;
 use crate::node::{BufferWait, MemoryWait, Outgoing, ParcelData};
 use crate::planted::Bug;
-use crate::routing::{Broken, MovePlan, Object, Parcel, Payload, Router, State, Sublink, Violation, WINDOW};
+use crate::probe::{Probe, Probes};
+use crate::routing::{Broken, Decay, MovePlan, Object, Parcel, Payload, Router, RouterLink, State, Sublink, Violation};
 use crate::wire::{AcceptParcel, HandleType, RouterDescriptor};
 
 impl Core {
     /// Sends a parcel over a sublink. Its portals become proxies in the same step (design.md 3, "a portal that travels").
     pub(super) fn send_parcel(&mut self, at: Sublink, mut parcel: Parcel) {
         if self.net.peer(at.link).is_none() {
+            self.routing.probes.hit_if(!parcel.objects.is_empty(), Probe::MoveOverDead);
             return self.routing.discard(parcel);
         }
         let objects = std::mem::take(&mut parcel.objects);
@@ -31,7 +33,7 @@ impl Core {
                 }
             }
         }
-        let data = Self::outgoing_data(at.link, std::mem::take(&mut parcel.payload));
+        let data = self.outgoing_data(at.link, std::mem::take(&mut parcel.payload));
         let size = match &data {
             ParcelData::Inline(payload) => payload.len(),
             ParcelData::Fragment(_) => 0,
@@ -42,10 +44,16 @@ impl Core {
     }
 
     /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
-    fn outgoing_data(link: LinkKey, payload: Payload) -> ParcelData {
+    fn outgoing_data(&mut self, link: LinkKey, payload: Payload) -> ParcelData {
         match payload {
-            Payload::Block { link: of, block } if of == link => ParcelData::Fragment(block.descriptor()),
-            payload => ParcelData::Inline(payload),
+            Payload::Block { link: of, block } if of == link || self.routing.planted.has(Bug::ForeignBlockSent) => {
+                self.routing.probes.hit(Probe::ParcelBlockPassedOn);
+                ParcelData::Fragment(block.descriptor())
+            }
+            payload => {
+                self.routing.probes.hit_if(matches!(payload, Payload::Block { .. }), Probe::ParcelBlockCopied);
+                ParcelData::Inline(payload)
+            }
         }
     }
 
@@ -66,7 +74,10 @@ impl Core {
                         }
                     },
                     // A proxy for now; it is bypassed when there is memory again.
-                    None => self.net.request_capacity(link, 64, MemoryWait::Nobody),
+                    None => {
+                        self.routing.probes.hit(Probe::MoveSplitNoMemory);
+                        self.net.request_capacity(link, 64, MemoryWait::Nobody);
+                    }
                 }
                 true
             }
@@ -78,15 +89,13 @@ impl Core {
     }
 
     /// AcceptParcel (routing.md 9.4). Everything is validated before anything changes.
-    pub(super) fn accept_parcel(&mut self, on: LinkKey, m: &AcceptParcel<'_>, payload: Payload) -> Result<(), Violation> {
-        if m.num_subparcels != 1 || m.subparcel_index != 0 {
-            return Err(Violation("AcceptParcel: subparcels are not supported yet"));
-        }
-        if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
-            return Err(Violation("AcceptParcel: only portals can be attached yet"));
-        }
-        if m.handle_types.len() != m.new_routers.len() {
-            return Err(Violation("AcceptParcel: handle_types and new_routers differ"));
+    pub(super) fn accept_parcel(&mut self, on: LinkKey, m: &AcceptParcel<'_>, objects: usize, payload: Payload) -> Result<(), Violation> {
+        if let Err(violation) = check_parcel(m, objects) {
+            // Its block is the receiver's in any case.
+            if let Ok(Data::Here(payload)) = self.open_data(on, m.parcel_fragment) {
+                self.routing.discard(Parcel { payload, ..Parcel::default() });
+            }
+            return Err(violation);
         }
         let (payload, pending) = match self.open_data(on, m.parcel_fragment)? {
             Data::Inline => (payload, false),
@@ -100,12 +109,47 @@ impl Core {
             self.routing.discard(parcel);
             return Err(violation);
         }
+        let at = |id| Sublink { link: on, id };
+        let mut waits = Ok(());
         if pending {
+            self.routing.probes.hit(Probe::ParcelInUnknownBuffer);
             let wait = BufferWait::Parcel { sublink: m.sublink, parcel, fragment: m.parcel_fragment };
-            return self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
+            waits = self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
+        } else {
+            if Probes::ON {
+                self.note_order(at(m.sublink), &parcel);
+            }
+            self.deliver(at(m.sublink), parcel);
         }
-        self.deliver(Sublink { link: on, id: m.sublink }, parcel);
-        Ok(())
+        for descriptor in m.new_routers.iter() {
+            self.deliver_early(at(descriptor.new_sublink));
+            if descriptor.proxy_already_bypassed {
+                self.deliver_early(at(descriptor.new_decaying_sublink));
+            }
+        }
+        waits
+    }
+
+    /// Notes what only a peer with threads does: on one link, parcels go out in another order than they were numbered, and after
+    /// messages that count them (routing.md 7).
+    fn note_order(&mut self, at: Sublink, parcel: &Parcel) {
+        let Some(router) = self.net.bound(at).and_then(|router| self.routing.get(router)) else { return };
+        let inward = router.is_inward(at);
+        let (queue, edge) = match &router.inward {
+            Some(edge) if inward => (&router.outbound, &**edge),
+            _ => (&router.inbound, &router.out),
+        };
+        let overtaken = edge.is_stable() && queue.highest() > parcel.number;
+        let counted = !inward && edge.primary.as_ref().is_some_and(RouterLink::is_central) && queue.final_length().is_some();
+        let told = |decay: &Decay| decay.link.at() == Some(at) && decay.length_from.is_some();
+        // Only a proxy told to stop has both edges decaying with their lengths known.
+        let stopping = router.inward.as_ref().and_then(|edge| edge.decay.as_ref()).is_some_and(|decay| decay.length_to.is_some());
+        let late = !inward && stopping && edge.decay.as_deref().is_some_and(told);
+        let probes = &mut self.routing.probes;
+        probes.hit_if(overtaken, Probe::ParcelOvertaken);
+        probes.hit_if(overtaken && !parcel.objects.is_empty(), Probe::PortalsBehindParcel);
+        probes.hit_if(counted, Probe::ParcelBehindClosure);
+        probes.hit_if(late, Probe::ParcelLateOnDecayed);
     }
 
     fn open_data(&mut self, on: LinkKey, fragment: FragmentDescriptor) -> Result<Data, Violation> {
@@ -119,6 +163,7 @@ impl Core {
                 if early {
                     block.clone().free();
                 }
+                self.routing.probes.hit(Probe::ParcelInBlock);
                 Ok(Data::Here(Payload::Block { link: on, block }))
             }
             Ok(Opened::Pending) => Ok(Data::Pending),
@@ -131,7 +176,8 @@ impl Core {
         match self.open_data(on, fragment) {
             Ok(Data::Here(payload)) => {
                 parcel.payload = payload;
-                self.deliver(Sublink { link: on, id: sublink }, parcel);
+                self.routing.probes.hit(Probe::ParcelResumed);
+                self.deliver_late(Sublink { link: on, id: sublink }, parcel);
             }
             Ok(_) => self.routing.discard(parcel),
             Err(violation) => {
@@ -144,9 +190,29 @@ impl Core {
     /// Hands a complete parcel to the router its sublink leads to.
     fn deliver(&mut self, at: Sublink, parcel: Parcel) {
         match self.net.bound(at) {
-            None => self.routing.discard(parcel),
+            None => {
+                if let Err(parcel) = self.net.keep_early(at, parcel) {
+                    self.routing.discard(parcel);
+                }
+            }
             Some(router) if self.routing.get(router).is_some_and(|r| r.is_inward(at)) => self.routing.accept_outbound(router, parcel),
             Some(router) => self.routing.accept_inbound(router, parcel),
+        }
+    }
+
+    /// The sublink has its router now: hands over what came before it (hazards.md RC-03).
+    pub(super) fn deliver_early(&mut self, at: Sublink) {
+        for parcel in self.net.take_early(at) {
+            self.deliver_late(at, parcel);
+        }
+    }
+
+    /// As [`Core::deliver`], long after the parcel came: by now its router may be inside a queue of one that it carries, and
+    /// nobody could ever reach the two. No honest peer sends such a parcel.
+    fn deliver_late(&mut self, at: Sublink, parcel: Parcel) {
+        match self.net.bound(at) {
+            Some(router) if self.routing.carries(&parcel, router) => self.routing.discard(parcel),
+            _ => self.deliver(at, parcel),
         }
     }
 
@@ -198,13 +264,9 @@ impl Core {
         }
     }
 
-    /// wire.md 7.1. Takes over the reference on the link state of a split route.
+    /// wire.md 7.1, beyond what the descriptor shows by itself. Takes over the reference on the link state of a split route.
     fn check_descriptor(&mut self, on: LinkKey, d: &RouterDescriptor, named: &mut BTreeSet<SublinkId>) -> Result<Option<State>, Violation> {
-        let (last, next) = (d.closed_peer_sequence_length, d.next_incoming_sequence_number);
-        if d.peer_closed && (last < next || last - next > WINDOW) {
-            return Err(Violation("RouterDescriptor: impossible closed_peer_sequence_length"));
-        }
-        if next > LAST_NUMBER || d.next_outgoing_sequence_number > LAST_NUMBER {
+        if d.next_incoming_sequence_number > LAST_NUMBER || d.next_outgoing_sequence_number > LAST_NUMBER {
             return Err(Violation("RouterDescriptor: impossible sequence number"));
         }
         let mut distinct = |id: SublinkId| {
@@ -212,8 +274,7 @@ impl Core {
         };
         distinct(d.new_sublink)?;
         if !d.proxy_already_bypassed {
-            let null = d.new_link_state_fragment.is_null();
-            return if null { Ok(None) } else { Err(Violation("RouterDescriptor: a link state without a use")) };
+            return Ok(None);
         }
         distinct(d.new_decaying_sublink)?;
         let free = |id| self.net.is_free(Sublink { link: on, id });
@@ -222,6 +283,18 @@ impl Core {
         }
         self.adopt_state(on, d.new_link_state_fragment).map(Some)
     }
+}
+
+/// What a parcel shows by itself (wire.md 9.5), and what is not supported yet.
+fn check_parcel(m: &AcceptParcel<'_>, objects: usize) -> Result<(), Violation> {
+    m.validate(objects).map_err(|error| Violation(error.rule()))?;
+    if m.num_subparcels != 1 {
+        return Err(Violation("AcceptParcel: subparcels are not supported yet"));
+    }
+    if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
+        return Err(Violation("AcceptParcel: only portals can be attached yet"));
+    }
+    Ok(())
 }
 
 /// Beyond any number a route can have reached, and far enough from the end of the type to count on from.

@@ -5,6 +5,7 @@ use super::fragment::MappedFragment;
 use super::layout::{DATA_HEADER_BYTES, FRAGMENT_ALIGN};
 use crate::ids::FragmentDescriptor;
 use crate::mapping::Mapping;
+use crate::planted::Bug;
 use std::sync::atomic::Ordering;
 
 const RESERVED_AT: usize = 4;
@@ -41,9 +42,12 @@ impl Block {
         if !offset.is_multiple_of(FRAGMENT_ALIGN) {
             return Err(MemoryFault::Misaligned);
         }
-        let len = fragment.mapping().load32(fragment.offset(), Ordering::Acquire);
+        let mut len = fragment.mapping().load32(fragment.offset(), Ordering::Acquire);
         if len > size - DATA_HEADER_BYTES {
             return Err(MemoryFault::DataSize);
+        }
+        if fragment.planted().has(Bug::LengthReadTwice) {
+            len = fragment.mapping().load32(fragment.offset(), Ordering::Acquire);
         }
         Ok(Block { fragment, len })
     }

@@ -3,6 +3,7 @@
 use super::fault::MemoryFault;
 use super::layout::{MAX_BLOCKS, MIN_BLOCK_BYTES, MIN_GROWN_BLOCKS};
 use crate::mapping::Mapping;
+use crate::planted::{Bug, Planted};
 use std::sync::atomic::Ordering;
 
 /// How often a compare-exchange on a shared word is tried. Each failure means that somebody else succeeded, so an
@@ -15,6 +16,7 @@ pub struct BlockAllocator {
     start: u32,
     block_size: u32,
     blocks: i16,
+    planted: Planted,
 }
 
 /// A block's header: `version` (block 0 only) in the low half, `next` in the high half.
@@ -46,7 +48,7 @@ impl BlockAllocator {
     /// `blocks` blocks (2 to 32767, the first for bookkeeping) of `block_size` bytes from `start`, both multiples of 8.
     pub const fn new(start: u32, block_size: u32, blocks: i16) -> BlockAllocator {
         assert!(start.is_multiple_of(8) && block_size.is_multiple_of(8) && block_size > 0 && blocks >= 2);
-        BlockAllocator { start, block_size, blocks }
+        BlockAllocator { start, block_size, blocks, planted: Planted::NONE }
     }
 
     /// One allocator over a whole buffer of `len` bytes (memory.md 6.4). `BlockSize` unless a power of two of at least
@@ -59,12 +61,23 @@ impl BlockAllocator {
         if !(MIN_GROWN_BLOCKS..=MAX_BLOCKS).contains(&blocks) || blocks * u64::from(block_size) > 1 << 32 {
             return Err(MemoryFault::BlockCount);
         }
-        Ok(BlockAllocator { start: 0, block_size, blocks: blocks as i16 })
+        Ok(BlockAllocator { start: 0, block_size, blocks: blocks as i16, planted: Planted::NONE })
+    }
+
+    /// The same, with a planted bug.
+    pub(super) fn planted(self, planted: Planted) -> BlockAllocator {
+        BlockAllocator { planted, ..self }
     }
 
     /// Bytes of a block.
     pub const fn block_size(self) -> u32 {
         self.block_size
+    }
+
+    /// Offset of the first block, which holds the front of the free list.
+    #[cfg(feature = "inspect")]
+    pub(super) const fn start(self) -> u32 {
+        self.start
     }
 
     /// Blocks that can be handed out.
@@ -110,8 +123,11 @@ impl BlockAllocator {
                 front = now;
                 continue;
             }
-            let new = Header::toward(Header(front).version().wrapping_add(1), 0, after);
-            match m.exchange32(front_at, front, new.0, Ordering::AcqRel) {
+            if self.planted.has(Bug::FrontReadTwice) {
+                front = m.load32(front_at, Ordering::Acquire);
+            }
+            let new = Header::toward(self.next_version(front), 0, after);
+            match self.swing(m, front, new, Bug::PopLoadStore) {
                 Ok(_) => return Some(self.offset(index) as u32),
                 Err(now) => front = now,
             }
@@ -130,14 +146,42 @@ impl BlockAllocator {
             if first < 0 || first >= self.blocks {
                 return false;
             }
-            m.store32(at, Header::toward(0, index, first).0, Ordering::Release);
-            let new = Header::toward(Header(front).version().wrapping_add(1), 0, index);
-            match m.exchange32(front_at, front, new.0, Ordering::AcqRel) {
-                Ok(_) => return true,
+            let link = || m.store32(at, Header::toward(0, index, first).0, Ordering::Release);
+            let late = self.planted.has(Bug::LinkedLate);
+            if !late {
+                link();
+            }
+            let new = Header::toward(self.next_version(front), 0, index);
+            match self.swing(m, front, new, Bug::PushLoadStore) {
+                Ok(_) => {
+                    if late {
+                        link();
+                    }
+                    return true;
+                }
                 Err(now) => front = now,
             }
         }
         false
+    }
+
+    /// The version of the front that replaces `front`, so that no front ever comes back.
+    fn next_version(self, front: u32) -> u16 {
+        Header(front).version().wrapping_add(u16::from(!self.planted.has(Bug::VersionKept)))
+    }
+
+    /// Replaces the front of the free list, if it still is `old`.
+    fn swing(self, m: &Mapping, old: u32, new: Header, split: Bug) -> Result<u32, u32> {
+        let at = self.offset(0);
+        if !self.planted.has(split) {
+            return m.exchange32(at, old, new.0, Ordering::AcqRel);
+        }
+        let now = m.load32(at, Ordering::Acquire);
+        if now != old {
+            return Err(now);
+        }
+        m.store32(at, new.0, Ordering::Release);
+        Ok(old)
     }
 
     /// Index of the block that lies exactly there; none for block 0.

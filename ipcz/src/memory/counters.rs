@@ -4,6 +4,7 @@ use super::block_allocator::MAX_TRIES;
 use super::primary::{FIRST_BUFFER, FIRST_SUBLINK, NEXT_BUFFER, NEXT_SUBLINK};
 use crate::ids::{BufferId, LinkSide, SublinkId};
 use crate::mapping::Mapping;
+use crate::planted::{Bug, Planted};
 use std::sync::atomic::Ordering;
 
 /// How many candidates are drawn before giving up: the shared words are the peer's to spoil.
@@ -48,11 +49,23 @@ impl Counters {
     }
 
     /// The first of `count` consecutive sublinks, none of them reserved or in use.
-    pub(super) fn draw_sublinks(&mut self, primary: &Mapping, count: u64, in_use: impl Fn(SublinkId) -> bool) -> Option<SublinkId> {
+    pub(super) fn draw_sublinks(
+        &mut self,
+        primary: &Mapping,
+        count: u64,
+        in_use: impl Fn(SublinkId) -> bool,
+        planted: Planted,
+    ) -> Option<SublinkId> {
+        let counted = if planted.has(Bug::SecondSublinkUncounted) { 1 } else { count };
         (0..MAX_DRAWS).find_map(|_| {
             let first = match self {
-                Counters::Shared => primary.add64(NEXT_SUBLINK, count, Ordering::Relaxed),
-                Counters::Private { side_bit, sublinks, .. } => draw(sublinks, count)? | *side_bit,
+                Counters::Shared if planted.has(Bug::SublinksLoadStore) => {
+                    let first = primary.load64(NEXT_SUBLINK, Ordering::Relaxed);
+                    primary.store64(NEXT_SUBLINK, first.wrapping_add(counted), Ordering::Relaxed);
+                    first
+                }
+                Counters::Shared => primary.add64(NEXT_SUBLINK, counted, Ordering::Relaxed),
+                Counters::Private { side_bit, sublinks, .. } => draw(sublinks, counted)? | *side_bit,
             };
             let end = first.checked_add(count)?;
             (first >= FIRST_SUBLINK && !(first..end).any(|id| in_use(SublinkId(id)))).then_some(SublinkId(first))

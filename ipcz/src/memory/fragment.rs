@@ -3,6 +3,7 @@
 use super::block_allocator::BlockAllocator;
 use crate::ids::FragmentDescriptor;
 use crate::mapping::Mapping;
+use crate::planted::Planted;
 
 /// What a descriptor leads to.
 #[derive(Clone, Debug)]
@@ -22,13 +23,19 @@ pub struct MappedFragment {
     descriptor: FragmentDescriptor,
     /// Whose block it would have to be. None: never freed.
     pool: Option<BlockAllocator>,
+    planted: Planted,
 }
 
 impl MappedFragment {
     /// The fragment that `descriptor` names in `mapping`; none if it exceeds it.
-    pub(super) fn new(mapping: &Mapping, descriptor: FragmentDescriptor, pool: Option<BlockAllocator>) -> Option<MappedFragment> {
+    pub(super) fn new(
+        mapping: &Mapping,
+        descriptor: FragmentDescriptor,
+        pool: Option<BlockAllocator>,
+        planted: Planted,
+    ) -> Option<MappedFragment> {
         let end = u64::from(descriptor.offset) + u64::from(descriptor.size);
-        (end <= mapping.len() as u64).then(|| MappedFragment { mapping: mapping.clone(), descriptor, pool })
+        (end <= mapping.len() as u64).then(|| MappedFragment { mapping: mapping.clone(), descriptor, pool, planted })
     }
 
     /// Its name on the link.
@@ -38,6 +45,10 @@ impl MappedFragment {
 
     pub(super) fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    pub(super) fn planted(&self) -> Planted {
+        self.planted
     }
 
     pub(super) fn offset(&self) -> usize {

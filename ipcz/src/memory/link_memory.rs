@@ -14,6 +14,7 @@ use super::primary;
 use crate::ids::{BufferId, FragmentDescriptor, LinkSide, SublinkId};
 use crate::limits::Limits;
 use crate::mapping::Mapping;
+use crate::planted::Planted;
 
 /// One end's view of a link's memory: its buffers and where ids come from. Plain data; a clone works on the same memory.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct LinkMemory {
     /// Blocks taken for a test, to leave none.
     #[cfg(feature = "inspect")]
     hoard: Vec<MappedFragment>,
+    planted: Planted,
 }
 
 impl LinkMemory {
@@ -39,7 +41,13 @@ impl LinkMemory {
             counters: Counters::new(side, mem_v2),
             #[cfg(feature = "inspect")]
             hoard: Vec::new(),
+            planted: Planted::NONE,
         })
+    }
+
+    /// Arms a planted bug, before anything is allocated.
+    pub(crate) fn plant(&mut self, planted: Planted) {
+        self.planted = planted;
     }
 
     /// Has sublinks drawn from `base` (bit 63 clear) upward, unless they are beyond it already (routing.md 2.3, D5).
@@ -50,7 +58,7 @@ impl LinkMemory {
     /// The first of `count` consecutive sublinks of which none is reserved or `in_use`. None if the peer spoilt the counter
     /// or the ids are used up (memory.md 4).
     pub fn draw_sublinks(&mut self, count: u64, in_use: impl Fn(SublinkId) -> bool) -> Option<SublinkId> {
-        self.counters.draw_sublinks(&self.primary, count, in_use)
+        self.counters.draw_sublinks(&self.primary, count, in_use, self.planted)
     }
 
     /// A fresh id for a buffer of ours. None as for [`LinkMemory::draw_sublinks`].
@@ -68,7 +76,7 @@ impl LinkMemory {
             BufferId::PRIMARY => return Err(MemoryFault::DuplicateBuffer),
             _ => {}
         }
-        let blocks = BlockAllocator::over(mapping.len(), block_size)?;
+        let blocks = BlockAllocator::over(mapping.len(), block_size)?.planted(self.planted);
         self.grown.add(Buffer { id, mapping, blocks, origin })
     }
 
@@ -120,14 +128,18 @@ impl LinkMemory {
     fn take(&self, want: u32) -> Option<MappedFragment> {
         let in_primary = primary::pools().iter().map(|p| p.block_size()).find(|&c| c >= want);
         let class = [in_primary, self.grown.class_from(want)].into_iter().flatten().min()?;
-        let (id, mapping, blocks, offset) = match primary::pool(class).and_then(|p| Some((p, p.allocate(&self.primary)?))) {
+        let (id, mapping, blocks, offset) = match self.primary_pool(class).and_then(|p| Some((p, p.allocate(&self.primary)?))) {
             Some((blocks, offset)) => (BufferId::PRIMARY, &self.primary, blocks, offset),
             None => {
                 let (buffer, offset) = self.grown.allocate(class)?;
                 (buffer.id, &buffer.mapping, buffer.blocks, offset)
             }
         };
-        MappedFragment::new(mapping, FragmentDescriptor { buffer: id, offset, size: class }, Some(blocks))
+        MappedFragment::new(mapping, FragmentDescriptor { buffer: id, offset, size: class }, Some(blocks), self.planted)
+    }
+
+    fn primary_pool(&self, class: u32) -> Option<BlockAllocator> {
+        primary::pool(class).map(|pool| pool.planted(self.planted))
     }
 
     /// Bytes in all blocks of exactly `class` bytes, taken or not, from either end (memory.md 6.1).
@@ -166,13 +178,13 @@ impl LinkMemory {
     pub fn resolve(&self, d: FragmentDescriptor) -> Fragment {
         let (mapping, pool) = match d.buffer {
             BufferId::INVALID => return Fragment::Null,
-            BufferId::PRIMARY => (&self.primary, primary::pool(d.size)),
+            BufferId::PRIMARY => (&self.primary, self.primary_pool(d.size)),
             id => match self.grown.get(id) {
                 Some(buffer) => (&buffer.mapping, Some(buffer.blocks)),
                 None => return Fragment::Pending,
             },
         };
-        MappedFragment::new(mapping, d, pool).map_or(Fragment::Null, Fragment::Mapped)
+        MappedFragment::new(mapping, d, pool, self.planted).map_or(Fragment::Null, Fragment::Mapped)
     }
 
     /// Takes over the block that a received parcel's data is in (memory.md 7.2). `Null`, `TooSmall`, `Misaligned` or
@@ -194,7 +206,9 @@ impl LinkMemory {
     /// The link state of initial portal `portal`; never freed (memory.md 8.3). Panics unless 0 to 11.
     pub fn initial_link_state(&self, portal: u32) -> LinkState {
         let d = FragmentDescriptor { buffer: BufferId::PRIMARY, offset: primary::link_state_at(portal), size: LINK_STATE_BYTES };
-        LinkState::over(MappedFragment::new(&self.primary, d, None).expect("the primary buffer holds its initial link states"))
+        LinkState::over(
+            MappedFragment::new(&self.primary, d, None, self.planted).expect("the primary buffer holds its initial link states"),
+        )
     }
 
     /// Takes over the link state, and the reference to it, that a message carried (memory.md 8.2, 9). `Null`, `TooSmall` or

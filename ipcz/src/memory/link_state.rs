@@ -6,6 +6,8 @@ use super::layout::LINK_STATE_BYTES;
 use super::status;
 use crate::ids::{FragmentDescriptor, LinkSide, NodeName};
 use crate::mapping::Mapping;
+use crate::planted::Bug;
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 const COUNT_AT: usize = 0;
@@ -50,6 +52,10 @@ impl LinkState {
         self.fragment.mapping()
     }
 
+    fn planted(&self, bug: Bug) -> bool {
+        self.fragment.planted().has(bug)
+    }
+
     fn at(&self, field: usize) -> usize {
         self.fragment.offset() + field
     }
@@ -61,15 +67,32 @@ impl LinkState {
 
     /// Adds a reference for a message to carry and answers the descriptor to put in it.
     pub fn share(&self) -> FragmentDescriptor {
-        self.mapping().add32(self.at(COUNT_AT), 1, Ordering::Relaxed);
+        if !self.planted(Bug::ShareUncounted) {
+            self.mapping().add32(self.at(COUNT_AT), 1, Ordering::Relaxed);
+        }
         self.descriptor()
     }
 
     /// Gives this reference up; the last one frees the block, whichever end has it. True if that happened. States of
     /// initial portals are never freed.
     pub fn release(self) -> bool {
-        let before = self.mapping().add32(self.at(COUNT_AT), -1, Ordering::AcqRel);
+        let before = self.count_down();
         before <= 1 && self.fragment.free()
+    }
+
+    /// Counts a reference off; answers how many there were.
+    fn count_down(&self) -> i32 {
+        let (m, at) = (self.mapping(), self.at(COUNT_AT));
+        if self.planted(Bug::CountLoadStore) {
+            let before = m.load32(at, Ordering::Acquire) as i32;
+            m.store32(at, before.wrapping_sub(1) as u32, Ordering::Release);
+            return before;
+        }
+        let before = m.add32(at, -1, Ordering::AcqRel);
+        if self.planted(Bug::CountReadAgain) {
+            return (m.load32(at, Ordering::Acquire) as i32).wrapping_add(1);
+        }
+        before
     }
 
     /// The status word now ([`status`]).
@@ -77,9 +100,16 @@ impl LinkState {
         self.mapping().load32(self.at(STATUS_AT), Ordering::Acquire)
     }
 
-    /// Carries a transition of the status word out in one atomic step.
-    fn change(&self, step: impl Fn(u32) -> (u32, bool)) -> bool {
+    /// Carries a transition of the status word out in one atomic step, unless `split` is planted.
+    fn change(&self, split: Bug, step: impl Fn(u32) -> (u32, bool)) -> bool {
         let mut old = self.status();
+        if self.planted(split) {
+            let (new, answer) = step(old);
+            if new != old {
+                self.mapping().store32(self.at(STATUS_AT), new, Ordering::Release);
+            }
+            return answer;
+        }
         for _ in 0..MAX_TRIES {
             let (new, answer) = step(old);
             if new == old {
@@ -95,22 +125,27 @@ impl LinkState {
 
     /// Marks `me` stable: no decaying links behind this link.
     pub fn set_stable(&self, me: LinkSide) {
-        self.change(|word| (status::set_stable(word, me), true));
+        self.change(Bug::StableLoadStore, |word| (status::set_stable(word, me), true));
     }
 
     /// Locks the link for `me`, or notes that `me` waits for the other side's stability; see [`status::try_lock`].
-    pub fn try_lock(&self, me: LinkSide) -> bool {
-        self.change(|word| status::try_lock(word, me))
+    pub fn try_lock(&self, me: LinkSide) -> Result<(), status::Refused> {
+        let seen = Cell::new(0);
+        let locked = self.change(Bug::LockLoadStore, |word| {
+            seen.set(word);
+            status::try_lock(word, me)
+        });
+        if locked { Ok(()) } else { Err(status::refusal(seen.get(), me)) }
     }
 
     /// Gives up the lock of `me`.
     pub fn unlock(&self, me: LinkSide) {
-        self.change(|word| (status::unlock(word, me), true));
+        self.change(Bug::UnlockLoadStore, |word| (status::unlock(word, me), true));
     }
 
     /// Whether `who` waited and is now to be told; see [`status::take_waiting`].
     pub fn take_waiting(&self, who: LinkSide) -> bool {
-        self.change(|word| status::take_waiting(word, who))
+        self.change(Bug::WakeLoadStore, |word| status::take_waiting(word, who))
     }
 
     /// Whether `side` holds the lock.
@@ -120,6 +155,9 @@ impl LinkState {
 
     /// Names the node that may ask the other side for a bypass; only while locked. The invalid name for a local target.
     pub fn allow_source(&self, name: NodeName) {
+        if self.planted(Bug::SourceUnnamed) {
+            return;
+        }
         self.mapping().store64(self.at(SOURCE_HIGH_AT), name.high, Ordering::Release);
         self.mapping().store64(self.at(SOURCE_LOW_AT), name.low, Ordering::Release);
     }

@@ -26,6 +26,31 @@ pub fn locked(side: LinkSide) -> u32 {
     stable(side) << 4
 }
 
+/// Why a lock was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// An end has it, or every attempt to change the word was spoilt.
+    Held,
+    /// The asking end is not stable.
+    Unstable,
+    /// The other end is not stable: it will see that this one waits.
+    Waits,
+    /// The state's memory is not known yet.
+    Pending,
+    /// The link has no state: it is not central.
+    Peripheral,
+}
+
+/// Why a lock for `me` is refused where the status is `word`.
+pub fn refusal(word: u32, me: LinkSide) -> Refused {
+    match word {
+        _ if word & LOCKED != 0 => Refused::Held,
+        _ if word & stable(me) == 0 => Refused::Unstable,
+        _ if word & STABLE != STABLE => Refused::Waits,
+        _ => Refused::Held,
+    }
+}
+
 /// Marks `me` stable.
 pub fn set_stable(word: u32, me: LinkSide) -> u32 {
     word | stable(me)

@@ -6,6 +6,8 @@ use super::outbox::Outgoing;
 use crate::ids::{BufferId, DriverKey, LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::memory::{LinkMemory, Origin};
+use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::routing::Violation;
 use crate::wire::{AddBlockBuffer, Message};
 
@@ -15,9 +17,13 @@ impl Network {
         let limits = self.limits_of(link);
         let Some(driver) = self.node_of(link).map(|node| node.driver) else { return self.refuse_capacity(wait) };
         let bytes = LinkMemory::region_bytes(block_size);
+        let forget = self.planted.has(Bug::MemoryWaitForgotten);
         let Some(peer) = self.peer_mut(link) else { return self.refuse_capacity(wait) };
         if let Some(waits) = peer.growing.get_mut(&block_size) {
-            waits.push(wait);
+            if !forget {
+                waits.push(wait);
+            }
+            self.probes.hit(Probe::MemoryShared);
             return;
         }
         let (buffers, held) = (peer.memory.buffers(), peer.memory.buffer_bytes());
@@ -25,11 +31,13 @@ impl Network {
             return self.refuse_capacity(wait);
         }
         peer.growing.insert(block_size, vec![wait]);
+        self.probes.hit(Probe::MemoryAsked);
         let request = self.requests.insert(Request::Growth { driver, link, block_size });
         self.out.asks.push((request, Ask::Memory { driver, bytes, block_size }));
     }
 
     fn refuse_capacity(&mut self, wait: MemoryWait) {
+        self.probes.hit(Probe::MemoryRefused);
         self.out.events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
     }
 
@@ -52,6 +60,7 @@ impl Network {
                 }
             }
         }
+        self.probes.hit(if granted { Probe::MemoryGranted } else { Probe::MemoryRefused });
         self.out.events.extend(waits.into_iter().flatten().map(|wait| NodeEvent::MemoryAnswered { wait, granted }));
     }
 
@@ -68,6 +77,7 @@ impl Network {
         peer.memory
             .add_buffer(message.id, message.block_size, mapping.clone(), Origin::Theirs)
             .map_err(|_| Violation("AddBlockBuffer: impossible id, block_size or buffer"))?;
+        self.probes.hit(Probe::BufferAnnounced);
         self.resume(link, message.id);
         Ok(())
     }

@@ -6,6 +6,7 @@ use super::outbox::Outgoing;
 use crate::ids::{Features, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId, RouterKey};
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
+use crate::probe::Probe;
 use crate::routing::Violation;
 use crate::wire::{ConnectFromBrokerToNonBroker, ConnectFromNonBrokerToBroker, Message};
 
@@ -92,6 +93,7 @@ impl Network {
             _ => return Err(Violation("not the greeting that this connection waits for")),
         };
         self.links.get_mut(key).expect("looked at above").phase = Phase::Established(Box::new(peer));
+        self.probes.hit(Probe::LinkEstablished);
         self.add_connection(key);
         self.out.events.push_back(NodeEvent::Connected { link: key, portals, remote });
         Ok(())
@@ -123,6 +125,7 @@ pub(super) fn new_peer(
         side,
         memory,
         sublinks: Default::default(),
+        early: Default::default(),
         waits: Default::default(),
         growing: Default::default(),
     })

@@ -6,6 +6,8 @@ use super::network::{Answer, Ask, Introduced, Introducing, Network, NodeEvent, R
 use super::outbox::Outgoing;
 use crate::ids::{DriverKey, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId};
 use crate::mapping::Mapping;
+use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::routing::{SeekBypass, Violation};
 use crate::wire::{AcceptIntroduction, Message, RejectIntroduction, RequestIntroduction};
 
@@ -25,7 +27,11 @@ impl Network {
         match ask {
             Some((broker, n)) if name.is_valid() && name != n.name => {
                 let running = n.pending.contains_key(&name);
-                n.pending.entry(name).or_default().waiters.push(seek);
+                let waiters = &mut n.pending.entry(name).or_default().waiters;
+                if !running || !self.planted.has(Bug::WaiterForgotten) {
+                    waiters.push(seek);
+                }
+                self.probes.hit(if running { Probe::IntroductionShared } else { Probe::IntroductionAsked });
                 if !running {
                     self.send(broker, Message::RequestIntroduction(RequestIntroduction { name }));
                 }
@@ -44,19 +50,27 @@ impl Network {
         }
         let names = unordered(asker, wanted);
         if node.introducing.contains_key(&names) {
+            self.probes.hit(Probe::IntroductionJoined);
             // Both will hear of the one in progress, whatever becomes of it.
             return Ok(());
         }
         let running = node.introducing.values().filter(|i| i.asked_by == from).count();
         let target = node.connections.get(&wanted).copied().filter(|_| wanted != asker && running < node.limits.pending_introductions);
         let Some(target) = target else {
+            let over = running >= node.limits.pending_introductions;
+            self.probes.hit(if over { Probe::IntroductionOverLimit } else { Probe::IntroductionRejected });
+            if self.planted.has(Bug::RejectionForgotten) {
+                return Ok(());
+            }
             self.send(from, Message::RejectIntroduction(RejectIntroduction { name: wanted }));
             return Ok(());
         };
         let driver = node.driver;
         let toward = [from, target].map(|link| {
             let outbox = &mut self.links.get_mut(link).expect("connected").outbox;
-            outbox.pin();
+            if !self.planted.has(Bug::ClosedWhilePinned) {
+                outbox.pin();
+            }
             outbox.transport
         });
         let node = self.nodes.get_mut(key).expect("looked at above");
@@ -75,11 +89,11 @@ impl Network {
         names: (NodeName, NodeName),
         made: Result<Introduced, ()>,
     ) {
-        if let Some(node) = self.nodes.get_mut(node) {
+        if let Some(node) = self.nodes.get_mut(node).filter(|_| !self.planted.has(Bug::IntroducingKept)) {
             node.introducing.remove(&names);
         }
         for end in ends {
-            if let Some(link) = self.links.get_mut(end) {
+            if let Some(link) = self.links.get_mut(end).filter(|_| !self.planted.has(Bug::ClosedWhilePinned)) {
                 link.outbox.unpin();
                 self.touched.push(end);
             }
@@ -91,6 +105,7 @@ impl Network {
         let about = ends.map(|end| self.peer(end).map(|peer| (peer.remote_name, peer.remote_version, peer.remote_features)));
         match (about, made) {
             ([Some(first), Some(second)], Ok(Introduced { transports, memory })) => {
+                self.probes.hit(Probe::IntroductionMade);
                 let sides = [(second, LinkSide::A), (first, LinkSide::B)];
                 for (i, ((name, version, features), link_side)) in sides.into_iter().enumerate() {
                     let message = AcceptIntroduction {
@@ -106,7 +121,8 @@ impl Network {
                     self.append(ends[i], Outgoing::Message(Message::AcceptIntroduction(message)), objects, 144, false);
                 }
             }
-            (_, made) => {
+            (about, made) => {
+                self.probes.hit_if(about.iter().any(Option::is_none), Probe::IntroductionEndLost);
                 if let Ok(Introduced { transports, memory }) = made {
                     for object in transports.into_iter().chain(memory) {
                         self.doom(driver, object);
@@ -151,6 +167,7 @@ impl Network {
             || !node.connections.values().any(|link| *link == from)
             || node.connections.contains_key(&message.name);
         if unwanted {
+            self.probes.hit(Probe::IntroductionUnwanted);
             return Ok(());
         }
         let peer = new_peer(
@@ -163,6 +180,7 @@ impl Network {
             &message.remote_features,
             mapping,
         )?;
+        self.probes.hit(Probe::IntroductionTaken);
         *transport = None;
         self.objects -= 1;
         let link = self.insert_link(key, object, Phase::Established(Box::new(peer)));
@@ -171,7 +189,8 @@ impl Network {
         self.out.events.push_back(NodeEvent::Connected { link, portals: Vec::new(), remote: 0 });
         let node = self.nodes.get_mut(key).expect("looked at above");
         node.connections.insert(message.name, link);
-        self.answer_waiters(key, message.name, true);
+        let first = node.pending.keys().next().copied().filter(|_| self.planted.has(Bug::AnswerMisapplied));
+        self.answer_waiters(key, first.unwrap_or(message.name), true);
         Ok(())
     }
 
@@ -182,6 +201,7 @@ impl Network {
             return Err(Violation("RejectIntroduction: its sender is no broker"));
         }
         let node = link.node;
+        self.probes.hit(Probe::IntroductionFailed);
         self.answer_waiters(node, name, false);
         Ok(())
     }
@@ -194,6 +214,7 @@ impl Network {
     /// The node lost whom it could ask.
     pub(super) fn fail_introductions(&mut self, node: NodeKey) {
         let names: Vec<NodeName> = self.nodes.get(node).map(|n| n.pending.keys().copied().collect()).unwrap_or_default();
+        self.probes.hit_if(!names.is_empty(), Probe::IntroductionBrokerLost);
         for name in names {
             self.answer_waiters(node, name, false);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::early::Early;
 use super::outbox::Outbox;
 use crate::ids::{BufferId, Features, FragmentDescriptor, LinkSide, NodeKey, NodeName, NodeType, RouterKey, SublinkId};
 use crate::mapping::Mapping;
@@ -74,6 +75,8 @@ pub struct Peer {
     pub memory: LinkMemory,
     /// Where messages for a sublink go.
     pub sublinks: BTreeMap<SublinkId, RouterKey>,
+    /// What came for sublinks that are not bound.
+    pub early: Early,
     /// What waits for a buffer that was not announced yet.
     pub waits: BTreeMap<BufferId, Vec<BufferWait>>,
     /// Block sizes being grown, with who waits for each.

@@ -4,6 +4,7 @@
 //! as a [`NodeEvent`]; what the driver must do, as an [`Ask`] or in an outbox. No I/O, no time, no randomness.
 
 pub mod capacity;
+pub mod early;
 pub mod handshake;
 pub mod introduction;
 pub mod link;

@@ -12,7 +12,9 @@ use crate::ids::{
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
-use crate::routing::{Parcel, SeekBypass, Sublink};
+use crate::planted::{Bug, Planted};
+use crate::probe::{Probe, Probes};
+use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
 use crate::wire::Message;
 
 /// A node of this process.
@@ -192,9 +194,11 @@ pub struct Network {
     pub(crate) links_lost: u64,
     pub(crate) refused: u64,
     pub(crate) answers: u64,
+    pub(crate) probes: Probes,
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
     pub(super) touched: Vec<LinkKey>,
+    pub(crate) planted: Planted,
     pub(crate) out: Out,
 }
 
@@ -259,6 +263,7 @@ impl Network {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
         }
+        self.note_past(at);
     }
 
     /// How many more sublinks the limit of a link allows.
@@ -320,6 +325,7 @@ impl Network {
         let (node, Some(peer)) = (link.node, link.peer()) else { return };
         let (local, remote, broker) = (peer.local_name, peer.remote_name, peer.remote_type == NodeType::Broker);
         if let Some(old) = self.nodes.get(node).and_then(|n| n.connections.get(&remote)).copied() {
+            self.probes.hit(Probe::LinkReplaced);
             self.lose(old);
         }
         let Some(n) = self.nodes.get_mut(node) else { return };
@@ -344,6 +350,7 @@ impl Network {
                 Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
                 Phase::Established(peer) => {
                     self.links_lost += 1;
+                    self.probes.hit(Probe::LinkLost);
                     self.fail_waits(key, *peer);
                     lost.extend(self.drop_connection(node, key));
                 }
@@ -363,6 +370,10 @@ impl Network {
                 events.push_back(NodeEvent::Discard(parcel));
             }
         }
+        for parcel in peer.early.into_parcels() {
+            self.probes.hit(Probe::EarlyParcelDropped);
+            self.out.events.push_back(NodeEvent::Discard(parcel));
+        }
         self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
     }
 
@@ -373,10 +384,13 @@ impl Network {
         if n.broker_link != Some(key) {
             return Vec::new();
         }
+        self.probes.hit(Probe::BrokerLost);
         n.broker_link = None;
         n.name = NodeName::INVALID;
         let others = std::mem::take(&mut n.connections).into_values().collect();
-        self.fail_introductions(node);
+        if !self.planted.has(Bug::BrokerLossIgnored) {
+            self.fail_introductions(node);
+        }
         others
     }
 
@@ -403,6 +417,7 @@ impl Network {
         let peer = self.peer(link).map(|peer| peer.remote_name).unwrap_or_default();
         self.blames.push_back(Blame { link, peer, reason });
         self.refused += 1;
+        self.probes.hit(Probe::LinkBlamed);
         if let Some(link) = self.links.get_mut(link) {
             link.poisoned = true;
         }
@@ -418,7 +433,14 @@ impl Network {
         for (_, link) in self.links.iter_mut() {
             match &mut link.phase {
                 Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
-                Phase::Established(peer) => peer.memory.remap(f),
+                Phase::Established(peer) => {
+                    peer.memory.remap(f);
+                    for payload in peer.early.payloads_mut() {
+                        if let Payload::Block { block, .. } = payload {
+                            block.remap(f);
+                        }
+                    }
+                }
                 Phase::Greeting(_) | Phase::Dead => {}
             }
             link.outbox.remap(f);
@@ -436,14 +458,14 @@ impl Network {
     fn take_batch(&mut self, key: LinkKey) -> Option<Batch> {
         let link = self.links.get_mut(key)?;
         let driver = self.nodes.get(link.node)?.driver;
-        let ops = link.outbox.take()?;
+        let ops = link.outbox.take(self.planted)?;
         Some(Batch { link: key, driver, transport: link.outbox.transport, ops })
     }
 
-    /// A drainer comes back for more; or gives back the token, and a finished link is forgotten.
-    pub fn next_batch(&mut self, batch: Batch, bytes: usize) -> Option<Batch> {
+    /// A drainer comes back for more; or gives back the token, and a finished link is forgotten. `trust`: it knows that there is no more.
+    pub fn next_batch(&mut self, batch: Batch, bytes: usize, trust: bool) -> Option<Batch> {
         let link = self.links.get_mut(batch.link)?;
-        match link.outbox.next(batch.ops, bytes) {
+        match link.outbox.next(batch.ops, bytes, trust) {
             Some(ops) => Some(Batch { ops, ..batch }),
             None => {
                 self.forget_finished(batch.link);

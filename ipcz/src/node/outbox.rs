@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, SublinkId};
 use crate::mapping::Mapping;
+use crate::planted::{Bug, Planted};
 use crate::routing::Payload;
 use crate::wire::{Message, RouterDescriptor};
 
@@ -187,20 +188,25 @@ impl Outbox {
     }
 
     /// Hands out the waiting ops and the token, if there are any and nobody has the token.
-    pub fn take(&mut self) -> Option<VecDeque<LinkOp>> {
+    pub fn take(&mut self, planted: Planted) -> Option<VecDeque<LinkOp>> {
         if self.draining || self.ops.is_empty() {
             return None;
         }
-        self.draining = true;
+        self.draining = !planted.has(Bug::TwoDrainers);
         Some(std::mem::take(&mut self.ops))
     }
 
-    /// The drainer has carried out its ops: gives it the next ones, or takes the token back. `spent` is reused.
-    pub fn next(&mut self, spent: VecDeque<LinkOp>, bytes: usize) -> Option<VecDeque<LinkOp>> {
+    /// The drainer has carried out its ops: gives it the next ones, or takes the token back. `spent` is reused. `trust`: without
+    /// another look.
+    pub fn next(&mut self, spent: VecDeque<LinkOp>, bytes: usize, trust: bool) -> Option<VecDeque<LinkOp>> {
         self.bytes -= bytes;
         if self.ops.is_empty() {
             self.draining = false;
             self.ops = spent;
+            return None;
+        }
+        if trust {
+            self.draining = false;
             return None;
         }
         Some(std::mem::replace(&mut self.ops, spent))

@@ -7,6 +7,7 @@ use super::table::{Broken, RouterOp, Routing, SeekBypass, Violation};
 use crate::ids::{LinkSide, NodeName, RouterKey, SublinkId};
 use crate::memory::LinkState;
 use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::wire::{AcceptBypassLink, BypassPeerWithLink, Message, ProxyWillStop, StopProxying, StopProxyingToLocalPeer};
 
 /// A new central link offered to X by AcceptBypassLink, or to Z by BypassPeerWithLink.
@@ -49,6 +50,7 @@ impl Routing {
             return Err(Violation("BypassPeer: the outward edge is being bypassed already"));
         }
         router.seeking = true;
+        self.probes.hit(Probe::BypassSought);
         self.ops.0.push_back(RouterOp::SeekBypass(SeekBypass { router: z, via, node, sublink }));
         Ok(())
     }
@@ -67,6 +69,8 @@ impl Routing {
         let proxy = self.neighbours.get(&seek.via.link).map(|n| n.name).unwrap_or_default();
         let router = self.routers.get_mut(seek.router).expect("looked at in the same input");
         router.seeking = false;
+        self.probes.hit(Probe::BypassOffered);
+        self.probes.hit_if(router.inward.is_some(), Probe::BypassByProxy);
         let sent = router.outbound.next();
         let began = router.out.begin_decay(Some(sent), None);
         assert!(began, "the edge was stable");
@@ -85,7 +89,7 @@ impl Routing {
     pub(super) fn adopt_outward(&mut self, key: RouterKey, mut link: RouterLink) {
         let router = self.routers.get_mut(key).expect("looked at in the same input");
         assert!(router.out.primary.is_none() && !router.disconnected, "a free, connected edge adopts");
-        if link.is_central() && router.is_quiet() {
+        if link.is_central() && (router.is_quiet() || self.planted.has(Bug::StableWhileDecaying)) {
             link.mark_stable(&mut self.pairs);
         }
         router.out.primary = Some(link);
@@ -112,14 +116,19 @@ impl Routing {
         assert!(began, "judged");
         router.out.primary = Some(RouterLink::central(offer.new, LinkSide::B, offer.state));
         self.totals.bypasses += 1;
+        self.probes.hit_if(router.inward.is_some(), Probe::BypassAcceptedByProxy);
         if offer.new.link == offer.old.link {
+            self.probes.hit(Probe::BypassAcceptedSame);
             let message = StopProxyingToLocalPeer { sublink: offer.old.id, outbound_sequence_length: sent };
             self.send(offer.old.link, Message::StopProxyingToLocalPeer(message));
         } else {
+            self.probes.hit(Probe::BypassAccepted);
             let told = sent.saturating_sub(off_by_one);
             self.stop_proxying_over(offer.old, told, offer.inbound_length);
-            let message = ProxyWillStop { sublink: offer.new.id, inbound_sequence_length: told };
-            self.send(offer.new.link, Message::ProxyWillStop(message));
+            if !self.planted(Bug::WillStopDropped) {
+                let message = ProxyWillStop { sublink: offer.new.id, inbound_sequence_length: told };
+                self.send(offer.new.link, Message::ProxyWillStop(message));
+            }
         }
         self.mark_dirty(key, false);
         Ok(Offered::Adopted)
@@ -144,6 +153,7 @@ impl Routing {
 
     /// Tells a proxy what remains for it to pass on.
     fn stop_proxying_over(&mut self, at: Sublink, inbound: u64, outbound: u64) {
+        let (inbound, outbound) = if self.planted(Bug::LengthsSwapped) { (outbound, inbound) } else { (inbound, outbound) };
         if !self.planted(Bug::StopProxyingDropped) {
             let message = StopProxying { sublink: at.id, inbound_sequence_length: inbound, outbound_sequence_length: outbound };
             self.send(at.link, Message::StopProxying(message));
@@ -166,10 +176,13 @@ impl Routing {
             return Err(Violation("StopProxying: impossible sequence length"));
         }
         if !plausible(outbound, taken) {
+            self.probes.hit(Probe::StopProxyingHearsay);
             // Hearsay: X repeats what Z told it. Whoever lied, only this route ends (as in nodes.md D-14).
             self.break_route(y, Broken::Outward);
             return Ok(());
         }
+        self.probes.hit(Probe::StopProxying);
+        self.probes.hit_if(inbound > arrived || outbound > taken, Probe::StopProxyingParcelsLeft);
         (inner.length_to, inner.length_from) = (Some(inbound), Some(outbound));
         (outer.length_to, outer.length_from) = (Some(outbound), Some(inbound));
         self.mark_dirty(y, false);
@@ -179,8 +192,9 @@ impl Routing {
     /// Z: how many parcels come through the proxy in total (routing.md 12.4). The direct ones may be here already.
     pub fn proxy_will_stop(&mut self, z: RouterKey, inbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get_mut(z) else { return Ok(()) };
-        let arrived = router.inbound.length();
+        let (arrived, known) = (router.inbound.length(), router.inbound.highest());
         let Some(outer) = router.out.decay.as_mut() else {
+            self.probes.hit_if(router.disconnected, Probe::ProxyWillStopLate);
             return if router.disconnected { Ok(()) } else { Err(Violation("ProxyWillStop: no bypass is going on")) };
         };
         if outer.length_from.is_some() {
@@ -189,6 +203,10 @@ impl Routing {
         if inbound > arrived && !plausible(inbound, arrived) {
             return Err(Violation("ProxyWillStop: impossible sequence length"));
         }
+        self.probes.hit(Probe::ProxyWillStop);
+        self.probes.hit_if(inbound > arrived, Probe::ProxyWillStopWaits);
+        // Numbers from this length on come over the link that brings it.
+        self.probes.hit_if(known > inbound, Probe::ProxyWillStopBehind);
         outer.length_from = Some(inbound);
         self.mark_dirty(z, false);
         Ok(())
@@ -202,6 +220,7 @@ impl Routing {
         if !self.lock_for_bypass(y, toward.name) {
             return Err(state);
         }
+        self.probes.hit(Probe::BypassWithLink);
         let fragment = state.share();
         let (proxy, peer) = self.routers.pair_mut(y, x).expect("both are here and differ");
         let sent = peer.outbound.next();
@@ -250,7 +269,10 @@ impl Routing {
         if far.link.local_peer(&self.pairs) != Some(y) {
             return Err(Violation("StopProxyingToLocalPeer: the outward peer decays towards another router"));
         }
-        far.length_from = Some(outbound);
+        self.probes.hit(Probe::StopProxyingLocal);
+        if !self.planted.has(Bug::LocalLengthForgotten) {
+            far.length_from = Some(outbound);
+        }
         outer.length_to = Some(outbound);
         inner.length_from = Some(outbound);
         self.mark_dirty(y, false);
@@ -283,6 +305,7 @@ impl Routing {
         assert!(began, "looked at in the same input");
         self.join([z, x], 0);
         self.totals.bypasses += 1;
+        self.probes.hit(Probe::BypassToLocal);
         self.stop_proxying_over(old, from_x, from_z);
         self.mark_dirty(z, false);
         self.mark_dirty(x, false);
@@ -292,6 +315,7 @@ impl Routing {
     /// Z: there will be no link to X's node.
     pub fn bypass_failed(&mut self, seek: &SeekBypass) {
         if self.still_seeks(seek) {
+            self.probes.hit(Probe::BypassFailed);
             self.break_route(seek.router, Broken::Outward);
         }
     }

@@ -5,6 +5,8 @@ use super::queue::WINDOW;
 use super::router::Router;
 use super::table::{Broken, Routing, release_state};
 use crate::ids::{LinkKey, RouterKey};
+use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::wire::{Message, RouteClosed, RouteDisconnected};
 
 impl Routing {
@@ -14,6 +16,11 @@ impl Routing {
         let Some(router) = self.routers.get_mut(key) else { return };
         assert!(router.is_terminal() && !router.closed, "a portal is closed once, and by its owner");
         router.closed = true;
+        let peripheral = router.out.primary.as_ref().is_some_and(|link| !link.is_central());
+        self.probes.hit_if(!router.out.is_stable(), Probe::ClosureThroughDecaying);
+        self.probes.hit_if(peripheral, Probe::ClosureAtPeripheral);
+        self.probes.hit_if(router.out.is_empty() && !router.disconnected, Probe::ClosureUnconnected);
+        self.probes.hit_if(router.inbound.has_next(), Probe::ClosureUnread);
         router.portal = None;
         router.holders -= 1;
         let length = router.outbound.length();
@@ -41,7 +48,11 @@ impl Routing {
 
     /// RouteClosed arrived over the sublink.
     pub fn route_closed(&mut self, key: RouterKey, at: Sublink, length: u64) {
-        if let Some(half) = self.routers.get(key).and_then(|router| router.half_beyond(at)) {
+        let Some(router) = self.routers.get(key) else { return };
+        if let Some(half) = router.half_beyond(at) {
+            self.probes.hit_if(!router.is_terminal(), Probe::ClosureAtProxy);
+            self.probes.hit_if(router.closed, Probe::ClosureCrossed);
+            self.probes.hit_if(half == Broken::Outward && router.inbound.length() < length, Probe::ClosureWaits);
             self.accept_closure(key, half, length);
         }
     }
@@ -56,7 +67,9 @@ impl Routing {
         };
         if !queue.set_final(length) {
             // Not so if the sequence was cut off before, by a lost link.
-            if queue.final_length().is_none_or(|known| known > length) {
+            let impossible = queue.final_length().is_none_or(|known| known > length);
+            self.probes.hit(if impossible { Probe::ClosureImpossible } else { Probe::ClosureBeyondCut });
+            if impossible {
                 self.break_route(key, half);
             }
             return;
@@ -71,6 +84,7 @@ impl Routing {
     /// RouteDisconnected arrived over the sublink.
     pub fn route_disconnected(&mut self, key: RouterKey, at: Sublink) {
         if let Some(half) = self.routers.get(key).and_then(|router| router.half_beyond(at)) {
+            self.probes.hit(Probe::DisconnectReceived);
             self.break_route(key, half);
         }
     }
@@ -84,8 +98,13 @@ impl Routing {
     pub fn link_lost(&mut self, key: RouterKey, at: Sublink) {
         let Some(router) = self.routers.get_mut(key) else { return };
         let half = router.half_beyond(at);
+        let decaying = router.decays_over(at);
+        self.probes.hit(if decaying { Probe::LostDecaying } else { Probe::LostPrimary });
         if let Some(RouterLink::Remote(remote)) = router.take_link(at) {
             release_state(remote.kind);
+        }
+        if decaying && self.planted(Bug::DecayLossIgnored) {
+            return;
         }
         self.break_route(key, half.unwrap_or(Broken::Outward));
     }
@@ -123,15 +142,19 @@ impl Routing {
             self.doomed.extend(std::iter::from_fn(|| router.outbound.pop()));
             self.evaluate_traps(key, false);
         }
+        self.probes.hit_if(!cut.is_empty(), Probe::DisconnectCut);
         self.doomed.extend(cut);
         for link in links {
             match link.at() {
+                Some(_) if self.planted.has(Bug::DisconnectionKept) => {}
                 Some(at) => {
                     let message = Message::RouteDisconnected(RouteDisconnected { sublink: at.id });
+                    self.probes.hit(Probe::DisconnectSent);
                     self.send(at.link, message);
                 }
                 None => {
                     if let Some(peer) = link.local_peer(&self.pairs) {
+                        self.probes.hit(Probe::DisconnectLocal);
                         self.break_route(peer, Broken::Outward);
                     }
                 }
@@ -156,6 +179,12 @@ impl Router {
         } else {
             None
         }
+    }
+
+    /// Whether the link at `at` is one that decays.
+    pub(super) fn decays_over(&self, at: Sublink) -> bool {
+        let decays = |edge: &super::Edge| edge.decay.as_ref().is_some_and(|decay| decay.link.at() == Some(at));
+        decays(&self.out) || self.inward.as_deref().is_some_and(decays)
     }
 
     /// Takes the link at `at` out of its slot.

@@ -7,13 +7,19 @@ use super::queue::ParcelQueue;
 use super::table::{Broken, Hop, RouterOp, Routing};
 use crate::ids::{NodeName, RouterKey, SublinkId};
 use crate::memory::status;
+use crate::memory::status::Refused;
 use crate::planted::Bug;
+use crate::probe::{Probe, Probes};
 use crate::wire::{BypassPeer, FlushRouter, Message};
 
 /// Pops every parcel whose proper link is there. One whose link is missing blocks all later ones.
-fn collect(queue: &mut ParcelQueue, edge: &Edge, pairs: &Pairs, into: &mut Vec<(Hop, Parcel)>) {
+fn collect(queue: &mut ParcelQueue, edge: &Edge, pairs: &Pairs, probes: &mut Probes, into: &mut Vec<(Hop, Parcel)>) {
     while queue.has_next() {
-        let Some(link) = edge.link_for(queue.next()) else { return };
+        let Some(link) = edge.link_for(queue.next()) else { return probes.hit(Probe::ParcelBlocked) };
+        if let Some(decay) = &edge.decay {
+            let over_new = decay.length_to.is_some_and(|to| queue.next() >= to);
+            probes.hit(if over_new { Probe::ParcelOverNew } else { Probe::ParcelOverDecaying });
+        }
         let hop = Hop::to(link, pairs);
         into.extend(queue.pop().map(|parcel| (hop, parcel)));
     }
@@ -27,14 +33,22 @@ impl Routing {
         router.dirty = false;
         let force = std::mem::take(&mut router.force);
 
-        collect(&mut router.outbound, &router.out, &self.pairs, &mut parcels);
-        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length());
+        collect(&mut router.outbound, &router.out, &self.pairs, &mut self.probes, &mut parcels);
+        let outward = parcels.len();
+        let early = u64::from(self.planted.has(Bug::DecayOneEarly));
+        let left_out = router.out.try_finish(router.outbound.next(), router.inbound.length() + early);
         let mut left_in = None;
         if let Some(inward) = &mut router.inward {
-            collect(&mut router.inbound, inward, &self.pairs, &mut parcels);
+            collect(&mut router.inbound, inward, &self.pairs, &mut self.probes, &mut parcels);
             left_in = inward.try_finish(router.inbound.next(), router.outbound.length());
             self.totals.forwarded += parcels.len() as u64;
+            self.probes.hit_if(outward > 0, Probe::ForwardedOutward);
+            self.probes.hit_if(parcels.len() > outward, Probe::ForwardedInward);
         }
+
+        self.probes.hit_if(left_out.is_some(), Probe::DecayFinishedOutward);
+        self.probes.hit_if(left_in.is_some(), Probe::DecayFinishedInward);
+        self.probes.hit_if(left_out.is_some() && left_in.is_some(), Probe::DecayFinishedTogether);
 
         let raise = router.peer_closed && !router.status_peer_closed && !router.inbound.expects_more();
         if raise {
@@ -44,14 +58,21 @@ impl Routing {
 
         let central = router.out.primary.as_ref().is_some_and(RouterLink::is_central);
         let became_stable = central && (left_out.is_some() || left_in.is_some()) && router.is_quiet() && router.out.primary.is_some();
+        let looked_early = became_stable && self.planted.has(Bug::WakeLookedEarly);
+        let awaited = looked_early && router.out.primary.as_ref().is_some_and(|link| link.is_awaited(&self.pairs));
+        let forgets = self.planted.has(Bug::StableForgotten);
         let primary = router.out.primary.as_mut();
         let mut dead_out = None;
         let mut closing = None;
+        let mut attempt = None;
         if let Some(link) = primary {
-            if became_stable {
+            if became_stable && !forgets {
                 link.mark_stable(&mut self.pairs);
             }
-            if central && router.outbound.fully_consumed() && link.try_lock(&mut self.pairs) {
+            if central && router.outbound.fully_consumed() {
+                attempt = Some(link.try_lock(&mut self.pairs));
+            }
+            if attempt == Some(Ok(())) {
                 closing = router.outbound.final_length();
                 dead_out = router.out.primary.take();
             } else if !router.inbound.expects_more() {
@@ -65,6 +86,9 @@ impl Routing {
             dead_in = inward.primary.take().zip(router.inbound.final_length());
         }
 
+        if let Some(attempt) = attempt {
+            self.note_lock(attempt, Probe::LockedForClosure);
+        }
         if raise {
             self.evaluate_traps(key, false);
         }
@@ -78,7 +102,10 @@ impl Routing {
         let stop = dead_out.is_some() || !central || !(became_stable || force);
         if let Some(link) = dead_out {
             match closing {
-                Some(length) => self.close_over(&link, length),
+                Some(length) => {
+                    self.probes.hit(if link.at().is_some() { Probe::ClosureSent } else { Probe::ClosureLocal });
+                    self.close_over(&link, length);
+                }
                 // Who closed it is gone already; one still here was spoken for by a lying proxy, and would wait for ever.
                 None => {
                     if let Some(peer) = link.local_peer(&self.pairs) {
@@ -89,10 +116,13 @@ impl Routing {
             self.deactivate(link);
         }
         if let Some((link, length)) = dead_in {
-            self.close_over(&link, length);
+            self.probes.hit(Probe::ClosureInward);
+            if !self.planted.has(Bug::ClosureStopsAtProxy) {
+                self.close_over(&link, length);
+            }
             self.deactivate(link);
         }
-        if !stop && !self.try_self_bypass(key) {
+        if !stop && !self.try_self_bypass(key) && (!looked_early || awaited) {
             self.flush_other_side_if_waiting(key);
         }
         self.reap(key);
@@ -105,8 +135,12 @@ impl Routing {
             return;
         }
         match link.at() {
-            Some(at) => self.send(at.link, Message::FlushRouter(FlushRouter { sublink: at.id })),
+            Some(at) => {
+                self.probes.hit(Probe::WaiterFlushedRemotely);
+                self.send(at.link, Message::FlushRouter(FlushRouter { sublink: at.id }));
+            }
             None => {
+                self.probes.hit(Probe::WaiterFlushedLocally);
                 if let Some(peer) = link.local_peer(&self.pairs) {
                     self.mark_dirty(peer, true);
                 }
@@ -129,8 +163,9 @@ impl Routing {
             None => {
                 if !can_lock(outer, &self.pairs) {
                     // Fails, and leaves the waiting bit where the peer will find it.
-                    outer.try_lock(&mut self.pairs);
-                    return false;
+                    let refused = outer.try_lock(&mut self.pairs);
+                    self.probes.hit_if(refused == Err(Refused::Held), Probe::BypassBothEnds);
+                    return self.note_lock(refused, Probe::LockedForBypass);
                 }
                 self.ops.0.push_back(RouterOp::SeekLocalBypass { router: key, inward: inner });
                 true
@@ -138,13 +173,18 @@ impl Routing {
             Some(at) => {
                 let Some(beyond) = self.neighbours.get(&at.link).copied() else { return false };
                 // A router between two nodes of one process stays: nobody could introduce their peers.
-                if beyond.node != toward.node || !self.lock_for_bypass(key, toward.name) {
+                if beyond.node != toward.node {
+                    self.probes.hit(Probe::ProxyStays);
+                    return false;
+                }
+                if !(self.lock_for_bypass(key, toward.name) || self.planted.has(Bug::LockIgnored)) {
                     return false;
                 }
                 let Some(router) = self.routers.get_mut(key) else { return false };
                 let inward = router.inward.as_mut().expect("looked at above");
                 let began = router.out.begin_decay(None, None) && inward.begin_decay(None, None);
                 assert!(began, "the lock is only had with both ends stable");
+                self.probes.hit(Probe::BypassPeerTold);
                 self.send(inner.link, bypass_peer(inner.id, beyond.name, at.id));
                 true
             }
@@ -158,7 +198,9 @@ impl Routing {
         if forget && !can_lock(link, &self.pairs) {
             return false;
         }
-        link.try_lock_for_bypass(&mut self.pairs, source)
+        let attempt = link.try_lock_for_bypass(&mut self.pairs, source);
+        self.probes.hit_if(attempt == Err(Refused::Held), Probe::BypassBothEnds);
+        self.note_lock(attempt, Probe::LockedForBypass)
     }
 }
 

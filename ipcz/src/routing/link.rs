@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::ids::{FragmentDescriptor, LinkKey, LinkSide, NodeName, PairKey, RouterKey, SublinkId};
+use crate::memory::status::Refused;
 use crate::memory::{LinkState, status};
 
 /// Address of a remote router link: a sublink of a node link.
@@ -116,6 +117,14 @@ impl RouterLink {
         }
     }
 
+    /// Whether the other end waits for this one.
+    pub fn is_awaited(&self, pairs: &Pairs) -> bool {
+        let side = match self {
+            RouterLink::Local { side, .. } | RouterLink::Remote(RemoteLink { side, .. }) => *side,
+        };
+        self.status(pairs).is_some_and(|word| word & status::waiting(side.opposite()) != 0)
+    }
+
     /// Says that no link decays behind this end.
     pub fn mark_stable(&mut self, pairs: &mut Pairs) {
         match self {
@@ -130,25 +139,28 @@ impl RouterLink {
 
     /// Takes the lock if both ends are stable and nobody has it. If only the other end is not stable, it will know
     /// that this one waits.
-    pub fn try_lock(&mut self, pairs: &mut Pairs) -> bool {
+    pub fn try_lock(&mut self, pairs: &mut Pairs) -> Result<(), Refused> {
         match self {
-            RouterLink::Local { pair, side } => pairs.get_mut(*pair).is_some_and(|p| {
-                let (word, locked) = status::try_lock(p.status, *side);
+            RouterLink::Local { pair, side } => {
+                let p = pairs.get_mut(*pair).ok_or(Refused::Peripheral)?;
+                let before = p.status;
+                let (word, locked) = status::try_lock(before, *side);
                 p.status = word;
-                locked
-            }),
+                if locked { Ok(()) } else { Err(status::refusal(before, *side)) }
+            }
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), side, .. }) => state.try_lock(*side),
-            RouterLink::Remote(_) => false,
+            RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Pending { .. }), .. }) => Err(Refused::Pending),
+            RouterLink::Remote(_) => Err(Refused::Peripheral),
         }
     }
 
     /// [`RouterLink::try_lock`], then names the node that may ask the other end for a bypass.
-    pub fn try_lock_for_bypass(&mut self, pairs: &mut Pairs, source: NodeName) -> bool {
-        let locked = self.try_lock(pairs);
-        if let (true, RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), .. })) = (locked, self) {
+    pub fn try_lock_for_bypass(&mut self, pairs: &mut Pairs, source: NodeName) -> Result<(), Refused> {
+        self.try_lock(pairs)?;
+        if let RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), .. }) = self {
             state.allow_source(source);
         }
-        locked
+        Ok(())
     }
 
     /// Gives the lock back. Whoever failed to take it meanwhile must be flushed by the caller.

@@ -34,6 +34,11 @@ impl ParcelQueue {
         self.next + self.run.len() as u64
     }
 
+    /// Number after the highest parcel known, those behind a gap included.
+    pub fn highest(&self) -> u64 {
+        self.beyond.last_key_value().map_or(self.length(), |(n, _)| n + 1)
+    }
+
     /// The length the sequence will have in the end, once known.
     pub fn final_length(&self) -> Option<u64> {
         self.final_length
@@ -115,8 +120,7 @@ impl ParcelQueue {
 
     /// Fixes the final length; false if it is known already, below what was pushed, or too far ahead.
     pub fn set_final(&mut self, last: u64) -> bool {
-        let highest = self.beyond.last_key_value().map_or(self.length(), |(n, _)| n + 1);
-        let fits = self.final_length.is_none() && last >= highest && last - self.length() <= WINDOW;
+        let fits = self.final_length.is_none() && last >= self.highest() && last - self.length() <= WINDOW;
         if fits {
             self.final_length = Some(last);
         }

@@ -9,7 +9,9 @@ use crate::arena::Arena;
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::LinkState;
+use crate::memory::status::Refused;
 use crate::planted::{Bug, Planted};
+use crate::probe::{Probe, Probes};
 use crate::trap::TrapEvent;
 use crate::wire::{Message, RouteDisconnected};
 
@@ -100,6 +102,7 @@ pub struct Routing {
     pub(crate) pairs: Pairs,
     pub(crate) neighbours: BTreeMap<LinkKey, Neighbour>,
     pub(crate) planted: Planted,
+    pub(crate) probes: Probes,
     pub(crate) origin: Origin,
     pub(crate) totals: Totals,
     pub(crate) proxies: usize,
@@ -196,7 +199,9 @@ impl Routing {
     /// dirty router. False if there is none.
     pub fn work(&mut self) -> bool {
         if let Some(parcel) = self.doomed.pop() {
-            for Object::Portal(portal) in &parcel.objects {
+            self.probes.hit_if(!parcel.objects.is_empty(), Probe::PortalsDropped);
+            let kept = self.planted.has(Bug::UnreadPortalsKept);
+            for Object::Portal(portal) in parcel.objects.iter().filter(|_| !kept) {
                 self.close(*portal);
             }
             self.discarded.push(parcel);
@@ -246,6 +251,7 @@ impl Routing {
         }
         let Some(router) = self.routers.remove(key) else { return };
         self.proxies -= usize::from(router.inward.is_some());
+        self.probes.hit_if(router.inward.is_some(), Probe::ProxyGone);
         self.doomed.extend(router.inbound.into_parcels().chain(router.outbound.into_parcels()));
     }
 
@@ -265,7 +271,9 @@ impl Routing {
             }
             RouterLink::Remote(remote) => {
                 self.ops.0.push_back(RouterOp::Unbind(remote.at));
-                release_state(remote.kind);
+                if !self.planted.has(Bug::StateKept) {
+                    release_state(remote.kind);
+                }
             }
         }
     }
@@ -275,6 +283,7 @@ impl Routing {
         let Some(router) = self.routers.get_mut(key) else { return Err((PutRefused::PeerClosed, parcel)) };
         assert!(router.is_terminal(), "only a portal's router is put into");
         if router.status_peer_closed || router.inbound.final_length().is_some() {
+            self.probes.hit_if(!router.status_peer_closed, Probe::PutAfterFinal);
             return Err((PutRefused::PeerClosed, parcel));
         }
         if router.outbound.available() >= backlog {
@@ -283,8 +292,13 @@ impl Routing {
         parcel.number = router.outbound.length();
         let hop = router.out.primary.as_ref().map(|link| Hop::to(link, &self.pairs));
         match hop {
-            Some(hop) if router.outbound.skip(parcel.number) => self.deliver(hop, parcel),
+            Some(hop) if router.outbound.skip(parcel.number) => {
+                self.probes.hit(Probe::ParcelSkippedQueue);
+                self.probes.hit_if(!router.out.is_stable(), Probe::ParcelOverNew);
+                self.deliver(hop, parcel);
+            }
             _ => {
+                self.probes.hit_if(router.out.is_empty(), Probe::ParcelQueuedAtPortal);
                 if let Err(parcel) = router.outbound.push(parcel) {
                     unreachable!("parcel {} was numbered by its queue", parcel.number);
                 }
@@ -314,19 +328,47 @@ impl Routing {
         }
     }
 
+    /// Whether a parcel carries a router: itself, or inside parcels that wait at those it carries. Also if there are too many to tell.
+    pub fn carries(&self, parcel: &Parcel, router: RouterKey) -> bool {
+        const MANY: usize = 1000;
+        let mut found: Vec<RouterKey> = parcel.objects.iter().map(|Object::Portal(portal)| *portal).collect();
+        let mut at = 0;
+        while let Some(key) = found.get(at).copied() {
+            if key == router || at == MANY {
+                return true;
+            }
+            at += 1;
+            if let Some(held) = self.routers.get(key) {
+                let inside = held.inbound.iter().chain(held.outbound.iter()).flat_map(|parcel| &parcel.objects);
+                found.extend(inside.map(|Object::Portal(portal)| *portal));
+            }
+        }
+        false
+    }
+
     /// A parcel from the opposite end (routing.md 9.2). Refused numbers are dropped: sequences are legitimately cut.
     pub fn accept_inbound(&mut self, key: RouterKey, parcel: Parcel) {
         let Some(router) = self.routers.get_mut(key) else { return self.discard(parcel) };
         let before = router.inbound.length();
         match router.inbound.push(parcel) {
-            Err(parcel) => self.discard(parcel),
+            Err(parcel) => {
+                self.probes.hit(Probe::ParcelRefused);
+                self.discard(parcel);
+            }
             Ok(()) => {
-                let grew = router.inbound.length() > before;
+                let gap = router.inbound.length() > before + 1 && self.planted.has(Bug::GapFilledSilently);
+                let grew = router.inbound.length() > before && !gap;
                 let terminal = router.is_terminal();
+                self.probes.hit_if(!grew, Probe::ParcelBehindGap);
+                self.probes.hit_if(router.inbound.length() > before + 1, Probe::GapClosed);
+                self.probes.hit_if(router.closed && terminal, Probe::ParcelAtClosedPortal);
                 if router.closed && terminal {
                     self.doomed.extend(std::iter::from_fn(|| router.inbound.pop()));
                 }
-                if !terminal || router.inbound.final_length().is_some() || !router.out.is_stable() {
+                if !terminal
+                    || router.inbound.final_length().is_some()
+                    || !(router.out.is_stable() || self.planted.has(Bug::DecayNotLookedAt))
+                {
                     self.mark_dirty(key, false);
                 }
                 if grew && terminal {
@@ -339,9 +381,17 @@ impl Routing {
     /// A parcel from the own end; only proxies get any.
     pub fn accept_outbound(&mut self, key: RouterKey, parcel: Parcel) {
         let Some(router) = self.routers.get_mut(key) else { return self.discard(parcel) };
+        let before = router.outbound.length();
         match router.outbound.push(parcel) {
-            Err(parcel) => self.discard(parcel),
-            Ok(()) => self.mark_dirty(key, false),
+            Err(parcel) => {
+                self.probes.hit(Probe::ParcelRefused);
+                self.discard(parcel);
+            }
+            Ok(()) => {
+                self.probes.hit_if(router.outbound.length() == before, Probe::ParcelBehindGap);
+                self.probes.hit_if(router.outbound.length() > before + 1, Probe::GapClosed);
+                self.mark_dirty(key, false);
+            }
         }
     }
 
@@ -356,6 +406,8 @@ impl Routing {
         match slot {
             Some(remote) => {
                 if let Kind::Central(State::Pending { stable, .. }) = remote.kind {
+                    self.probes.hit(Probe::StateArrived);
+                    self.probes.hit_if(stable, Probe::StableRemembered);
                     if stable {
                         state.set_stable(remote.side);
                     }
@@ -391,6 +443,7 @@ impl Routing {
     /// Connects an initial portal; false if its route is lost already: then the far end is told (routing.md 11.4).
     pub fn connect(&mut self, key: RouterKey, link: RouterLink) -> bool {
         if self.routers.get(key).is_some_and(|router| !router.disconnected && router.out.primary.is_none()) {
+            self.probes.hit(Probe::InitialAdopted);
             self.adopt_outward(key, link);
             return true;
         }
@@ -409,6 +462,7 @@ impl Routing {
 
     /// Notes a bypass request without authority.
     pub fn count_unauthorised(&mut self) {
+        self.probes.hit(Probe::BypassUnauthorised);
         self.totals.unauthorised += 1;
     }
 
@@ -426,6 +480,19 @@ impl Routing {
                 }
             }
         }
+    }
+
+    /// Notes what became of an attempt to lock a central link.
+    pub(super) fn note_lock(&mut self, attempt: Result<(), Refused>, wanted: Probe) -> bool {
+        self.probes.hit(match attempt {
+            Ok(()) => wanted,
+            Err(Refused::Held) => Probe::LockRefusedHeld,
+            Err(Refused::Unstable) => Probe::LockRefusedUnstable,
+            Err(Refused::Waits) => Probe::LockRefusedWaitingSet,
+            Err(Refused::Pending) => Probe::LockRefusedPending,
+            Err(Refused::Peripheral) => Probe::LockRefusedPeripheral,
+        });
+        attempt.is_ok()
     }
 
     /// Whether a planted bug is armed.

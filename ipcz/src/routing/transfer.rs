@@ -8,6 +8,7 @@ use super::table::{Routing, SeekBypass};
 use crate::ids::{FragmentDescriptor, LinkKey, LinkSide, NodeName, RouterKey, SublinkId};
 use crate::memory::LinkState;
 use crate::planted::Bug;
+use crate::probe::Probe;
 use crate::wire::RouterDescriptor;
 
 /// How a router will be moved. It has been locked accordingly.
@@ -53,6 +54,12 @@ impl Routing {
                 self.flush(key);
             }
         }
+        if let Some(router) = self.routers.get(y) {
+            self.probes.hit_if(router.out.is_empty(), Probe::MoveLinkless);
+            self.probes.hit_if(!router.out.is_stable(), Probe::MoveDecaying);
+            self.probes.hit_if(router.seeking, Probe::MoveSeeking);
+            self.probes.hit_if(router.inbound.has_next(), Probe::MoveUnread);
+        }
         let source = self.neighbours.get(&over).map(|n| n.name).unwrap_or_default();
         let locked = self.can_be_bypassed(y, over) && self.lock_for_bypass(y, source);
         match self.routers.get(y).and_then(|r| r.out.primary.as_ref()?.local_peer(&self.pairs)) {
@@ -73,6 +80,7 @@ impl Routing {
     /// Splits a local pair: `peer` is linked to the new router over `new`, bound to it; `y` passes on what is left over
     /// the sublink after it, bound to `y`.
     pub fn split(&mut self, y: RouterKey, peer: RouterKey, new: Sublink, state: LinkState) -> RouterDescriptor {
+        self.probes.hit(Probe::MoveSplit);
         let decaying = Sublink { link: new.link, id: SublinkId(new.id.0 + 1) };
         let fragment = state.share();
         let (moved, kept) = self.routers.pair_mut(y, peer).expect("planned in the same input");
@@ -107,24 +115,31 @@ impl Routing {
         let carrier = self.neighbours.get(&new.link).copied();
         let router = self.routers.get_mut(y).expect("planned in the same input");
         let mut descriptor = plain(new.id, router);
+        if self.planted.has(Bug::UnreadSkipped) {
+            descriptor.next_incoming_sequence_number = router.inbound.length();
+        }
         let beyond = router.out.primary.as_ref().and_then(RouterLink::at);
         let target = beyond.and_then(|at| Some((at, self.neighbours.get(&at.link).copied()?)));
         let rolled = target.filter(|(_, n)| locked && carrier.is_some_and(|c| c.node == n.node));
         let mut inward = Edge::default();
         let mut wake = false;
         if descriptor.peer_closed {
+            self.probes.hit(Probe::MovePeerClosed);
             // The lock, if it was taken, stays: this end lets go of the link once everything is through.
             let length_from = Some(router.outbound.next());
             inward.decay = Some(Box::new(Decay { link, length_to: router.inbound.final_length(), length_from }));
         } else if let Some((at, n)) = rolled {
+            self.probes.hit(Probe::MoveRolled);
             descriptor.proxy_peer_node_name = n.name;
             descriptor.proxy_peer_sublink = at.id;
             inward.decay = Some(Box::new(Decay { link, length_to: None, length_from: None }));
             let began = router.out.begin_decay(None, None);
             assert!(began, "the lock is only had with both ends stable");
         } else {
+            self.probes.hit(Probe::MoveProxy);
             inward.primary = Some(link);
             if locked && let Some(outer) = router.out.primary.as_mut().filter(|_| !forget) {
+                self.probes.hit(Probe::Unlocked);
                 outer.unlock(&mut self.pairs);
                 wake = true;
             }
@@ -159,6 +174,7 @@ impl Routing {
         router.outbound = ParcelQueue::starting_at(descriptor.next_outgoing_sequence_number);
         router.inbound = ParcelQueue::starting_at(descriptor.next_incoming_sequence_number);
         if descriptor.peer_closed {
+            self.probes.hit(Probe::ArrivedPeerClosed);
             let fits = router.inbound.set_final(descriptor.closed_peer_sequence_length);
             assert!(fits, "validated by the core");
             router.peer_closed = true;
@@ -167,6 +183,7 @@ impl Routing {
         }
         match state {
             Some(state) => {
+                self.probes.hit(Probe::ArrivedSplit);
                 let link = RouterLink::peripheral(at(descriptor.new_decaying_sublink), LinkSide::B, Kind::Outward);
                 let length_to = Some(descriptor.next_outgoing_sequence_number);
                 let length_from = Some(match descriptor.decaying_incoming_sequence_length {
@@ -177,9 +194,13 @@ impl Routing {
                 router.out.primary = Some(RouterLink::central(at(descriptor.new_sublink), LinkSide::B, state));
             }
             None if bound => {
+                self.probes.hit(Probe::ArrivedPeripheral);
                 router.out.primary = Some(RouterLink::peripheral(at(descriptor.new_sublink), LinkSide::B, Kind::Outward));
             }
-            None => self.break_route(z, super::table::Broken::Outward),
+            None => {
+                self.probes.hit(Probe::ArrivedUnbound);
+                self.break_route(z, super::table::Broken::Outward);
+            }
         }
         if bound && descriptor.proxy_peer_node_name.is_valid() {
             let seek = SeekBypass {

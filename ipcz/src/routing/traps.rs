@@ -21,16 +21,19 @@ fn satisfied(conditions: &TrapConditions, status: &PortalStatus) -> TrapFlags {
 }
 
 impl Routing {
-    /// Installs a trap, unless a level condition holds already: then says which.
-    pub fn install_trap(&mut self, key: RouterKey, trap: Trap) -> Result<(), (TrapFlags, PortalStatus)> {
-        let Some(router) = self.routers.get_mut(key) else { return Ok(()) };
+    /// The level conditions that hold already, if any does.
+    pub fn look_for_trap(&self, key: RouterKey, conditions: &TrapConditions) -> Result<(), (TrapFlags, PortalStatus)> {
+        let Some(router) = self.routers.get(key) else { return Ok(()) };
         let status = router.status();
-        let holds = satisfied(&trap.conditions, &status);
-        if !holds.is_empty() {
-            return Err((holds, status));
+        let holds = satisfied(conditions, &status);
+        if holds.is_empty() { Ok(()) } else { Err((holds, status)) }
+    }
+
+    /// Installs a trap none of whose level conditions holds.
+    pub fn install_trap(&mut self, key: RouterKey, trap: Trap) {
+        if let Some(router) = self.routers.get_mut(key) {
+            router.traps.push(trap);
         }
-        router.traps.push(trap);
-        Ok(())
     }
 
     /// Fires what came true. `new_parcel`: because a parcel became readable.

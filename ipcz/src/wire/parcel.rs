@@ -107,6 +107,24 @@ pub enum ParcelError {
 }
 
 impl ParcelError {
+    /// The rule it breaks.
+    pub fn rule(self) -> &'static str {
+        match self {
+            ParcelError::Subparcel { .. } => "AcceptParcel: no such subparcel",
+            ParcelError::HandleType { .. } => "AcceptParcel: an attachment of unknown type",
+            ParcelError::Portals { .. } => "AcceptParcel: portals and router descriptors do not pair up",
+            ParcelError::Boxes { .. } => "AcceptParcel: boxes and driver objects do not pair up",
+            ParcelError::Places { .. } => "AcceptParcel: not one place for each subparcel",
+            ParcelError::Descriptor { fault: DescriptorFault::ClosedLength, .. } => {
+                "RouterDescriptor: impossible closed_peer_sequence_length"
+            }
+            ParcelError::Descriptor { fault: DescriptorFault::LinkState, .. } => {
+                "RouterDescriptor: a link state without a use, or none usable where one must be"
+            }
+            ParcelError::Descriptor { fault: DescriptorFault::Sublinks, .. } => "RouterDescriptor: a sublink is named twice",
+        }
+    }
+
     /// The row of wire.md 13: "F9", "F15" or "F16".
     pub fn code(self) -> &'static str {
         match self {

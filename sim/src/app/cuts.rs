@@ -40,15 +40,17 @@ impl Stage {
         true
     }
 
-    /// Acts upon what struck since the last time.
-    pub fn suffer(&mut self) {
+    /// Acts upon what struck since the last time; whether anything did.
+    pub fn suffer(&mut self) -> bool {
+        let mut any = false;
         loop {
             let mut strikes = std::mem::take(&mut self.strikes);
             self.world.take_strikes(&mut strikes);
             if strikes.is_empty() {
                 self.strikes = strikes;
-                return;
+                return any;
             }
+            any = true;
             for strike in strikes.drain(..) {
                 self.struck(strike);
             }
@@ -142,8 +144,11 @@ impl Stage {
     /// Kills a node; false if it is dead already.
     pub fn kill(&mut self, process: u32) -> bool {
         let Some(body) = self.world.process(process) else { return false };
-        let totals = body.inspect(|view| view.totals());
-        self.lost_totals = self.lost_totals.and(totals);
+        // In the middle of an input nobody can look.
+        if !body.is_busy() {
+            let totals = body.inspect(|view| view.totals());
+            self.lost_totals = self.lost_totals.and(totals);
+        }
         self.calls.cuts += 1;
         self.cuts += 1;
         self.say(u32::MAX, || format!("process {process} dies"));
@@ -166,6 +171,10 @@ impl Stage {
 
     /// When everybody knows of what happens now.
     fn noticed(&self) -> u64 {
+        if self.world.is_scheduled() {
+            // Who is slow to notice is the schedule's business.
+            return u64::MAX;
+        }
         self.world.now() + NOTICED * self.longest + LATE * self.world.longest_fault()
     }
 
@@ -193,6 +202,10 @@ impl Stage {
 
     /// The processes that a process has a link with.
     pub fn neighbours(&self, process: u32) -> Vec<u32> {
+        if self.world.is_busy(process) {
+            // It cannot be asked, so it may be any.
+            return (0..self.world.processes()).filter(|other| *other != process && !self.world.is_gone(*other)).collect();
+        }
         let links = self.world.process(process).map(|p| p.inspect(|view| view.links_uncounted())).unwrap_or_default();
         let live = links.iter().filter(|link| link.established && !link.dead);
         let mut found: Vec<u32> = live.filter_map(|link| self.names.process(link.remote_name)).collect();
@@ -214,7 +227,16 @@ impl Stage {
     }
 
     /// Marks the pipes that cuts may have touched, after a step of `process`, or of all.
+    ///
+    /// At depth L1 that is all of them: activities stand in the middle of routers, so nobody can look.
     pub fn mark(&mut self, process: Option<u32>) {
+        if self.threads.is_some() {
+            self.ghost.touch_all();
+            if self.checks.broken.lied() {
+                self.ghost.taint_all();
+            }
+            return;
+        }
         let Stage { world, ghost, checks, names, homes, .. } = self;
         let find = |ghost: &crate::ghost::Ghost, at, handle| Stage::find(homes, ghost, at, handle);
         checks.broken.mark(world, ghost, names, &find, process);

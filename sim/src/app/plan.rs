@@ -47,6 +47,9 @@ pub struct Plan {
     finished: usize,
     start: u64,
     free: Vec<StepId>,
+    /// This step is held back when it is due.
+    hold: Option<StepId>,
+    held: bool,
 }
 
 /// Token of a step that is due.
@@ -67,6 +70,8 @@ impl Plan {
             finished: 0,
             start: 0,
             free: Vec::new(),
+            hold: None,
+            held: false,
             scenario,
         };
         for (id, step) in plan.scenario.steps.iter().enumerate() {
@@ -92,6 +97,24 @@ impl Plan {
                 self.due(stage, step);
             }
         }
+        self.act(stage)
+    }
+
+    /// Holds a step back when it is due; false if no step has this id.
+    pub fn hold(&mut self, id: &str) -> bool {
+        self.hold = self.scenario.steps.iter().position(|step| step.id == id);
+        self.hold.is_some()
+    }
+
+    /// Whether the step that is held back is due.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Carries out the step that was held back.
+    pub fn release_held(&mut self, stage: &mut Stage) -> Checked {
+        self.ready.extend(self.hold.take().filter(|_| self.held));
+        self.held = false;
         self.act(stage)
     }
 
@@ -134,7 +157,7 @@ impl Plan {
         let (now, at) = (stage.world.now(), self.start + spec.at_ns);
         let at = at.max(now).saturating_add(spec.think_ns);
         if at > now {
-            stage.world.schedule(at, STEP | step as u64);
+            stage.world.schedule_for(spec.on.map_or(u32::MAX, |node| node as u32), at, STEP | step as u64);
         } else {
             self.ready.push_back(step);
         }
@@ -142,7 +165,7 @@ impl Plan {
 
     /// A token of a step is due.
     pub fn token(&mut self, stage: &mut Stage, step: u64) -> Checked {
-        self.ready.push_back(step as StepId);
+        self.carry_out(stage, step as StepId, true)?;
         self.act(stage)
     }
 
@@ -162,7 +185,8 @@ impl Plan {
                     self.received[*portal].happen(&mut free);
                 }
             }
-            News::Dead { .. } => (),
+            News::Did { errand } if self.left[errand as usize] == 0 => self.finish(errand as StepId, &mut free),
+            News::Did { .. } | News::Dead { .. } => (),
         }
         self.release(stage, &mut free);
         self.free = free;
@@ -180,15 +204,27 @@ impl Plan {
 
     fn act(&mut self, stage: &mut Stage) -> Checked {
         while let Some(step) = self.ready.pop_front() {
-            self.carry_out(stage, step)?;
+            self.carry_out(stage, step, false)?;
         }
         Ok(())
     }
 
-    /// Does what a step says; what its node or portal can no longer do since something was cut is left out.
-    fn carry_out(&mut self, stage: &mut Stage, id: StepId) -> Checked {
+    /// Does what a step says; what its node or portal can no longer do since something was cut is left out. `token`: its token was
+    /// taken just now.
+    fn carry_out(&mut self, stage: &mut Stage, id: StepId, token: bool) -> Checked {
+        if self.hold == Some(id) {
+            self.held = true;
+            return Ok(());
+        }
         let scenario = Arc::clone(&self.scenario);
         let step = &scenario.steps[id];
+        // At depth L1 only a token finds every process's lock free.
+        if stage.threads.is_some() && !token && matches!(step.action, Action::Open { .. } | Action::CutNode { .. } | Action::CutLink { .. })
+        {
+            stage.world.schedule(stage.world.now(), STEP | id as u64);
+            return Ok(());
+        }
+        stage.count_for(Some(id as u32));
         let process = step.on.map_or(u32::MAX, |node| node as u32);
         if step.on.is_none() || !stage.world.is_gone(process) {
             if self.left[id] == 0 {
@@ -216,7 +252,8 @@ impl Plan {
                         }
                     }
                     if again {
-                        stage.world.schedule(stage.world.now() + every_ns, STEP | id as u64);
+                        stage.count_for(None);
+                        stage.world.schedule_for(process, stage.world.now() + every_ns, STEP | id as u64);
                         return Ok(());
                     }
                 }
@@ -238,11 +275,20 @@ impl Plan {
                 }
             }
         }
-        self.finished += 1;
+        stage.count_for(None);
+        if stage.threads.as_ref().is_some_and(|threads| threads.is_open(id as u32)) {
+            return Ok(());
+        }
         let mut free = std::mem::take(&mut self.free);
-        self.done[id].happen(&mut free);
+        self.finish(id, &mut free);
         self.release(stage, &mut free);
         self.free = free;
         Ok(())
+    }
+
+    /// A step is done.
+    fn finish(&mut self, id: StepId, free: &mut Vec<StepId>) {
+        self.finished += 1;
+        self.done[id].happen(free);
     }
 }

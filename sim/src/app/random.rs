@@ -80,7 +80,7 @@ impl Workload {
         let number = stage.world.choose(|source| source.draw(site::GAP, node, u32::MAX));
         let at = stage.world.now().saturating_add(gap(number, random.gap_ns));
         if at < self.end && self.left > 0 {
-            stage.world.schedule(at, NODE | u64::from(node));
+            stage.world.schedule_for(node, at, NODE | u64::from(node));
         } else {
             self.running -= 1;
         }
@@ -92,7 +92,7 @@ impl Workload {
             process.hoard();
             stage.hoarding.push(node);
             let until = stage.world.now() + stage.world.lasts(Fault::ExhaustBlocks);
-            stage.world.schedule(until, RELEASE | u64::from(node));
+            stage.world.schedule_for(node, until, RELEASE | u64::from(node));
             stage.find_scarce();
         }
     }

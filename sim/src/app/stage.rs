@@ -1,13 +1,15 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
+//! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
 use std::sync::Arc;
 
 use ipcz::api::{ConnectTo, NodeOptions, Process, TrapRefused};
 use ipcz::ids::{Handle, NodeType};
 use ipcz::inspect::Totals;
-use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags};
+use ipcz::trap::{TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
+use super::call::{Answer, Call, Doing, Job, Threads, perform};
 use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::choice::{Choices, Site};
@@ -39,6 +41,11 @@ pub enum News {
         end: EndId,
         /// Where it is held.
         process: u32,
+    },
+    /// The last of the calls that wait under this number has returned ([`Threads`]).
+    Did {
+        /// The number.
+        errand: u32,
     },
 }
 
@@ -113,7 +120,11 @@ pub struct Stage {
     pub(super) strikes: Vec<Strike>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
+    /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
+    pub threads: Option<Threads>,
     traps: Vec<(u32, TrapEvent)>,
+    /// Events of portals that are being put into a parcel: whether they still have an owner here shows when the call returns.
+    unsettled: Vec<(u32, TrapEvent)>,
     to_read: Vec<EndId>,
     payload: Vec<u8>,
 }
@@ -125,6 +136,17 @@ mod call {
     pub const GET: u16 = 3;
     pub const CLOSE: u16 = 4;
     pub const TRAP: u16 = 5;
+}
+
+/// A portal that is put into a parcel.
+#[derive(Clone, Copy, Debug)]
+pub struct Attached {
+    /// Which.
+    pub end: EndId,
+    /// Its handle until the call returns.
+    pub handle: Handle,
+    /// Where it stands in its holder's list.
+    pub slot: u32,
 }
 
 const WATCHED: TrapFlags = TrapFlags::NEW_PARCEL.or(TrapFlags::PEER_CLOSED).or(TrapFlags::DEAD);
@@ -154,7 +176,9 @@ impl Stage {
             hoarding: Vec::new(),
             strikes: Vec::new(),
             bad_luck: 0,
+            threads: None,
             traps: Vec::new(),
+            unsettled: Vec::new(),
             to_read: Vec::new(),
             payload: Vec::new(),
         }
@@ -183,7 +207,9 @@ impl Stage {
             hoarding: self.hoarding.clone(),
             strikes: Vec::new(),
             bad_luck: self.bad_luck,
+            threads: self.threads.clone(),
             traps: self.traps.clone(),
+            unsettled: self.unsettled.clone(),
             to_read: Vec::new(),
             payload: Vec::new(),
         }
@@ -199,6 +225,11 @@ impl Stage {
     /// A process, unless it died or is dying.
     fn alive(&self, process: u32) -> Option<&Arc<Process>> {
         self.world.process(process).filter(|_| !self.world.is_gone(process))
+    }
+
+    /// Who holds an end, and by what handle: nobody who is dead or dying.
+    fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
+        self.ghost.holder(end).filter(|(process, _)| self.alive(*process).is_some())
     }
 
     fn process(&self, process: u32) -> Checked<&Arc<Process>> {
@@ -257,7 +288,7 @@ impl Stage {
         let end = self.ghost.open(role, holders);
         for (end, (process, _)) in [end, end.peer()].into_iter().zip(holders) {
             self.house(end, process);
-            self.arm(end)?;
+            self.carry_out(process, Job::Watch { end })?;
         }
         Ok(end)
     }
@@ -272,61 +303,210 @@ impl Stage {
         list.push(end);
     }
 
-    fn unhouse(&mut self, end: EndId, process: u32) {
-        let slot = self.ghost.end(end).slot as usize;
+    fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {
         let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
-        list.swap_remove(slot);
-        if let Some(moved) = list.get(slot) {
-            self.ghost.end_mut(*moved).slot = slot as u32;
+        list.swap_remove(slot as usize);
+        if let Some(moved) = list.get(slot as usize) {
+            self.ghost.end_mut(*moved).slot = slot;
         }
     }
 
-    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed.
+    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
+    /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(false) };
+        let job = Job::Put { end, length, attached };
+        if self.threads.is_some() {
+            return self.later(end, job).map(|()| true);
+        }
+        let Some(call) = self.begin(job)? else { return Ok(false) };
+        let answer = perform(self.process(call.process)?, &call.doing);
+        let taken = matches!(answer, Answer::Put(Ok(())));
+        self.finish(call, answer)?;
+        Ok(taken)
+    }
+
+    /// Closes an end, if its holder still has it.
+    pub fn close(&mut self, end: EndId) -> Checked {
+        self.later(end, Job::Close { end })
+    }
+
+    /// A job for whoever holds `end`; nothing if nobody does.
+    fn later(&mut self, end: EndId, job: Job) -> Checked {
+        match self.ghost.holder(end) {
+            Some((process, _)) => self.carry_out(process, job),
+            None => Ok(()),
+        }
+    }
+
+    /// Does a job: now, or when the process's thread comes to it.
+    fn carry_out(&mut self, process: u32, job: Job) -> Checked {
+        if let Some(threads) = &mut self.threads {
+            threads.add(process, job);
+            return Ok(());
+        }
+        let mut next = self.begin(job)?;
+        while let Some(call) = next {
+            let answer = perform(self.process(call.process)?, &call.doing);
+            next = self.finish(call, answer)?;
+        }
+        Ok(())
+    }
+
+    /// Jobs that are queued from now on belong to this errand.
+    pub fn count_for(&mut self, errand: Option<u32>) {
+        if let Some(threads) = &mut self.threads {
+            threads.count_for(errand);
+        }
+    }
+
+    /// A job of an errand is done.
+    pub fn done(&mut self, errand: Option<u32>) {
+        if let Some(errand) = errand
+            && self.threads.as_mut().is_some_and(|threads| threads.done(errand))
+        {
+            self.news.push(News::Did { errand });
+        }
+    }
+
+    /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
+    pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
+        match job {
+            Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::Close { end } => Ok(self.begin_close(end)),
+            Job::Read { end } => Ok(self.begin_get(end)),
+            Job::Watch { end } => Ok(self.begin_trap(end)),
+        }
+    }
+
+    /// A call has returned; answers the next one of the same job.
+    pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
+        let Call { process, end, doing } = call;
+        match (doing, answer) {
+            (Doing::Put { portal, data, attached }, Answer::Put(result)) => {
+                let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];
+                self.payload = data;
+                self.trace(process, call::PUT, &words);
+                self.finish_put(process, end, attached, result).map(|()| None)
+            }
+            (Doing::Close { portal }, Answer::Close(result)) => {
+                self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
+                result.map(|()| None).map_err(|error| unexpected("Close", error).in_process(process).at(end))
+            }
+            (Doing::Get { told, .. }, Answer::Get(result)) => self.finish_get(process, end, told, result),
+            (Doing::Trap { context, .. }, Answer::Trap(result)) => {
+                self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
+                self.finish_trap(process, end, result)
+            }
+            (doing, answer) => unreachable!("{doing:?} does not answer {answer:?}"),
+        }
+    }
+
+    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Option<Call> {
+        let (process, portal) = self.holder(end)?;
         let length = if attached.is_some() { TAG_BYTES } else { length };
-        let carried = match attached.map(|attached| self.ghost.holder(attached)) {
+        let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
             None => None,
-            Some(Some((at, handle))) if at == process => Some(handle),
-            Some(_) => return Ok(false),
+            Some((attached, Some((at, handle)))) if at == process => {
+                Some(Attached { end: attached, handle, slot: self.ghost.end(attached).slot })
+            }
+            Some(_) => return None,
         };
-        let Some(body) = self.alive(process).cloned() else { return Ok(false) };
+        // Who queued it could not know where the portals would be by now.
+        if self.threads.is_some() && attached.is_some_and(|it| it.end.pipe() == end.pipe() || self.ghost.would_ring(it.end, end)) {
+            return None;
+        }
         self.calls.puts += 1;
-        let mut payload = std::mem::take(&mut self.payload);
-        write_payload(end, self.ghost.end(end).sent, length, &mut payload);
-        let result = body.put(handle, &payload, carried.as_slice());
-        self.payload = payload;
-        let words = [handle.to_bits(), length as u64, carried.map_or(0, Handle::to_bits), u64::from(result.is_ok())];
-        self.trace(process, call::PUT, &words);
+        let mut data = std::mem::take(&mut self.payload);
+        write_payload(end, self.ghost.end(end).sent, length, &mut data);
+        self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
+        Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
+    }
+
+    fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
+        self.traps.append(&mut self.unsettled);
         match result {
             Ok(()) => {
                 if let Some(attached) = attached {
                     self.calls.hands += 1;
-                    self.unhouse(attached, process);
+                    self.unhouse(attached.end, process, attached.slot);
                 }
-                self.ghost.put(end, process, length as u32, attached, attached.is_none());
+                self.ghost.finish_put(end, attached.map(|it| it.end));
                 // What this has brought to a link may be lost with it before the process is looked at again.
-                self.mark(Some(process));
-                Ok(true)
+                if self.threads.is_none() {
+                    self.mark(Some(process));
+                }
+                Ok(())
             }
             Err(Error::NotFound) => {
-                self.checks.closure.refused(&self.ghost, end)?;
-                Ok(false)
+                if !self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle))) {
+                    let text = format!("Put refused a parcel into {end}, but its peer got it");
+                    return Err(Violation::new(API, "a parcel that is refused does not arrive", text).in_process(process).at(end));
+                }
+                self.checks.closure.refused(&self.ghost, end)
             }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
     }
 
-    /// Closes an end, if its holder still has it.
-    pub fn close(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        let Some(body) = self.alive(process).cloned() else { return Ok(()) };
+    /// The closure is noted first: the peer may see it before the call returns.
+    fn begin_close(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.holder(end)?;
         self.calls.closes += 1;
-        let result = body.close(handle);
-        self.trace(process, call::CLOSE, &[handle.to_bits(), u64::from(result.is_ok())]);
-        self.unhouse(end, process);
+        self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
-        result.map_err(|error| unexpected("Close", error).in_process(process).at(end))
+        Some(Call { process, end, doing: Doing::Close { portal } })
+    }
+
+    fn begin_get(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.holder(end)?;
+        Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
+    }
+
+    /// Gets until nothing is left, then watches again, unless nothing will ever come. `told`: the peer was known to be closed before.
+    fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
+        let dead = match result {
+            Ok(received) => {
+                self.taken(end, process, &received)?;
+                return Ok(self.begin_get(end));
+            }
+            Err(Error::Unavailable) => false,
+            Err(Error::NotFound) => true,
+            Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
+        };
+        if dead && !self.ghost.end(end).saw_closed {
+            self.closed(end)?;
+        }
+        if told || dead {
+            return self.died(end, process, dead).map(|()| None);
+        }
+        // Watched already (depth L1), or told while the call was on its way: then it will be read again.
+        let state = self.ghost.end(end);
+        Ok(if state.armed || state.saw_closed { None } else { self.begin_trap(end) })
+    }
+
+    /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
+    fn begin_trap(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.holder(end)?;
+        let state = self.ghost.end_mut(end);
+        state.armed = true;
+        let context = u64::from(state.holder) << 32 | u64::from(end.0);
+        Some(Call { process, end, doing: Doing::Trap { portal, flags: WATCHED, context } })
+    }
+
+    /// If there is nothing to wait for any more, its death is noted instead.
+    fn finish_trap(&mut self, process: u32, end: EndId, result: Result<(), TrapRefused>) -> Checked<Option<Call>> {
+        match result {
+            // The trap tells of parcels that come after it: another one may have come between the last Get and it.
+            Ok(()) if self.threads.is_some() => Ok(self.begin_get(end)),
+            Ok(()) => Ok(None),
+            Err(TrapRefused::Satisfied { .. }) => {
+                self.ghost.end_mut(end).armed = false;
+                self.closed(end)?;
+                self.to_read.push(end);
+                Ok(None)
+            }
+            Err(TrapRefused::Error(error)) => Err(unexpected("Trap", error).in_process(process).at(end)),
+        }
     }
 
     /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
@@ -355,6 +535,13 @@ impl Stage {
             return Err(Violation::new(API, "a trap gives the context it was given", format!("{:#x}", event.context)).in_process(process));
         }
         let state = self.ghost.end(end);
+        if let Place::Carried { from } = state.place
+            && self.ghost.is_putting(from)
+            && state.holder == holder
+        {
+            self.unsettled.push((process, *event));
+            return Ok(());
+        }
         let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
         if !here {
             // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
@@ -368,14 +555,17 @@ impl Stage {
             let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");
             return Err(Violation::new(API, "REMOVED tells of what the application did", text).at(end).in_process(process));
         }
-        self.ghost.end_mut(end).armed = false;
-        if !event.flags.and(CLOSED).is_empty() {
+        let state = self.ghost.end_mut(end);
+        state.armed = false;
+        // At depth L1 a Get may have told it while the event was on its way.
+        let known = self.threads.is_some() && state.saw_closed;
+        if !event.flags.and(CLOSED).is_empty() && !known {
             self.closed(end)?;
         }
         if self.is_lazy(end, process) {
             self.unread.push(end);
             let later = self.world.now() + LAZINESS * self.lazy.1;
-            self.world.schedule(later, READ | u64::from(end.0));
+            self.world.schedule_for(process, later, READ | u64::from(end.0));
             return Ok(());
         }
         self.read(end)
@@ -428,30 +618,15 @@ impl Stage {
     /// Reads all there is at an end, and at ends that come out of it, and watches them again.
     fn read(&mut self, end: EndId) -> Checked {
         self.to_read.push(end);
-        while let Some(end) = self.to_read.pop() {
-            self.drain(end)?;
-        }
-        Ok(())
+        self.read_all()
     }
 
-    fn drain(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        let dead = loop {
-            let Some(body) = self.alive(process) else { return Ok(()) };
-            match body.get(handle) {
-                Ok(received) => self.taken(end, process, &received)?,
-                Err(Error::Unavailable) => break false,
-                Err(Error::NotFound) => break true,
-                Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
-            }
-        };
-        if dead && !self.ghost.end(end).saw_closed {
-            self.closed(end)?;
+    /// Reads all ends that wait to be read.
+    pub fn read_all(&mut self) -> Checked {
+        while let Some(end) = self.to_read.pop() {
+            self.later(end, Job::Read { end })?;
         }
-        if self.ghost.end(end).saw_closed {
-            return self.died(end, process, dead);
-        }
-        self.arm(end)
+        Ok(())
     }
 
     fn died(&mut self, end: EndId, process: u32, dead: bool) -> Checked {
@@ -507,27 +682,6 @@ impl Stage {
             self.house(attached, process);
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
-        }
-    }
-
-    /// Watches an end; if there is nothing to wait for any more, its death is noted instead.
-    fn arm(&mut self, end: EndId) -> Checked {
-        let Some((process, handle)) = self.ghost.holder(end) else { return Ok(()) };
-        let context = u64::from(self.ghost.end(end).holder) << 32 | u64::from(end.0);
-        let Some(body) = self.alive(process).cloned() else { return Ok(()) };
-        let result = body.trap(handle, TrapConditions { flags: WATCHED, ..TrapConditions::default() }, context);
-        self.trace(process, call::TRAP, &[context, u64::from(result.is_ok())]);
-        match result {
-            Ok(()) => {
-                self.ghost.end_mut(end).armed = true;
-                Ok(())
-            }
-            Err(TrapRefused::Satisfied { .. }) => {
-                self.closed(end)?;
-                self.to_read.push(end);
-                Ok(())
-            }
-            Err(TrapRefused::Error(error)) => Err(unexpected("Trap", error).in_process(process).at(end)),
         }
     }
 

@@ -106,6 +106,11 @@ impl Broken {
         }
     }
 
+    /// Whether somebody has lied.
+    pub fn lied(&self) -> bool {
+        self.wounds.iter().any(|wound| wound.lies)
+    }
+
     /// Everybody has missed what is cut by now at `until`; who lied stays a liar.
     pub fn forgive(&mut self, until: u64) {
         for wound in self.wounds.iter_mut().filter(|wound| !wound.lies) {

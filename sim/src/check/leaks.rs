@@ -46,11 +46,12 @@ impl Leaks {
     fn process(&mut self, process: u32, sight: &Sight, rings: bool, lied: bool) -> Checked {
         let nodes = sight.nodes.len();
         let pending: usize = sight.nodes.iter().map(|node| node.pending_introductions.len()).sum();
-        let (mut sublinks, mut outbox, mut buffer_waits) = (0, 0, 0);
+        let (mut sublinks, mut outbox, mut buffer_waits, mut early) = (0, 0, 0, 0);
         for link in &sight.links {
             sublinks += link.sublinks.len();
             outbox += link.outbox;
             buffer_waits += link.buffer_waits;
+            early += link.early;
         }
         let mut left = vec![
             ("handles besides its nodes", sight.handles.saturating_sub(nodes)),
@@ -58,9 +59,15 @@ impl Leaks {
             ("pending introductions", pending),
             ("driver objects its core forgot", sight.open.saturating_sub(sight.owned)),
             ("driver objects it thinks it has and has not", sight.owned.saturating_sub(sight.open)),
+            ("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())),
         ];
         if !lied {
-            left.extend([("bound sublinks", sublinks), ("waits for buffers", buffer_waits), ("waits", sight.waits)]);
+            left.extend([
+                ("bound sublinks", sublinks),
+                ("waits for buffers", buffer_waits),
+                ("parcels for sublinks that never came", early),
+                ("waits", sight.waits),
+            ]);
         }
         if !rings && !lied {
             left.push(("routers", sight.routers.len()));

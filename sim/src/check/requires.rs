@@ -1,5 +1,7 @@
 //! What a scenario demands to have happened, beside what did (`[require]`).
 
+use ipcz::probe::Counts;
+
 use super::shape::direct;
 use super::snapshot::Snapshot;
 use crate::fault::Struck;
@@ -26,6 +28,8 @@ pub struct Reached {
     pub closed: u64,
     /// Messages transmitted.
     pub messages: u64,
+    /// Transitions of the protocol.
+    pub probes: Counts,
 }
 
 /// Every demand of the scenario at rest. `ends`: of each of its portals, the end, if it was opened.
@@ -36,7 +40,7 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
+    let Require { probes, direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
         &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
@@ -63,6 +67,10 @@ pub fn requirements(
         all.push(Requirement { name: "faults", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
     }
     let (partners, portals) = (snapshot.partners(), snapshot.portals());
+    all.extend(probes.iter().map(|&(probe, demanded)| {
+        let (about, reached) = (Some(probe.name().to_owned()), reached.probes.of(probe));
+        Requirement { name: "probe", about, demanded, at_most: false, reached, met: reached >= demanded }
+    }));
     for pair in pairs {
         let holders = pair.map(|portal| ends[portal].and_then(|end| ghost.holder(end)));
         let met = match holders {

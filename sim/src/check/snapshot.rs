@@ -41,9 +41,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Looks into every process. Blocks of link memory are only counted if asked, since that takes longer than all the rest; in big
-    /// worlds at one end of each link, and at both ends of some.
+    /// worlds at one end of each link, and at both ends of some. A process that stands in the middle of an input can't be seen.
     pub fn of(world: &World, count_blocks: bool) -> Snapshot {
-        let look = |process| world.process(process).map(|body| body.inspect(|view| sight(view, count_blocks)));
+        let look =
+            |process| world.process(process).filter(|body| !body.is_busy()).map(|body| body.inspect(|view| sight(view, count_blocks)));
         let mut snapshot = Snapshot { processes: (0..world.processes()).map(look).collect() };
         for (process, sight) in snapshot.processes.iter_mut().enumerate() {
             if let Some(sight) = sight {

@@ -55,6 +55,7 @@ fn sight(process: u32, side: LinkSide) -> Sight {
         outbox: 0,
         buffers: 1,
         buffer_waits: 0,
+        early: 0,
     };
     let node = NodeView {
         key: key::<NodeKey>(),
@@ -169,12 +170,13 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
         Leaks::default().rest(&ghost, &snapshot)
     };
     closed(&|_| ()).unwrap();
-    let damages: [&dyn Fn(&mut Sight); 10] = [
+    let damages: [&dyn Fn(&mut Sight); 11] = [
         &|sight| sight.routers.push(router(LinkSide::A)),
         &|sight| sight.handles = 2,
         &|sight| sight.links[0].sublinks.push((SublinkId(12), key())),
         &|sight| sight.links[0].outbox = 1,
         &|sight| sight.links[0].buffer_waits = 1,
+        &|sight| sight.links[0].early = 1,
         &|sight| sight.links[0].blocks_taken = 1,
         &|sight| sight.waits = 1,
         &|sight| sight.nodes[0].pending_introductions.push(name(4)),

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::args::{RunArgs, Seeds};
+use super::args::{BenchArgs, RunArgs, Seeds, Setting};
+use crate::policy::PolicySpec;
 
 /// The command that runs `file` with one seed as `args` say: what shows a failure again.
 pub fn replay(args: &RunArgs, file: &Path, seed: u64) -> String {
@@ -32,11 +33,29 @@ pub fn resume(args: &RunArgs, file: &Path, left: Seeds) -> String {
     command
 }
 
+/// The command that runs one seed of a bench's scenario.
+pub fn bench(args: &BenchArgs, file: &str, seed: u64) -> String {
+    let mut command = format!("cargo run --release -- run {file}");
+    add_sets(&mut command, &args.sets);
+    let _ = write!(command, " --seed {seed}");
+    command
+}
+
+fn add_sets(command: &mut String, sets: &[Setting]) {
+    for set in sets {
+        let _ = write!(command, " --set {}", quoted(&format!("{}={}", set.key, set.value)));
+    }
+}
+
 fn common(args: &RunArgs, file: &Path) -> String {
     let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
     let mut command = format!("cargo run --release{build} -- run {}", quoted(&file.display().to_string()));
-    for set in &args.sets {
-        let _ = write!(command, " --set {}", quoted(&format!("{}={}", set.key, set.value)));
+    add_sets(&mut command, &args.sets);
+    if args.policy != PolicySpec::Timed {
+        let _ = write!(command, " --policy {}", quoted(&args.policy.to_string()));
+    }
+    if args.depth > 0 {
+        let _ = write!(command, " --depth {}", args.depth);
     }
     if let Some(plant) = &args.plant {
         let _ = write!(command, " --plant {}", quoted(plant));
@@ -59,9 +78,10 @@ mod tests {
 
     #[test]
     fn commands_say_all_that_matters() {
-        let line = "ipcz-sim run a.toml --seeds 0..9 --jobs 3 --set N=4 --set x={it's} --plant p --verify --report r.html";
+        let line = "ipcz-sim run a.toml --seeds 0..9 --jobs 3 --set N=4 --set x={it's} --policy pct:3 --plant p --verify --report r.html";
         let Ok(Args { command: Command::Run(args) }) = Args::try_parse_from(line.split(' ')) else { panic!("not parsed") };
-        let start = r"cargo run --release -p ipcz-sim --features planted -- run 'a b.toml' --set N=4 --set 'x={it'\''s}' --plant p";
+        let start =
+            r"cargo run --release -p ipcz-sim --features planted -- run 'a b.toml' --set N=4 --set 'x={it'\''s}' --policy pct:3 --plant p";
         assert_eq!(replay(&args, Path::new("a b.toml"), 7), format!("{start} --seed 7 --verify"));
         let rest = Seeds { first: 5, count: 4 };
         assert_eq!(resume(&args, Path::new("a b.toml"), rest), format!("{start} --seeds 5..9 --jobs 3 --verify --report r.html"));

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
+use crate::policy::PolicySpec;
+
 const EXAMPLES: &str = "\
 Examples:
   ipcz-sim list                                        what there is to run
@@ -20,7 +22,7 @@ const CODES: &str = "\
 Exit codes:
   0   every property held and every requirement was met
   42  a property was violated: seed, step, property and replay command are printed
-  43  two runs of one seed differ (--verify)
+  43  two runs of one seed differ (--verify), or a replay is another run than it was
   44  a requirement of [require] was not met, or nothing ran
   2   the command line or a scenario is wrong: nothing ran
   1   anything else: a report or standard output could not be written
@@ -38,6 +40,9 @@ Examples:
   A longer chain with slower links (`ipcz-sim list` names what can be set):
     ipcz-sim run scenarios/relay-chain.toml --set N=5000 --set links.latency=10ms
 
+  Other orders than those of virtual time, with the bound on having missed a bug of depth 2:
+    ipcz-sim run scenarios/abc.toml --seeds 0..1000 --policy pct:2
+
   A page to look at, offline:
     ipcz-sim run scenarios/abc.toml --report abc.html
 
@@ -46,6 +51,30 @@ Examples:
 
   Does the testbed notice a bug? Arm one (needs a build with it in):
     cargo run --release -p ipcz-sim --features planted -- run scenarios/abc.toml --plant stop-proxying-dropped";
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  All of them, two at a time:
+    cargo run --release -p ipcz-sim --features planted -- mutants --jobs 2
+
+  One, for at most ten minutes:
+    cargo run --release -p ipcz-sim --features planted -- mutants version-kept --budget 10m
+
+Exit codes:
+  0   every bug was found
+  44  at least one was not
+  42  a run failed with the bug and without it
+  2   no such bug, or a build without them";
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  A seed that fails leaves a file, which says all that it was made of:
+    ipcz-sim run scenarios/canary.toml
+    ipcz-sim replay target/failures/canary-*.toml
+
+Ends as the run did (42) if it is the same run, with 43 if it is another one now: then both code versions are named.";
+
+/// Where replay files go.
+const FAILURES: &str = "target/failures";
 
 /// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
 #[derive(Debug, Parser)]
@@ -62,10 +91,18 @@ pub enum Command {
     /// Run scenarios, each with one seed or many, and say what held
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{CODES}"))]
     Run(RunArgs),
+    /// Run a failing run again from its replay file: to the same fingerprint and the same failure
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// List scenarios: name, purpose and what --set can change
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
     Bench(BenchArgs),
+    /// Which transitions of the protocol which scenarios reach, and which none does
+    Probes(ProbesArgs),
+    /// Test the testbed: hunt every planted bug and say who found it, where and after how long; needs a build with the feature `planted`
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants(MutantsArgs),
 }
 
 /// Arguments of `run`.
@@ -86,6 +123,14 @@ pub struct RunArgs {
     /// Replace a number, flag or string of the scenario: a whole key (links.latency=2ms) or the tail of just one (N=100)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,
+    /// What decides the order of events: timed, fifo, random, pct:D, pctcp:D, pos, delay:D, swap, hold:KIND, hold:node=A, hold:link=A-B,
+    /// or portfolio (one of them by seed)
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
+    pub policy: PolicySpec,
+    /// How fine the run is: 0, one message at a time; 1, from the scenario's `fine` step on (else from set-up on) one operation on shared
+    /// memory at a time, the seed deciding who is next
+    #[arg(long, value_name = "D", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: u8,
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
@@ -95,6 +140,9 @@ pub struct RunArgs {
     /// Write one self-contained HTML page about it; for one scenario
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Folder for the replay files of the first failing seeds
+    #[arg(long, value_name = "DIR", default_value = FAILURES)]
+    pub failures: PathBuf,
     /// Run each seed twice and compare everything that came of it
     #[arg(long)]
     pub verify: bool,
@@ -110,12 +158,37 @@ impl RunArgs {
     }
 }
 
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// A file that a failing `run` or `sweep` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Folder with scenario files
     #[arg(default_value = "scenarios", value_name = "FOLDER")]
     pub folder: PathBuf,
+}
+
+/// Arguments of `probes`.
+#[derive(Debug, clap::Args)]
+pub struct ProbesArgs {
+    /// Scenario files; without any, all in the folder `scenarios` and those below it
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<PathBuf>,
+    /// Seeds of each, from A up to, not including, B
+    #[arg(long, value_name = "A..B", default_value = "0..8")]
+    pub seeds: Seeds,
+    /// How many seeds run at a time
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// Replace a number, flag or string in every scenario
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
 }
 
 /// Arguments of `bench`.
@@ -126,6 +199,41 @@ pub struct BenchArgs {
     /// Wall time to measure for, set-up not counted
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
+    /// Replace a number, flag or string of the bench's scenario, as in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+}
+
+/// Arguments of `mutants`.
+#[derive(Debug, clap::Args)]
+pub struct MutantsArgs {
+    /// Bugs to hunt; all if none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Longest hunt for one bug: a whole number and s or m
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub budget: Budget,
+    /// How many bugs are hunted at a time, each on a thread of its own
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// One line of JSON a bug, and nothing else, on standard output (keys: docs/simulator.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A wall time, in ns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget(pub u64);
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Budget, String> {
+        let unit = text.strip_suffix('s').map(|n| (n, 1)).or_else(|| text.strip_suffix('m').map(|n| (n, 60)));
+        let seconds = unit.and_then(|(n, unit)| n.parse::<u64>().ok()?.checked_mul(unit)).filter(|s| *s > 0);
+        let ns = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
+        ns.map(Budget).ok_or_else(|| "expected a whole number from 1 and s or m, as in 60s".to_owned())
+    }
 }
 
 /// Seeds in a row, at least one.
@@ -170,6 +278,13 @@ pub struct Setting {
     pub value: String,
 }
 
+impl Setting {
+    /// Settings as a scenario takes them.
+    pub fn pairs(sets: &[Setting]) -> Vec<(String, String)> {
+        sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect()
+    }
+}
+
 impl FromStr for Setting {
     type Err = String;
 
@@ -197,6 +312,14 @@ mod tests {
         assert_eq!(format!("0..{}", u64::MAX).parse(), Ok(Seeds { first: 0, count: u64::MAX }));
         for wrong in ["3..3", "4..3", "3", "..3", "0..=3", "-1..3", "a..b", "0..18446744073709551616"] {
             assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn budgets_have_a_unit() {
+        assert_eq!(("90s".parse(), "2m".parse()), (Ok(Budget(90_000_000_000)), Ok(Budget(120_000_000_000))));
+        for wrong in ["", "s", "60", "0s", "1h", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615m"] {
+            assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
     }
 

@@ -1,18 +1,23 @@
 //! `bench`: how fast the simulator is here. Wall time decides how many seeds run, nothing in them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use ipcz_reports::format::{bytes, measured, number, plural, rate};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::args::BenchArgs;
+use super::again;
+use super::args::{BenchArgs, Setting};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::stopwatch::{Stopwatch, peak_memory, processor_ns};
-use crate::run::{Phase, Progress, Run, RunOptions, Verdict};
+use crate::choice::Source;
+use crate::fine::{Counts, Fine};
+use crate::run::{Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 use crate::world::bare_heap;
 
+const HANDS: &str = include_str!("../../../scenarios/races/four-hands.toml");
 const CROWD: &str = include_str!("../../../scenarios/crowd.toml");
 /// Events between two looks at the clock.
 const STRIDE: u64 = 256;
@@ -24,15 +29,89 @@ const STRIDE: u64 = 256;
 pub fn bench(args: &BenchArgs) -> Result<Exit, Trouble> {
     match args.name.as_deref() {
         None => {
-            print("crowd  thousands of nodes at random work on one core: messages and calls a second\n")?;
+            print(
+                "crowd       thousands of nodes at random work on one core: messages and calls a second\n\
+                 four-hands  depth L1: schedules of a small race from one copied world: shared operations and schedules a second\n",
+            )?;
             Ok(Exit::Held)
         }
-        Some("crowd") => crowd(args.seconds),
+        Some("crowd") => crowd(args),
+        Some("four-hands") => hands(args),
         Some(other) => {
-            tell(&format!("ipcz-sim: no bench is called \"{other}\": expected crowd\n"));
+            tell(&format!("ipcz-sim: no bench is called \"{other}\": expected crowd or four-hands\n"));
             Ok(Exit::Usage)
         }
     }
+}
+
+fn hands(args: &BenchArgs) -> Result<Exit, Trouble> {
+    const FILE: &str = "scenarios/races/four-hands.toml";
+    let scenario = match Scenario::parse(FILE, HANDS, &Setting::pairs(&args.sets)) {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            tell(&super::usage::explain(&error));
+            return Ok(Exit::Usage);
+        }
+    };
+    print(&format!("four-hands: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
+    let mut base = Run::new(&scenario, &RunOptions { recent: 0, fine: Some(Fine::default()), ..RunOptions::default() });
+    if !base.go_to_fine() {
+        print("  the run was over before depth L1 began: nothing was measured\n")?;
+        return Ok(Exit::Unmet);
+    }
+    let (mut schedules, mut fine, mut fine_ns, mut orders) = (0_u64, Counts::default(), 0_u64, BTreeSet::new());
+    let (processor, watch) = (processor_ns(), Stopwatch::start());
+    while watch.ns() < args.seconds.saturating_mul(1_000_000_000) {
+        for _ in 0..64 {
+            schedules += 1;
+            let mut run = base.fork();
+            run.decide_by(schedules, Source::seeded(schedules, &scenario.name));
+            let outcome = play(run, &mut fine_ns);
+            if let Verdict::Violated(failure) = outcome.verdict {
+                let replay = again::bench(args, FILE, schedules);
+                let text = format!("VIOLATED: {}: {}; schedule {schedules}; replay: {replay} --depth 1\n", failure.property, failure.text);
+                print(&text)?;
+                return Ok(Exit::Violated);
+            }
+            fine.add(outcome.fine);
+            orders.insert(outcome.fingerprint);
+        }
+    }
+    let (wall_ns, processor) = (watch.ns(), processor_ns().zip(processor).map(|(now, then)| now.saturating_sub(then)));
+    print(&hands_text(schedules, fine, wall_ns, processor, fine_ns, orders.len() as u64))?;
+    Ok(Exit::Held)
+}
+
+/// One schedule to its end; adds the time that it took up to rest.
+fn play(mut run: Run, fine_ns: &mut u64) -> Outcome {
+    let watch = Stopwatch::start();
+    while run.progress().phase < Phase::Closing && run.step() {}
+    *fine_ns += watch.ns();
+    while run.step() {}
+    run.finish()
+}
+
+fn hands_text(schedules: u64, fine: Counts, wall_ns: u64, processor: Option<u64>, fine_ns: u64, distinct: u64) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "  {name:20} {value}");
+    };
+    let a_second = |count: u64, ns: u64| rate(count, ns).map_or_else(|| "-".to_owned(), number);
+    let each = |count: u64| number(count.checked_div(schedules).unwrap_or(0));
+    let core_ns = processor.unwrap_or(wall_ns);
+    line("measured", format!("{}, of which this thread had a processor for {}", measured(wall_ns), measured(core_ns)));
+    line("schedules", format!("{} a second, {} in all, {} distinct", a_second(schedules, core_ns), number(schedules), number(distinct)));
+    line("shared operations", format!("{} a second, all else included", a_second(fine.operations(), core_ns)));
+    line(
+        "  of a schedule",
+        format!("{}: {} on memory, {} of locks and effects", each(fine.operations()), each(fine.accesses), each(fine.turns)),
+    );
+    line("  inputs, switches", format!("{} and {} a schedule", each(fine.inputs), each(fine.switches)));
+    line(
+        "up to rest",
+        format!("{} operations a second: without copying the world and closing everything", a_second(fine.operations(), fine_ns)),
+    );
+    out
 }
 
 /// Sums over the work phases that were measured.
@@ -55,8 +134,8 @@ struct Work {
     last_fingerprint: u128,
 }
 
-fn crowd(seconds: u64) -> Result<Exit, Trouble> {
-    let scenario = match Scenario::parse("scenarios/crowd.toml", CROWD, &[]) {
+fn crowd(args: &BenchArgs) -> Result<Exit, Trouble> {
+    let scenario = match Scenario::parse("scenarios/crowd.toml", CROWD, &Setting::pairs(&args.sets)) {
         Ok(scenario) => scenario,
         Err(error) => {
             tell(&super::usage::explain(&error));
@@ -64,12 +143,12 @@ fn crowd(seconds: u64) -> Result<Exit, Trouble> {
         }
     };
     print(&format!("crowd: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
-    let budget_ns = seconds.saturating_mul(1_000_000_000);
+    let budget_ns = args.seconds.saturating_mul(1_000_000_000);
     let mut work = Work::default();
     while work.wall_ns < budget_ns {
         let seed = work.seeds + 1;
         if let Some(failure) = measure(&scenario, seed, budget_ns, &mut work) {
-            let replay = format!("cargo run --release -- run scenarios/crowd.toml --seed {seed}");
+            let replay = again::bench(args, "scenarios/crowd.toml", seed);
             print(&format!("{failure}; seed {seed}; replay: {replay}\n"))?;
             return Ok(Exit::Violated);
         }

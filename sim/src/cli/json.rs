@@ -34,6 +34,7 @@ struct Line<'a> {
     wall_ns: u64,
     events_per_second: Option<u64>,
     memory_peak_bytes: Option<u64>,
+    probes: BTreeMap<&'static str, u64>,
     checks: Vec<Check>,
     requirements: Vec<Requirement>,
     failure: Option<Failure<'a>>,
@@ -83,6 +84,7 @@ struct Failure<'a> {
     node: Option<&'a str>,
     portal: Option<&'a str>,
     replay: &'a str,
+    replay_file: Option<String>,
 }
 
 /// The line of a seed, with its line feed. `replay` runs it again.
@@ -118,9 +120,10 @@ pub fn line(scenario: &Scenario, file: &Path, played: &Played, replay: &str) -> 
         wall_ns: played.wall_ns,
         events_per_second: outcome.and_then(|o| ipcz_reports::format::rate(o.events, played.wall_ns)),
         memory_peak_bytes: played.memory,
+        probes: outcome.map(|o| o.probes.reached().map(|(probe, count)| (probe.name(), count)).collect()).unwrap_or_default(),
         checks: outcome.map(checks).unwrap_or_default(),
         requirements: outcome.map(requirements).unwrap_or_default(),
-        failure: failure(scenario, &played.finding, replay),
+        failure: failure(scenario, played, replay),
     };
     Ok(serde_json::to_string(&line)? + "\n")
 }
@@ -159,8 +162,9 @@ fn requirements(outcome: &Outcome) -> Vec<Requirement> {
     outcome.requirements.iter().map(requirement).collect()
 }
 
-fn failure<'a>(scenario: &'a Scenario, finding: &'a Finding, replay: &'a str) -> Option<Failure<'a>> {
-    match finding {
+fn failure<'a>(scenario: &'a Scenario, played: &'a Played, replay: &'a str) -> Option<Failure<'a>> {
+    let replay_file = played.replay_file.as_ref().map(|file| file.display().to_string());
+    match &played.finding {
         Finding::Violated(f) => Some(Failure {
             property: f.property,
             checker: Some(f.checker),
@@ -171,6 +175,7 @@ fn failure<'a>(scenario: &'a Scenario, finding: &'a Finding, replay: &'a str) ->
             node: f.process.and_then(|at| scenario.nodes.get(at as usize)).map(|node| node.name.as_str()),
             portal: f.portal.as_deref(),
             replay,
+            replay_file,
         }),
         Finding::Differs(text) => Some(Failure {
             property: super::table::DETERMINISM,
@@ -182,6 +187,7 @@ fn failure<'a>(scenario: &'a Scenario, finding: &'a Finding, replay: &'a str) ->
             node: None,
             portal: None,
             replay,
+            replay_file,
         }),
         Finding::Held | Finding::Unmet | Finding::Nothing | Finding::Stopped => None,
     }

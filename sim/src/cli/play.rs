@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::exit::Exit;
 use super::stopwatch::{Stopwatch, peak_memory};
+use crate::fine::Fine;
+use crate::policy::{Length, PolicySpec};
 use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 
@@ -19,6 +22,11 @@ pub struct Plan {
     pub scenario: Scenario,
     /// A bug to arm.
     pub plant: Option<String>,
+    /// What decides the order of events, and how long a run is about, if it must know.
+    pub policy: PolicySpec,
+    pub length: Option<Length>,
+    /// Depth L1, and how.
+    pub fine: Option<Fine>,
     /// The second run to compare with, if there is to be one.
     pub verify: Option<Second>,
     /// Ends the run early.
@@ -45,6 +53,16 @@ pub struct Gauge {
     pub phase: AtomicU64,
 }
 
+/// What came of one run.
+pub struct Once {
+    /// The verdict.
+    pub finding: Finding,
+    /// The run; none if it panicked so badly that not even this could be had.
+    pub outcome: Option<Outcome>,
+    /// Virtual time at its end, in ns since set-up.
+    pub virtual_ns: u64,
+}
+
 /// What came of a seed.
 #[derive(Clone, Debug)]
 pub struct Played {
@@ -60,6 +78,8 @@ pub struct Played {
     pub wall_ns: u64,
     /// Most memory that the whole process had until then, in bytes.
     pub memory: Option<u64>,
+    /// What can be given to `replay`.
+    pub replay_file: Option<PathBuf>,
 }
 
 /// Whether a seed is as it should be.
@@ -108,13 +128,12 @@ impl Plan {
     /// Runs a seed.
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
-        let (outcome, failure, virtual_ns) = self.attempt(seed, gauge);
+        let Once { mut finding, outcome, virtual_ns } = self.once(self.options(seed), gauge);
         let wall_ns = watch.ns();
-        let mut finding = find(outcome.as_ref(), failure);
         if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
             let other = if let Second::Other(other) = second { other } else { seed };
-            let (again, failure, _) = self.attempt(other, gauge);
-            finding = match find(again.as_ref(), failure) {
+            let Once { finding: found, outcome: again, .. } = self.once(self.options(other), gauge);
+            finding = match found {
                 Finding::Stopped => Finding::Stopped,
                 Finding::Violated(failure) => {
                     Finding::Differs(format!("only the second run violated \"{}\": {}", failure.property, failure.text))
@@ -122,14 +141,32 @@ impl Plan {
                 _ => difference(outcome.as_ref(), again.as_ref()).map_or(finding, Finding::Differs),
             };
         }
-        Played { seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory() }
+        Played { seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory(), replay_file: None }
     }
 
-    /// One run: what it came to, the panic that ended it, its virtual time.
-    fn attempt(&self, seed: u64, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
-        let options = RunOptions { seed, planted: self.plant.clone(), stop: Some(Arc::clone(&self.stop)), ..RunOptions::default() };
+    /// What a seed is run with.
+    pub fn options(&self, seed: u64) -> RunOptions {
+        RunOptions {
+            seed,
+            planted: self.plant.clone(),
+            policy: self.policy.clone(),
+            length: self.length,
+            fine: self.fine.clone(),
+            stop: Some(Arc::clone(&self.stop)),
+            ..RunOptions::default()
+        }
+    }
+
+    /// One run.
+    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
+        let (outcome, failure, virtual_ns) = self.attempt(&options, gauge);
+        Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns }
+    }
+
+    /// What it came to, the panic that ended it, its virtual time.
+    fn attempt(&self, options: &RunOptions, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
         let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
-        let mut run = match caught(|| Run::new(&self.scenario, &options)) {
+        let mut run = match caught(|| Run::new(&self.scenario, options)) {
             Ok(run) => run,
             Err(text) => return (None, Some(panicked(text, nowhere)), 0),
         };

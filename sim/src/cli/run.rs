@@ -5,15 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::args::{RunArgs, Seeds};
+use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
+use super::failures::Failures;
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Plan, Second, listen_to_panics};
+use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::stopwatch::Stopwatch;
-use super::sweep::{Event, sweep};
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
+use crate::fine::Fine;
+use crate::replay::Text;
+use crate::run::measure;
 use crate::scenario::Scenario;
 
 /// Most seeds of a sweep that get a line each; of more only those that did not hold.
@@ -44,10 +48,14 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
 
     let seeds = args.seeds();
     let mut exit = Exit::Held;
-    for (at, (file, scenario)) in scenarios.into_iter().enumerate() {
+    for (at, (file, text, scenario)) in scenarios.into_iter().enumerate() {
         let verify = args.verify.then(|| args.verify_with.map_or(Second::Same, Second::Other));
-        let plan = Plan { scenario, plant: args.plant.clone(), verify, stop: Arc::clone(&stop) };
-        let (ended, done) = one(args, file, &plan, at > 0)?;
+        // Measured once for all seeds: it is the same for each.
+        let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
+        let (plant, policy) = (args.plant.clone(), args.policy.clone());
+        let fine = (args.depth == 1).then(Fine::default);
+        let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
+        let (ended, done) = one(args, file, &text, &plan, at > 0)?;
         exit = exit.max(ended);
         if done < seeds.count {
             let left = Seeds { first: seeds.first + done, count: seeds.count - done };
@@ -67,13 +75,20 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
 }
 
 /// All scenarios, or none if one is wrong: then each error is told.
-fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
-    let sets: Vec<(String, String)> = args.sets.iter().map(|set| (set.key.clone(), set.value.clone())).collect();
+fn load(args: &RunArgs) -> Option<Vec<(&Path, Text, Scenario)>> {
+    let sets = Setting::pairs(&args.sets);
     let mut scenarios = Vec::new();
     let mut wrong = false;
     for file in &args.scenarios {
-        match Scenario::load(file, &sets) {
-            Ok(scenario) => scenarios.push((file.as_path(), scenario)),
+        match Text::load(file, &sets) {
+            Ok((text, scenario)) => {
+                let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
+                if let Err(bad) = args.policy.check(&nodes) {
+                    wrong = true;
+                    tell(&format!("ipcz-sim: {}: {bad}\n", file.display()));
+                }
+                scenarios.push((file.as_path(), text, scenario));
+            }
             Err(error) => {
                 wrong = true;
                 tell(&usage::explain(&error));
@@ -83,7 +98,7 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Scenario)>> {
     (!wrong).then_some(scenarios)
 }
 
-fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
+pub(super) fn listen_to_ctrl_c(stop: &Arc<AtomicBool>) -> Result<(), Trouble> {
     let stop = Arc::clone(stop);
     // A second one does not wait for the run to notice.
     let heard = move || {
@@ -99,7 +114,7 @@ fn unwritable(file: &Path, error: &std::io::Error) -> Trouble {
 }
 
 /// All seeds of one scenario: what it ends with and how many seeds were done.
-fn one(args: &RunArgs, file: &Path, plan: &Plan, space: bool) -> Result<(Exit, u64), Trouble> {
+fn one(args: &RunArgs, file: &Path, text: &Text, plan: &Plan, space: bool) -> Result<(Exit, u64), Trouble> {
     let seeds = args.seeds();
     let (single, listed) = (seeds.count == 1, seeds.count <= LISTED);
     let title = if single { format!("seed {seeds}") } else { format!("seeds {seeds}") };
@@ -111,8 +126,9 @@ fn one(args: &RunArgs, file: &Path, plan: &Plan, space: bool) -> Result<(Exit, u
     let mut totals = Totals::default();
     let mut headed = false;
     let mut meter = Meter::new(&plan.scenario.name, seeds.count);
-    let done = sweep(plan, seeds, args.jobs.get(), &mut |event| {
-        let played = match event {
+    let mut failures = Failures::new(&args.failures);
+    let done = each_seed(plan, seeds, args.jobs.get(), &mut |event| {
+        let mut played = match event {
             Event::Tick(done, gauge) => {
                 meter.update(done, gauge);
                 return Ok(());
@@ -120,6 +136,7 @@ fn one(args: &RunArgs, file: &Path, plan: &Plan, space: bool) -> Result<(Exit, u
             Event::Played(played) => *played,
         };
         let replay = again::replay(args, file, played.seed);
+        played.replay_file = failures.keep(plan, text, &played);
         let text = if args.json {
             let text = json::line(&plan.scenario, file, &played, &replay);
             text.map_err(|error| Trouble(format!("can't put seed {} into JSON: {error}", played.seed)))?

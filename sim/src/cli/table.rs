@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ipcz::probe::{Counts, Probe};
 use ipcz::wire::Envelope;
 use ipcz_reports::format::{bytes, clip, measured, number, plural, rate, time};
 
@@ -9,6 +10,7 @@ use super::json::{kind, kinds};
 use super::play::{Finding, Played};
 use super::totals::Totals;
 use crate::fault::Struck;
+use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Requirement, Traffic};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
@@ -76,8 +78,17 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
     faults(&mut out, &outcome.struck);
+    probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
+    if let Some(order) = &outcome.order {
+        let [events, channels, deviations] = [order.steps, order.channels, order.deviations].map(number);
+        line(&mut out, "order", &format!("{}: {events} events of {channels} channels, {deviations} before their turn", outcome.policy));
+        for (hold, fate) in &order.holds {
+            let [before, after] = [hold.before, hold.after].map(|event| event.text(&outcome.processes).to_string());
+            line(&mut out, "constraint", &format!("{before} before {after}: {}", fate.name()));
+        }
+    }
     line(&mut out, "delivery order", &format!("{:016x}", outcome.delivery_order));
     line(&mut out, "fingerprint", &format!("{:032x}", outcome.fingerprint));
     for step in outcome.undone.iter().take(UNDONE) {
@@ -113,11 +124,40 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
     faults(&mut out, &totals.struck);
+    probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);
+    campaigns(&mut out, totals);
     line(&mut out, "delivery orders", &format!("{} distinct", number(totals.distinct_orders())));
     line(&mut out, "fingerprints", &format!("{} distinct, {:032x} over all", number(totals.distinct_fingerprints()), totals.combined()));
     out
+}
+
+/// How many runs each policy had, and what a bug could have been missed with.
+fn campaigns(out: &mut String, totals: &Totals) {
+    let runs: Vec<String> = totals.campaigns.iter().map(|(policy, campaign)| format!("{policy} {}", number(campaign.runs))).collect();
+    line(out, "policies", &runs.join(", "));
+    let mut without = Vec::new();
+    for (policy, campaign) in &totals.campaigns {
+        let Some((bound, longer)) = campaign.bound() else {
+            without.push(policy.as_str());
+            continue;
+        };
+        let Bound { n, k, d, runs } = bound;
+        let within = if longer { format!(" within the first {} events", number(k)) } else { String::new() };
+        let text = format!(
+            "{policy}: n {}, k {}, d {d}, {}: a bug of depth {d}{within} was missed with a probability of at most {:.6}; 95 % take {}",
+            number(n),
+            number(k),
+            plural(runs, "run"),
+            bound.miss(),
+            plural(bound.runs_for(0.05), "run"),
+        );
+        line(out, "miss bound", &text);
+    }
+    if !without.is_empty() {
+        line(out, "miss bound", &format!("none for {}: only pct and pctcp promise anything", without.join(", ")));
+    }
 }
 
 /// Why a seed did not hold; empty if it did. `replay` runs it again.
@@ -164,6 +204,9 @@ pub fn failure(scenario: &Scenario, played: &Played, replay: &str) -> String {
         }
     }
     line(&mut out, "replay", replay);
+    if let Some(file) = &played.replay_file {
+        line(&mut out, "replay file", &file.display().to_string());
+    }
     out
 }
 
@@ -226,6 +269,10 @@ fn measurements(out: &mut String, events: u64, wall_ns: u64, memory: Option<u64>
     line(out, "wall time", &measured(wall_ns));
     line(out, "events a second", &rate(events, running_ns).map_or_else(|| "-".to_owned(), |rate| format!("{} on a core", number(rate))));
     line(out, "peak memory", &memory.map_or_else(|| "-".to_owned(), bytes));
+}
+
+fn probes(out: &mut String, counts: &Counts) {
+    line(out, "probes", &format!("{} of {} reached", counts.reached().count(), Probe::ALL.len()));
 }
 
 fn requirements(out: &mut String, requirements: &[Requirement]) {

@@ -1,18 +1,54 @@
 //! What the seeds of a sweep came to together. Seeds are added in their order, so it does not depend on who finished first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ipcz::probe::Counts;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::exit::Exit;
 use super::play::{Finding, Played};
 use crate::fault::Struck;
+use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Traffic};
 
 /// Most seeds whose results are kept one by one: those of a report's table.
 const KEPT: usize = 200;
 /// Most seeds not held whose numbers are kept.
 const NAMED: usize = 10;
+
+/// Runs of one policy, with the greatest numbers of any.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Campaign {
+    /// Runs.
+    pub runs: u64,
+    depth: Option<u32>,
+    /// Channels, or chains if the policy has them: what has priorities.
+    chains: u64,
+    /// Events taken.
+    steps: u64,
+    /// Events over which changes of priority were spread.
+    length: u64,
+}
+
+impl Campaign {
+    fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.depth = outcome.policy.depth();
+        self.length = self.length.max(outcome.length.map_or(0, |length| length.0));
+        if let Some(order) = &outcome.order {
+            self.chains = self.chains.max(if order.chains > 0 { order.chains } else { order.channels });
+            self.steps = self.steps.max(order.steps);
+        }
+    }
+
+    /// The bound on having missed a bug, if the policy has one, and whether some run was longer than what it covers.
+    pub fn bound(&self) -> Option<(Bound, bool)> {
+        let d = self.depth?;
+        // Of depth 1 there are no changes to be spread.
+        let covered = if d > 1 { self.length } else { self.steps };
+        Some((Bound { n: self.chains, k: covered, d, runs: self.runs }, self.steps > covered))
+    }
+}
 
 /// Sums over seeds.
 #[derive(Default)]
@@ -37,6 +73,8 @@ pub struct Totals {
     pub struck: Vec<Struck>,
     /// Most proxies of any seed.
     pub peak_proxies: u64,
+    /// Transitions of the protocol.
+    pub probes: Counts,
     /// Virtual time, in ns.
     pub virtual_ns: u64,
     /// Wall time of all runs, one after the other, in ns.
@@ -49,6 +87,8 @@ pub struct Totals {
     pub kept: Vec<Played>,
     /// The seed to show in full: the first whose finding is worst.
     pub shown: Option<Played>,
+    /// What each policy was given, by its name.
+    pub campaigns: BTreeMap<String, Campaign>,
     fingerprints: BTreeSet<u128>,
     orders: BTreeSet<u64>,
     combined: Xxh3,
@@ -92,6 +132,7 @@ impl Totals {
             }
         }
         self.struck.sort_by_key(|struck| struck.fault);
+        self.probes = self.probes.and(&outcome.probes);
         self.peak_proxies = self.peak_proxies.max(outcome.peaks.proxies);
         add_traffic(&mut self.set_up, &outcome.set_up);
         add_traffic(&mut self.run, &outcome.run);
@@ -102,6 +143,7 @@ impl Totals {
                 Some(own) => add_check(own, check),
             }
         }
+        self.campaigns.entry(outcome.policy.to_string()).or_default().add(outcome);
         self.fingerprints.insert(outcome.fingerprint);
         self.orders.insert(outcome.delivery_order);
         self.combined.update(&outcome.seed.to_le_bytes());
@@ -154,7 +196,7 @@ mod tests {
     use super::*;
 
     fn played(seed: u64, finding: Finding) -> Played {
-        Played { seed, finding, outcome: None, virtual_ns: 1, wall_ns: 2, memory: Some(seed) }
+        Played { seed, finding, outcome: None, virtual_ns: 1, wall_ns: 2, memory: Some(seed), replay_file: None }
     }
 
     #[test]

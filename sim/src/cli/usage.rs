@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ipcz::planted::{Bug, Planted};
+use ipcz::planted::{CATALOGUE, Planted};
 use miette::{MietteHandler, MietteHandlerOpts, ReportHandler};
 
 use crate::scenario::ScenarioError;
@@ -27,7 +27,7 @@ pub fn explain(error: &ScenarioError) -> String {
 /// There is none of this name, or the build has none: what to do instead.
 pub fn plantable(name: &str) -> Result<(), String> {
     Planted::default().arm(name).map_err(|why| {
-        if Bug::ALL.iter().all(|(known, _)| *known != name) {
+        if CATALOGUE.iter().all(|fault| fault.name != name) {
             return why;
         }
         let command = format!("cargo run --release -p ipcz-sim --features planted -- run SCENARIO --plant {name}");

@@ -98,6 +98,20 @@ pub struct End {
     pub armed: bool,
     /// Where it stands in its holder's list.
     pub slot: u32,
+    /// A Put into it has not returned yet: the parcel sent last may still be refused.
+    putting: bool,
+}
+
+impl End {
+    /// Nobody will read what was put here: gives the ends that are attached to it, but for those of a Put that may still be refused.
+    fn forget(&mut self) -> impl Iterator<Item = EndId> {
+        self.next = self.sent;
+        let mut unread = std::mem::take(&mut self.unread);
+        if self.putting {
+            unread.pop_back();
+        }
+        unread.into_iter().filter_map(|parcel| parcel.attached)
+    }
 }
 
 /// What is known of a pipe besides its ends.
@@ -144,6 +158,7 @@ impl Ghost {
             holder: 0,
             armed: false,
             slot: 0,
+            putting: false,
         }));
         self.pipes.push(Pipe { role, touched: false, tainted: false });
         self.open += 1;
@@ -199,30 +214,70 @@ impl Ghost {
         reader.dead || matches!(reader.place, Place::Closed | Place::Gone)
     }
 
-    /// A parcel was put into `end` by `process`; the end attached is no longer anyone's. Answers its number.
+    /// A parcel was put into `end` by `process`; the end attached is no longer anyone's.
     pub fn put(&mut self, end: EndId, process: u32, length: u32, attached: Option<EndId>, counted: bool) -> u64 {
+        let number = self.begin_put(end, process, length, attached, counted);
+        self.finish_put(end, attached);
+        number
+    }
+
+    /// A parcel is about to be put into `end`: from now on it may arrive. [`Ghost::finish_put`] or [`Ghost::take_back`] must follow.
+    /// Answers its number.
+    pub fn begin_put(&mut self, end: EndId, process: u32, length: u32, attached: Option<EndId>, counted: bool) -> u64 {
         let lost = self.unread_for_ever(end);
         if let Some(attached) = attached {
-            let place = &mut self.end_mut(attached).place;
-            *place = Place::Carried { from: end };
+            self.end_mut(attached).place = Place::Carried { from: end };
         }
         let from = &mut self.ends[end.index()];
         let number = from.sent;
         from.sent += 1;
+        from.putting = true;
         if self.pipes[end.pipe()].tainted
             && let Some(attached) = attached
         {
             self.taint(attached);
         }
         let from = &mut self.ends[end.index()];
-        if !lost {
-            from.unread.push_back(Parcel { length, attached, counted, knowers: Knowers::only(process) });
-        } else {
+        if lost {
             from.next = from.sent;
-            self.lost.extend(attached);
-            self.abandon();
+        } else {
+            from.unread.push_back(Parcel { length, attached, counted, knowers: Knowers::only(process) });
         }
         number
+    }
+
+    /// The parcel was accepted.
+    pub fn finish_put(&mut self, end: EndId, attached: Option<EndId>) {
+        self.end_mut(end).putting = false;
+        if let Some(attached) = attached
+            && self.end(attached).place == (Place::Carried { from: end })
+            && self.unread_for_ever(end)
+        {
+            self.lost.push(attached);
+            self.abandon();
+        }
+    }
+
+    /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken.
+    pub fn take_back(&mut self, end: EndId, attached: Option<(EndId, u32, Handle)>) -> bool {
+        let lost = self.unread_for_ever(end);
+        let from = self.end_mut(end);
+        from.putting = false;
+        from.sent -= 1;
+        if lost {
+            from.next = from.sent;
+        } else if from.unread.pop_back().is_none() {
+            return false;
+        }
+        if let Some((attached, process, handle)) = attached {
+            self.end_mut(attached).place = Place::Held { process, handle };
+        }
+        true
+    }
+
+    /// Whether a Put into `end` has not returned yet.
+    pub fn is_putting(&self, end: EndId) -> bool {
+        self.end(end).putting
     }
 
     /// The oldest parcel that `reader` should get next.
@@ -271,9 +326,7 @@ impl Ghost {
     pub fn give_up(&mut self, reader: EndId) -> u64 {
         let from = &mut self.ends[reader.peer().index()];
         let left = from.unread.len() as u64;
-        from.next = from.sent;
-        let unread = std::mem::take(&mut from.unread);
-        self.lost.extend(unread.iter().filter_map(|parcel| parcel.attached));
+        self.lost.extend(from.forget());
         self.abandon();
         left
     }
@@ -289,9 +342,7 @@ impl Ghost {
         if matches!(from.place, Place::Closed | Place::Gone) {
             self.open -= 1;
         }
-        from.next = from.sent;
-        let unread = std::mem::take(&mut from.unread);
-        self.lost.extend(unread.iter().filter_map(|parcel| parcel.attached));
+        self.lost.extend(from.forget());
     }
 
     fn abandon(&mut self) {
@@ -303,6 +354,16 @@ impl Ghost {
     /// A cut may have touched the route of this pipe.
     pub fn touch(&mut self, end: EndId) {
         self.pipes[end.pipe()].touched = true;
+    }
+
+    /// As [`Ghost::touch`], for every pipe.
+    pub fn touch_all(&mut self) {
+        self.pipes.iter_mut().for_each(|pipe| pipe.touched = true);
+    }
+
+    /// As [`Ghost::taint`], for every pipe.
+    pub fn taint_all(&mut self) {
+        self.pipes.iter_mut().for_each(|pipe| (pipe.touched, pipe.tainted) = (true, true));
     }
 
     /// Somebody lied where the route of this pipe was, and so of every pipe with an end under way in it.

@@ -6,17 +6,26 @@ use ipcz::mapping::Mapping;
 use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
 
 use super::outcome::{RunOptions, Traffic};
+use crate::policy::PolicySpec;
 use crate::scenario::Scenario;
-use crate::world::{Config, DropRule, LinkProfile, Template, World};
+use crate::world::{Config, DropRule, LinkProfile, Order, PATIENCE, Schedule, Template, World};
 
 /// The engine's configuration.
 pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
+    let timed = options.policy.of_seed(options.seed) == PolicySpec::Timed;
+    let holds: Vec<_> = scenario.holds.iter().chain(&options.holds).copied().collect();
+    let order = if timed && holds.is_empty() {
+        Order::Timed
+    } else {
+        Order::Scheduled(Schedule { holds: holds.into(), record: options.record_order })
+    };
     let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
     let drops = scenario.loss.iter().filter_map(|loss| {
         let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(loss.message.as_str()))?;
         Some(DropRule { message, nth: loss.nth.saturating_sub(1) })
     });
     Config {
+        order,
         link: profile(scenario.latency_ns, scenario.jitter_ns),
         links: scenario
             .connects
@@ -31,6 +40,7 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         drops: drops.collect(),
         faults: scenario.faults.clone(),
         brokers: scenario.nodes.iter().map(|node| node.broker).collect(),
+        loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
         ..Config::default()
     }
 }
@@ -56,7 +66,9 @@ fn draw_up() -> Template {
 /// The longest that a message of the scenario may be under way, in ns.
 pub(super) fn longest(scenario: &Scenario) -> u64 {
     let links = scenario.connects.iter().map(|link| link.latency_ns + link.jitter_ns);
-    links.chain([scenario.latency_ns + scenario.jitter_ns]).max().unwrap_or(0).max(1)
+    let longest = links.chain([scenario.latency_ns + scenario.jitter_ns]).max().unwrap_or(0).max(1);
+    // A loose node holds a message back so long at most.
+    if scenario.nodes.iter().any(|node| node.loose.is_some()) { longest * (1 + PATIENCE) } else { longest }
 }
 
 /// All messages of a world so far.

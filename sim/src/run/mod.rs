@@ -4,6 +4,7 @@
 mod config;
 #[cfg(test)]
 mod fault_tests;
+mod fine;
 mod outcome;
 mod stall;
 #[cfg(test)]
@@ -25,15 +26,23 @@ use crate::check::{
     requirements,
 };
 use crate::choice::Source;
+use crate::fine::Engine;
 use crate::ghost::EndId;
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::swarm::expand;
 use crate::world::{Event, World};
+use fine::Descent;
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;
 /// How long whoever found no link memory asks again, in ns (routing.md 18, D6).
 const SCARCE: u64 = 700_000_000;
+/// Events a scheduled world may take for each thing it has to finish, and for each longest latency of [`SETTLE`].
+const EVENTS_EACH: u64 = 64;
+const FEW: u64 = 10;
+/// Requirements that hang on how long things take beside each other: without time nobody can demand them.
+const MATTERS_OF_TIME: [&str; 3] = ["proxies_peak", "forwarded", "messages_max"];
 /// Progress is told, and slow counts are taken, once in so many events.
 const SELDOM: u64 = 1 << 14;
 /// One router is looked at once in so many steps.
@@ -64,7 +73,11 @@ pub struct Run {
     start: u64,
     worked: u64,
     latest: u64,
+    /// When everything must be at rest: a time, or (if nothing is timed) a number of events.
     deadline: u64,
+    /// Calls made when somebody last looked, and the event by which there must be another, or rest.
+    calm: (u64, u64),
+    scheduled: bool,
     /// What there was before the run proper, and at its end.
     before: (Traffic, Totals),
     after: Option<Traffic>,
@@ -72,12 +85,17 @@ pub struct Run {
     /// One end of every pipe is closed, the other not yet.
     half_closed: bool,
     outcome: Outcome,
+    /// Depth L1, once it has begun and until rest.
+    engine: Option<Box<Engine>>,
+    /// Where it stands before that.
+    descent: Descent,
 }
 
 impl Run {
     /// Sets the world up; nothing has happened in it yet.
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
-        let mut source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+        let mut source = if options.log { source.recording() } else { source };
         let scenario = expand(scenario, &mut source);
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
@@ -102,16 +120,22 @@ impl Run {
             worked: 0,
             latest: 0,
             deadline: u64::MAX,
+            calm: (0, u64::MAX),
+            scheduled: false,
             before: (Traffic::default(), Totals::default()),
             after: None,
             closing: false,
             half_closed: false,
             outcome: Outcome::begin(&scenario, options.seed),
+            engine: None,
+            descent: Descent::Never,
             options: options.clone(),
             scenario,
         };
+        run.descent = Descent::of(options, run.scenario.run.fine.as_deref(), &mut run.plan);
         match set_up {
             Ok(set_up) => {
+                run.scheduled = run.stage.world.is_scheduled();
                 run.set_up = set_up;
                 run.allow();
             }
@@ -135,6 +159,9 @@ impl Run {
     }
 
     fn advance(&mut self) -> Checked {
+        if self.descent != Descent::Never && self.descend()? {
+            return Ok(());
+        }
         let Some(step) = self.stage.world.step() else { return self.idle() };
         self.events += 1;
         match step.event {
@@ -146,10 +173,13 @@ impl Run {
             Event::Nothing => (),
             _ => {
                 self.latest = step.time;
-                if step.time > self.deadline {
+                if step.time > self.deadline && !self.scheduled {
                     return Err(self.stalled("messages still arrive"));
                 }
             }
+        }
+        if self.scheduled && self.events > self.deadline {
+            return Err(self.stalled("events still happen"));
         }
         self.watched()?;
         let process = step.event.process();
@@ -166,6 +196,7 @@ impl Run {
         }
         if self.events.is_multiple_of(SELDOM) {
             self.seldom();
+            self.storm()?;
         }
         Ok(())
     }
@@ -267,6 +298,15 @@ impl Run {
         }
     }
 
+    /// A world that nobody calls must come to rest, also while steps wait for what never comes.
+    fn storm(&mut self) -> Checked {
+        let calls = self.stage.calls.total();
+        if calls != self.calm.0 || self.calm.1 == u64::MAX {
+            self.calm = (calls, self.events + self.enough(self.scenario.run.settle.unwrap_or(SETTLE)));
+        }
+        if self.events > self.calm.1 { Err(self.stalled("events happen and happen while nobody calls")) } else { Ok(()) }
+    }
+
     /// Nothing is left to happen: the next phase.
     fn idle(&mut self) -> Checked {
         self.seldom();
@@ -274,6 +314,10 @@ impl Run {
             Phase::SetUp => {
                 self.allow();
                 if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
+                    if self.descent == Descent::AfterSetUp {
+                        self.descent = Descent::Due;
+                        return Ok(());
+                    }
                     self.work()?;
                 }
                 Ok(())
@@ -289,6 +333,7 @@ impl Run {
     fn work(&mut self) -> Checked {
         self.phase = Phase::Work;
         self.deadline = u64::MAX;
+        self.govern()?;
         self.start = self.stage.world.now();
         (self.worked, self.latest) = (self.start, self.start);
         self.stage.names = Names::of(&self.stage.world);
@@ -303,6 +348,24 @@ impl Run {
         self.react()
     }
 
+    /// From now on the policy decides what is next.
+    fn govern(&mut self) -> Checked {
+        let policy = self.options.policy.of_seed(self.options.seed);
+        let length = match self.options.length {
+            Some(length) => length,
+            None if policy.needs_length() => measure(&self.scenario),
+            None => Length(1),
+        };
+        let names: Vec<String> = self.scenario.nodes.iter().map(|node| node.name.clone()).collect();
+        let built = policy.build(&names, length);
+        let built = built.map_err(|bad| Violation::new("policy", "the policy is one for this scenario", bad.to_string()))?;
+        self.stage.world.govern(built.unwrap_or_default());
+        let policy = if self.scheduled && policy == PolicySpec::Timed { PolicySpec::Fifo } else { policy };
+        self.outcome.length = policy.needs_length().then_some(length);
+        self.outcome.policy = policy;
+        Ok(())
+    }
+
     fn settle(&mut self) -> Checked {
         self.phase = Phase::Settle;
         self.worked = self.stage.world.now();
@@ -315,10 +378,24 @@ impl Run {
     /// From now on everything must come to rest within the liveness bound.
     fn allow(&mut self) {
         let settle = self.scenario.run.settle.unwrap_or(SETTLE);
+        if self.scheduled {
+            self.deadline = self.events + self.enough(settle);
+            return;
+        }
         // A bypass takes 3 latencies. What an introduction takes before it is the constant's.
         let latencies = 3 * self.proxies_now as u64 + settle;
         let faults = LATE * self.stage.world.longest_fault() + if self.stage.checks.shape.scarce { SCARCE } else { 0 };
         self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults);
+    }
+
+    /// Events within which a scheduled world, where time says nothing, must come to rest. A parcel that is under way may have to pass
+    /// every proxy; beside that each proxy, each end and each parcel (which may carry a portal that thereby becomes a proxy) costs a
+    /// bounded number of messages: the longest bypass takes 8, with an introduction and growing memory at both its links 24.
+    fn enough(&self, settle: u64) -> u64 {
+        let under_way = self.stage.world.population().events as u64 + self.stage.calls.puts.saturating_sub(self.stage.calls.gets);
+        let ends: u64 = self.stage.homes.iter().map(|home| home.all().count() as u64).sum();
+        let proxies = self.proxies_now as u64;
+        settle.saturating_mul(FEW) + under_way * (proxies + 1) + EVENTS_EACH * (under_way + proxies + ends)
     }
 
     /// Everything is at rest: what must be true now?
@@ -349,8 +426,12 @@ impl Run {
             introductions: self.outcome.introductions,
             closed: self.stage.closures,
             messages: self.outcome.run.messages,
+            probes: self.outcome.probes,
         };
         self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
+        if self.scheduled {
+            self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
+        }
         self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
         self.phase = Phase::Closing;
         self.closing = true;
@@ -390,7 +471,12 @@ impl Run {
     }
 
     fn stalled(&self, what: &str) -> Box<Violation> {
-        stall::describe(what, &self.stage, &self.plan, self.deadline.saturating_sub(self.start))
+        let due = if self.scheduled {
+            format!("rest was due with event {}", self.deadline)
+        } else {
+            format!("rest was due {} ns after set-up", self.deadline.saturating_sub(self.start))
+        };
+        stall::describe(what, &self.stage, &self.plan, &due)
     }
 
     fn fail(&mut self, violation: Violation) {
@@ -410,6 +496,8 @@ impl Run {
     /// Running totals of all processes, dead ones too.
     fn totals(&self) -> Totals {
         let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
+        // Who stands in the middle of an input of depth L1 can't be asked.
+        let alive = alive.filter(|body| !body.is_busy());
         alive.map(|body| body.inspect(|view| view.totals())).fold(self.stage.lost_totals, Totals::and)
     }
 
@@ -426,14 +514,15 @@ impl Run {
             outcome.set_up = *before;
             outcome.run = after.since(before);
             outcome.closing = now.since(after);
-            outcome.bypasses = totals.bypasses - totals_before.bypasses;
-            outcome.forwarded = totals.forwarded - totals_before.forwarded;
-            outcome.answers = totals.answers - totals_before.answers;
+            outcome.bypasses = totals.bypasses.saturating_sub(totals_before.bypasses);
+            outcome.forwarded = totals.forwarded.saturating_sub(totals_before.forwarded);
+            outcome.answers = totals.answers.saturating_sub(totals_before.answers);
             outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
             outcome.set_up_ns = self.start;
             outcome.work_ns = self.worked.saturating_sub(self.start);
         }
         if !self.closing {
+            outcome.probes = totals.probes;
             outcome.calls = self.stage.calls;
             outcome.deliveries = self.stage.deliveries;
             outcome.delivery_order = self.stage.order;
@@ -463,8 +552,14 @@ impl Run {
         Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
     }
 
-    /// A copy that would go on exactly as this one.
+    /// What has decided it so far; for an [`Odometer`](crate::choice::Odometer).
+    pub fn source(&self) -> Source {
+        self.stage.world.choose(|source| source.clone())
+    }
+
+    /// A copy that would go on exactly as this one. In the middle of depth L1 there is none: activities can't be copied.
     pub fn fork(&self) -> Run {
+        assert!(self.engine.is_none(), "a run is copied where depth L1 begins, not in the middle of it");
         let stage = self.stage.fork();
         let watch = self.watch.fork();
         stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
@@ -486,17 +581,22 @@ impl Run {
             worked: self.worked,
             latest: self.latest,
             deadline: self.deadline,
+            calm: self.calm,
+            scheduled: self.scheduled,
             before: self.before,
             after: self.after,
             closing: self.closing,
             half_closed: self.half_closed,
             outcome: self.outcome.clone(),
+            engine: None,
+            descent: self.descent,
         }
     }
 
     /// What it came to, or has come to so far.
     pub fn finish(mut self) -> Outcome {
         self.count_up();
+        self.outcome.fine = self.fine();
         let checks = &self.stage.checks;
         self.outcome.checks = vec![
             checks.delivery.tally.report(Delivery::NAME),
@@ -513,6 +613,8 @@ impl Run {
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
         self.outcome.events = self.events;
+        self.outcome.order = self.stage.world.order();
+        self.outcome.log = self.stage.world.choose(|source| source.log());
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();
         self.outcome
@@ -520,6 +622,12 @@ impl Run {
 }
 
 const ACCEPT_INTRODUCTION: u8 = 11;
+
+/// About how many events a run of the scenario takes from the end of set-up on: a quarter more than seed 1 in the default order.
+pub fn measure(scenario: &Scenario) -> Length {
+    let outcome = run(scenario, &RunOptions { policy: PolicySpec::Fifo, recent: 0, ..RunOptions::default() });
+    Length(outcome.order.map_or(1, |order| order.steps + order.steps / 4).max(1))
+}
 
 /// Runs a scenario to its end.
 pub fn run(scenario: &Scenario, options: &RunOptions) -> Outcome {

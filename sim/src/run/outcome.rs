@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::choice::Source;
+use ipcz::probe::Counts;
+
+use crate::choice::{Log, Source};
+use crate::events::Hold;
 use crate::fault::Struck;
+use crate::fine::{self, Fine};
+use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
+use crate::world::OrderReport;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Which run of the scenario this is.
     pub seed: u64,
-    /// Decides instead of the seed: a recorded list, a fuzzer's bytes.
+    /// Decides instead of the seed: a log, a fuzzer's bytes, one way of an enumeration.
     pub source: Option<Source>,
     /// Name of a bug to arm in every process ([`ipcz::api::Process::plant`]).
     pub planted: Option<String>,
@@ -22,13 +28,39 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether decisions other than option 0 are kept in [`Outcome::log`].
+    pub log: bool,
+    /// Depth L1, from a point of the run on; without it L0 all the way.
+    pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
     pub stop: Option<Arc<AtomicBool>>,
+    /// Who decides what is next; from the end of set-up, which goes first in first out.
+    pub policy: PolicySpec,
+    /// About how many events a run in the default order takes, if that is known ([`measure`](super::measure)); else it is measured
+    /// where the policy must know.
+    pub length: Option<Length>,
+    /// Order constraints beside those of the scenario; with any, nothing is timed.
+    pub holds: Vec<Hold>,
+    /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
+    pub record_order: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { seed: 1, source: None, planted: None, recent: 64, record: false, stop: None }
+        RunOptions {
+            seed: 1,
+            source: None,
+            planted: None,
+            recent: 64,
+            record: false,
+            log: false,
+            fine: None,
+            stop: None,
+            policy: PolicySpec::Timed,
+            length: None,
+            holds: Vec::new(),
+            record_order: false,
+        }
     }
 }
 
@@ -334,6 +366,8 @@ pub struct Outcome {
     pub introductions: u64,
     /// How often each fault of the scenario could have struck and did.
     pub struck: Vec<Struck>,
+    /// Transitions of the protocol, set-up included, closing not.
+    pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
@@ -358,6 +392,16 @@ pub struct Outcome {
     pub last_messages: Vec<Recent>,
     /// What happened, with [`RunOptions::record`].
     pub recording: Vec<Recorded>,
+    /// The policy that the run had: of a portfolio, that of the seed.
+    pub policy: PolicySpec,
+    /// How many events the policy was told that a run takes, if it had to know.
+    pub length: Option<Length>,
+    /// The order of the run, unless it was timed.
+    pub order: Option<OrderReport>,
+    /// What was decided otherwise than by option 0, with [`RunOptions::log`].
+    pub log: Option<Log>,
+    /// What was done at depth L1.
+    pub fine: fine::Counts,
 }
 
 impl Outcome {
@@ -378,6 +422,7 @@ impl Outcome {
             answers: 0,
             introductions: 0,
             struck: Vec::new(),
+            probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,
             rest_ns: 0,
@@ -390,6 +435,11 @@ impl Outcome {
             set_up_ns: 0,
             last_messages: Vec::new(),
             recording: Vec::new(),
+            policy: PolicySpec::Timed,
+            length: None,
+            order: None,
+            log: None,
+            fine: fine::Counts::default(),
         }
     }
 

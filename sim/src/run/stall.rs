@@ -10,7 +10,7 @@ pub(super) const NAME: &str = "liveness";
 const LINES: usize = 12;
 
 /// What is not finished.
-pub(super) fn describe(what: &str, stage: &Stage, plan: &Plan, allowed: u64) -> Box<Violation> {
+pub(super) fn describe(what: &str, stage: &Stage, plan: &Plan, due: &str) -> Box<Violation> {
     let mut lines = plan.waiting();
     for (process, sight) in Snapshot::of(&stage.world, false).alive() {
         for router in &sight.routers {
@@ -35,6 +35,6 @@ pub(super) fn describe(what: &str, stage: &Stage, plan: &Plan, allowed: u64) -> 
     if more > 0 {
         lines.push(format!("and {more} more"));
     }
-    let text = format!("{what} (rest was due {allowed} ns after set-up):\n  {}", lines.join("\n  "));
+    let text = format!("{what} ({due}):\n  {}", lines.join("\n  "));
     Violation::new(NAME, "once nothing new begins, everything comes to rest", text)
 }

@@ -1,6 +1,7 @@
 //! Runs of real processes.
 
 use super::*;
+use crate::events::HoldFate;
 
 fn load(name: &str, sets: &[(&str, &str)]) -> Scenario {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
@@ -251,5 +252,125 @@ fn many_crowds_hold() {
                 println!("N {nodes} seed {seed}: {:?}", outcome.verdict);
             }
         }
+    }
+}
+
+const POLICIES: [&str; 12] = [
+    "fifo",
+    "random",
+    "pct:1",
+    "pct:3",
+    "pctcp:2",
+    "pctcp:3",
+    "pos",
+    "delay:3",
+    "swap",
+    "hold:AcceptParcel",
+    "hold:StopProxying",
+    "portfolio",
+];
+
+fn ordered(policy: &str, seed: u64) -> RunOptions {
+    RunOptions { seed, policy: policy.parse().unwrap(), record_order: true, ..RunOptions::default() }
+}
+
+fn worlds() -> [Scenario; 4] {
+    let chain = load("relay-chain.toml", &[("N", "12")]);
+    [load("abc.toml", &[]), load("both-ends-run.toml", &[("N", "8")]), chain, crowd()]
+}
+
+#[test]
+fn scenarios_hold_in_any_order() {
+    for scenario in worlds() {
+        for policy in POLICIES {
+            for seed in 0..6 {
+                let outcome = run(&scenario, &ordered(policy, seed));
+                assert_eq!(outcome.verdict, Verdict::Held, "{} {policy} seed {seed}", scenario.name);
+                assert!(outcome.checks.iter().all(|check| check.checks > 0 || scenario.random.is_none()), "{:?}", outcome.checks);
+            }
+        }
+    }
+}
+
+#[test]
+fn constraints_of_a_scenario_decide_the_order() {
+    let text = |before: &str, after: &str| {
+        let order = format!("\n[[order]]\nbefore = \"{before}\"\nafter = \"{after}\"\n");
+        scenario(&[KNOWN, MOVED_TO_B, THEN_TO_C, &order].concat())
+    };
+    let fates = |scenario: &Scenario| {
+        let outcome = run(scenario, &RunOptions::default());
+        assert_eq!(outcome.verdict, Verdict::Held);
+        outcome.order.unwrap().holds.iter().map(|(_, fate)| *fate).collect::<Vec<_>>()
+    };
+    // B's portal arrives first of itself; C's arrives first only if it must; the bypass can't come before what causes it.
+    assert_eq!(fates(&text("A->B AcceptParcel #1", "A->C AcceptParcel #1")), [HoldFate::Unneeded]);
+    assert_eq!(fates(&text("A->C AcceptParcel #1", "A->B AcceptParcel #1")), [HoldFate::Met]);
+    assert_eq!(fates(&text("C->B AcceptBypassLink #1", "A->C AcceptParcel #1")), [HoldFate::Broken]);
+    assert_eq!(fates(&text("C->B AcceptBypassLink #7", "A->C RouteClosed #9")), [HoldFate::NeverCame]);
+}
+
+#[test]
+fn a_livelock_is_found_without_time() {
+    let mut run = Run::new(&load("abc.toml", &[]), &ordered("random", 1));
+    while run.phase != Phase::Settle {
+        assert!(run.step());
+    }
+    // A message that is sent again whenever it has come would look like this.
+    run.deadline = run.events + 3;
+    while run.step() {}
+    let Verdict::Violated(failure) = run.finish().verdict else { panic!("not seen") };
+    assert_eq!(failure.checker, "liveness");
+}
+
+#[test]
+fn a_scheduled_run_and_its_copy_go_the_same_way() {
+    for policy in ["random", "pctcp:3", "pos", "delay:3"] {
+        let whole = run(&crowd(), &ordered(policy, 7));
+        let mut original = Run::new(&crowd(), &ordered(policy, 7));
+        for _ in 0..500 {
+            original.step();
+        }
+        let mut copy = original.fork();
+        while copy.step() {}
+        let copy = copy.finish();
+        assert_eq!((copy.fingerprint, copy.order), (whole.fingerprint, whole.order), "{policy}");
+    }
+}
+
+#[test]
+fn a_recorded_order_is_replayed_by_its_holds() {
+    for scenario in worlds() {
+        for policy in POLICIES {
+            for seed in 0..4 {
+                let recorded = run(&scenario, &ordered(policy, seed));
+                let Some(order) = &recorded.order else { continue };
+                let holds = order.recorded.clone();
+                let replay = RunOptions { seed, policy: PolicySpec::Fifo, holds, ..RunOptions::default() };
+                let replayed = run(&scenario, &replay);
+                let told = format!("{} {policy} seed {seed}", scenario.name);
+                assert_eq!(replayed.fingerprint, recorded.fingerprint, "{told}");
+                let fates = replayed.order.unwrap().holds;
+                assert_eq!(fates.len(), replay.holds.len(), "{told}: events have names of their own");
+                assert!(fates.iter().all(|(_, fate)| *fate == HoldFate::Met), "{told}: {fates:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_replays_a_run() {
+    for (file, sets, decides) in
+        [("both-ends-run.toml", &[][..], true), ("relay-chain.toml", &[("N", "10")], true), ("abc.toml", &[], false)]
+    {
+        let scenario = load(file, sets);
+        let plain = run(&scenario, &RunOptions { seed: 5, ..RunOptions::default() });
+        let recorded = run(&scenario, &RunOptions { seed: 5, log: true, ..RunOptions::default() });
+        let log = recorded.log.clone().expect("a log");
+        assert_eq!(Outcome { log: None, ..recorded.clone() }, plain, "recording changes nothing");
+        assert_eq!(log.deviations.is_empty(), !decides, "nothing is left to chance but names, if there is no jitter");
+        // The seed of the options decides nothing here.
+        let replayed = run(&scenario, &RunOptions { seed: 6, source: Some(Source::replay(&log)), log: true, ..RunOptions::default() });
+        assert_eq!(Outcome { seed: 5, ..replayed }, recorded);
     }
 }

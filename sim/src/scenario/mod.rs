@@ -32,19 +32,24 @@ impl Scenario {
     /// # Errors
     /// The first thing that is wrong: the file can't be read or is not UTF-8, or whatever [`Scenario::parse`] finds.
     pub fn load(path: &Path, sets: &[(String, String)]) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(&path.display().to_string(), &Scenario::read(path)?, sets)
+    }
+
+    /// The text of a scenario file.
+    ///
+    /// # Errors
+    /// The file can't be read or is not UTF-8.
+    pub fn read(path: &Path) -> Result<String, ScenarioError> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| {
             let place = Place { source: tree::source(&name, ""), range: 0..0 };
             place.error(format!("can't read the file: {error}"), "a scenario file")
         })?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Scenario::parse(&name, &text, sets),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let source = tree::source(&name, &String::from_utf8_lossy(error.as_bytes()));
-                Err(Place { source, range: at..at }.error("the file is not UTF-8", "UTF-8 text"))
-            }
-        }
+        String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let source = tree::source(&name, &String::from_utf8_lossy(error.as_bytes()));
+            Place { source, range: at..at }.error("the file is not UTF-8", "UTF-8 text")
+        })
     }
 
     /// Resolves the text of a scenario; `name` is what errors call it.

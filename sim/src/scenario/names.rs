@@ -6,8 +6,9 @@ use std::collections::btree_map::Entry;
 use super::error::{Place, ScenarioError};
 use super::expr::MAX_REPEAT;
 use super::read::{Scope, check_keys, check_name, suggest};
-use super::tree::Value;
+use super::tree::{Kind, Value};
 use super::types::{NodeId, NodeSpec, PortalId, PortalSpec, StepId};
+use crate::world::Looseness;
 
 /// `[nodes]`.
 pub(super) struct Nodes {
@@ -23,18 +24,19 @@ impl Nodes {
         for entry in &value.table()?.entries {
             check_name(&entry.key, &entry.key_place)?;
             let table = entry.value.table()?;
-            check_keys(table, &["broker", "count"])?;
+            check_keys(table, &["broker", "count", "loose"])?;
             let broker = table.get("broker").map_or(Ok(false), |value| scope.flag(value))?;
+            let loose = table.get("loose").map_or(Ok(None), |value| looseness(value, scope))?;
             let first = nodes.specs.len();
             match table.get("count") {
-                None => nodes.add(entry.key.clone(), broker, &entry.key_place)?,
+                None => nodes.add(entry.key.clone(), broker, loose, &entry.key_place)?,
                 Some(value) => {
                     let count = scope.number(value, 1)?;
                     if count > MAX_REPEAT as u64 {
                         return Err(value.place.error(format!("{count} nodes are too many"), format!("at most {MAX_REPEAT}")));
                     }
                     for index in 1..=count {
-                        nodes.add(format!("{}{index}", entry.key), broker, &entry.key_place)?;
+                        nodes.add(format!("{}{index}", entry.key), broker, loose, &entry.key_place)?;
                     }
                 }
             }
@@ -47,11 +49,11 @@ impl Nodes {
         Ok(nodes)
     }
 
-    fn add(&mut self, name: String, broker: bool, place: &Place) -> Result<(), ScenarioError> {
+    fn add(&mut self, name: String, broker: bool, loose: Option<Looseness>, place: &Place) -> Result<(), ScenarioError> {
         if self.ids.insert(name.clone(), self.specs.len()).is_some() {
             return Err(place.error(format!("there are two nodes \"{name}\""), "a name that no other node or group gives"));
         }
-        self.specs.push(NodeSpec { name, broker });
+        self.specs.push(NodeSpec { name, broker, loose });
         Ok(())
     }
 
@@ -74,6 +76,17 @@ impl Nodes {
     fn unknown(&self, name: &str, place: &Place) -> ScenarioError {
         let error = place.error(format!("unknown node \"{name}\""), "a node of [nodes]");
         suggest(error, name, self.ids.keys().map(String::as_str))
+    }
+}
+
+/// `true`, `false` or `"early"`.
+fn looseness(value: &Value, scope: &Scope) -> Result<Option<Looseness>, ScenarioError> {
+    const EXPECTED: &str = "true, false or \"early\"";
+    match &value.kind {
+        Kind::Flag(true) => Ok(Some(Looseness::Threads)),
+        Kind::Flag(false) => Ok(None),
+        _ if scope.text(value, EXPECTED)? == "early" => Ok(Some(Looseness::Early)),
+        _ => Err(value.unexpected(EXPECTED)),
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
 use super::error::{Place, ScenarioError, Source};
 use super::names::{Nodes, Portals};
 use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
-use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario};
+use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
 use super::{faults, order, steps, workload};
 
-const TOP: [&str; 13] =
-    ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "faults", "memory", "run", "require", "when"];
+const TOP: [&str; 14] =
+    ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -30,11 +32,12 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
     let swarm = root.get("swarm").map(|value| workload::swarm(value, &scope)).transpose()?;
+    let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
-    let run = root.get("run").map(|value| run(value, &scope)).transpose()?.unwrap_or_default();
     let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
     let steps = order::arrange(drafts, &nodes, &portals)?;
+    let run = root.get("run").map(|value| run(value, &scope, &steps)).transpose()?.unwrap_or_default();
     Ok(Scenario {
         name,
         purpose,
@@ -48,6 +51,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         steps,
         random,
         swarm,
+        holds,
         loss,
         faults,
         memory,
@@ -219,16 +223,25 @@ fn memory(value: &Value, scope: &Scope) -> Result<Memory, ScenarioError> {
     Ok(Memory { inline: size("inline")?, link_capacity: size("link_capacity")? })
 }
 
-fn run(value: &Value, scope: &Scope) -> Result<Run, ScenarioError> {
+fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["settle"])?;
-    Ok(Run { settle: table.get("settle").map(|value| scope.number(value, 1)).transpose()? })
+    check_keys(table, &["settle", "fine"])?;
+    let settle = table.get("settle").map(|value| scope.number(value, 1)).transpose()?;
+    let fine = table.get("fine").map(|value| {
+        let id = scope.text(value, "the id of a step")?;
+        if steps.iter().any(|step| step.id == id) {
+            return Ok(id);
+        }
+        Err(value.place.error(format!("no step has the id \"{id}\""), "the id of a step, at which depth L1 begins"))
+    });
+    Ok(Run { settle, fine: fine.transpose()? })
 }
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
+    const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 9] =
-        ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max"];
+    const KEYS: [&str; 10] =
+        ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -242,6 +255,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         closed: count("closed")?,
         messages_max: count("messages_max")?,
         faults: table.get("faults").map_or(Ok(Vec::new()), |value| faults::required(value, scope))?,
+        probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {
         each_item(direct, "pair", scope, |scope, item| {
@@ -261,6 +275,24 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
                 _ => portals.set_up(item, scope, PAIR)?,
             };
             require.direct.push(pair);
+            Ok(())
+        })?;
+    }
+    if let Some(probes) = table.get("probes") {
+        each_item(probes, "probe", scope, |scope, item| {
+            let (name, count) = match &item.kind {
+                Kind::List(items) => match items.as_slice() {
+                    [name, count] => (name, scope.number(count, 1)?),
+                    _ => return Err(item.unexpected(PROBE)),
+                },
+                _ => (item, 1),
+            };
+            let text = scope.text(name, PROBE)?;
+            let probe = Probe::named(&text).ok_or_else(|| {
+                let error = name.place.error(format!("no probe is called \"{text}\""), "one of those that `ipcz-sim probes` names");
+                suggest(error, &text, Probe::ALL.iter().map(|probe| probe.name()))
+            })?;
+            require.probes.push((probe, count));
             Ok(())
         })?;
     }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ipcz::probe::Probe;
+
+use crate::events::Hold;
 use crate::fault::{Fault, Strengths};
+use crate::world::Looseness;
 
 /// Index of a node in [`Scenario::nodes`].
 pub type NodeId = usize;
@@ -34,6 +38,8 @@ pub struct Scenario {
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
     pub random: Option<Random>,
+    /// Order constraints between events.
+    pub holds: Vec<Hold>,
     /// Draws a random world instead of the nodes, links and workload above.
     pub swarm: Option<Swarm>,
     /// The message that the virtual transport silently loses.
@@ -57,6 +63,8 @@ pub struct NodeSpec {
     pub name: String,
     /// Whether it is a broker.
     pub broker: bool,
+    /// What its threads do to the order of its messages, if it has any.
+    pub loose: Option<Looseness>,
 }
 
 /// A link made during set-up by a client's ConnectNode to a broker, with one initial portal at each side.
@@ -277,10 +285,12 @@ pub struct Memory {
 }
 
 /// Constants of the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// The constant c of the liveness bound; `None` leaves the engine's default.
     pub settle: Option<u64>,
+    /// The id of the step at which a run of depth L1 goes down to it; `None`: when set-up is over.
+    pub fine: Option<String>,
 }
 
 /// What must hold at the end. Counts must be reached (at least), except `messages_max`.
@@ -304,4 +314,6 @@ pub struct Require {
     pub faults: Vec<(Fault, u64)>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
+    /// Transitions of the protocol that must happen, each so often.
+    pub probes: Vec<(Probe, u64)>,
 }

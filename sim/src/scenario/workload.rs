@@ -1,11 +1,12 @@
-//! `[random]`.
+//! `[random]`, `[swarm]` and `[[order]]`.
 
-use super::error::ScenarioError;
+use super::error::{Place, ScenarioError};
 use super::faults::chance;
 use super::names::Nodes;
 use super::read::{Scope, check_keys, need, suggest};
-use super::tree::{Kind, Value};
+use super::tree::{Kind, Table, Value};
 use super::types::{NodeId, Random, Range, Swarm, Verbs};
+use crate::events::{EventId, Hold};
 use crate::fault::{ALL, Fault};
 
 /// Reads `[random]`.
@@ -130,4 +131,27 @@ fn on(value: Option<&Value>, scope: &Scope, nodes: &Nodes) -> Result<Vec<NodeId>
     on.sort_unstable();
     on.dedup();
     Ok(on)
+}
+
+/// Reads `[[order]]`.
+pub(super) fn order(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Vec<Hold>, ScenarioError> {
+    let names: Vec<String> = nodes.specs.iter().map(|node| node.name.clone()).collect();
+    let event = |table: &Table, key: &str, place: &Place| {
+        let value = need(table, key, place)?;
+        let text = scope.text(value, "the name of an event")?;
+        EventId::parse(&text, &names).map_err(|why| value.place.error(why, "the name of an event, like \"A->B AcceptParcel #1\""))
+    };
+    let items = value.list("tables [[order]]")?;
+    items
+        .iter()
+        .map(|item| {
+            let table = item.table()?;
+            check_keys(table, &["before", "after"])?;
+            let hold = Hold { before: event(table, "before", &item.place)?, after: event(table, "after", &item.place)? };
+            if hold.before == hold.after {
+                return Err(item.place.error("an event can't come before itself", "two events"));
+            }
+            Ok(hold)
+        })
+        .collect()
 }

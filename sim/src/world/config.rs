@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::order::Order;
 use super::pages::Template;
 use crate::fault::Strengths;
 
@@ -31,9 +32,20 @@ pub struct DropRule {
     pub nth: u64,
 }
 
+/// What a process with threads of its own does to the order of its messages (routing.md 7): see `loose.rs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looseness {
+    /// What upstream's threads can do.
+    Threads,
+    /// Also: a parcel overtakes the one that announces its sublink (hazards.md RC-03).
+    Early,
+}
+
 /// What a world is told before it begins.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// How the next event is found.
+    pub order: Order,
     /// Links between processes not named in `links`.
     pub link: LinkProfile,
     /// Links of particular pairs of processes, lower number first.
@@ -50,11 +62,14 @@ pub struct Config {
     pub faults: Strengths,
     /// By process: whether it is a broker, as far as faults care.
     pub brokers: Vec<bool>,
+    /// Processes that hold messages back.
+    pub loose: BTreeMap<u32, Looseness>,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
+            order: Order::Timed,
             link: LinkProfile::default(),
             links: BTreeMap::new(),
             chosen_ties: false,
@@ -63,6 +78,7 @@ impl Default for Config {
             drops: Vec::new(),
             faults: Strengths::new(),
             brokers: Vec::new(),
+            loose: BTreeMap::new(),
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
-use super::queue::What;
+use super::order::{Channel, Label, What};
 use super::state::State;
 use crate::choice::{Choices, Site};
+use crate::events::EventKind;
 use crate::fault::{ALL, COUNT, Fault, Strength, Strengths, Struck};
 use crate::trace::Kind;
 
@@ -125,6 +126,14 @@ impl State {
         let kinds =
             ALL.iter().zip(&self.faults.plan).filter(|(about, strength)| strength.is_some() && only.is_none_or(|only| only == about.fault));
         self.faults.on = kinds.fold(0, |on, (about, _)| on | 1 << about.fault as u32);
+        if self.queue.is_scheduled() {
+            self.forget_time();
+        }
+    }
+
+    /// Time says nothing about the order of events: what would only make something late does not strike.
+    pub fn forget_time(&mut self) {
+        self.faults.on &= !TIMED.iter().fold(0, |kinds, fault| kinds | 1 << *fault as u32);
     }
 
     /// Nothing strikes any more, and who was not told yet of a broken link is told now.
@@ -360,7 +369,8 @@ impl State {
             self.faults.odd = true;
             self.seat(process).odd.paused = true;
             let until = self.now + self.faults.lasts(Fault::Pause);
-            self.queue.push(until, 0, What::Resume(process));
+            let label = || Label { channel: Channel::Timer(process), from: process, to: process, kind: EventKind::Timer };
+            self.queue.push(until, 0, What::Resume(process), label);
         }
         if self.strikes(Fault::ClockJump, process) {
             self.faults.odd = true;
@@ -383,6 +393,8 @@ impl State {
     }
 }
 
+/// Kinds that do nothing but make something late.
+const TIMED: [Fault; 7] = [Fault::Delay, Fault::Burst, Fault::Clog, Fault::Swizzle, Fault::Pause, Fault::Slow, Fault::LateIntroduction];
 /// Where the fields of a message's parameters begin (wire.md 2, 3).
 const FIELDS: usize = 32;
 /// Links that are stopped together.

@@ -5,12 +5,14 @@
 //! A world belongs to one thread at a time. Every call that a process makes of its driver only changes the state or
 //! schedules an event; processes are called by [`World::step`] alone, one event a step, with nothing locked.
 
+pub(crate) mod activity;
 mod config;
 mod fault;
+mod loose;
 mod objects;
+mod order;
 mod pages;
 mod ports;
-mod queue;
 mod state;
 mod transports;
 
@@ -29,19 +31,26 @@ use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
-pub use config::{Config, DropRule, LinkProfile};
+pub use config::{Config, DropRule, LinkProfile, Looseness};
 pub use fault::Strike;
+pub use loose::PATIENCE;
+pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
 pub use ports::Ports;
-pub use queue::bare_heap;
 pub use state::Population;
 
 use crate::choice::Source;
+use crate::events::EventId;
 use crate::fault::{Fault, Struck};
-use crate::trace::{Recent, Trace};
+use crate::policy::Policy;
+use crate::trace::{Kind, Recent, Trace};
+use activity::{Access, Stop};
 use objects::Holds;
 use ports::{Shared, SimMemory};
-use state::{Call, State};
+use state::State;
+
+pub(crate) use order::{Next, What};
+pub(crate) use state::Call;
 
 /// Something other than a [`Process`] that lives in a world: a hostile peer, a test's fake.
 pub trait Actor: Activity + Wake {
@@ -136,6 +145,53 @@ struct Tenant {
     nodes: usize,
 }
 
+/// Who is to be called, and about what.
+pub(crate) struct Input {
+    body: Body,
+    call: Call,
+}
+
+/// What is to be noted after a call.
+#[derive(Default)]
+pub(crate) struct Told {
+    message: Option<(u32, Vec<u8>)>,
+    refused: bool,
+}
+
+impl Input {
+    /// Calls.
+    pub fn run(self) -> Told {
+        if let Call::Timer { .. } = self.call {
+            match self.body {
+                Body::Process(body) => body.timer(),
+                Body::Actor(body) => body.timer(),
+                Body::Killed => (),
+            }
+            return Told::default();
+        }
+        let activity: Arc<dyn Activity> = match self.body {
+            Body::Process(body) => body,
+            Body::Actor(body) => body,
+            Body::Killed => return Told::default(),
+        };
+        match self.call {
+            Call::Message { end, key, bytes, handles, .. } => {
+                let refused = activity.message(key, &bytes, &handles, None) == Verdict::Refused;
+                Told { message: Some((end, bytes)), refused }
+            }
+            Call::Error { key, .. } => {
+                activity.error(key);
+                Told::default()
+            }
+            Call::Deactivated { key, .. } => {
+                activity.deactivated(key);
+                Told::default()
+            }
+            Call::Timer { .. } => Told::default(),
+        }
+    }
+}
+
 /// A world of processes.
 pub struct World {
     shared: Arc<Shared>,
@@ -217,7 +273,32 @@ impl World {
 
     /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
     pub fn schedule(&mut self, at: u64, token: u64) {
-        self.shared.lock().schedule(at, token);
+        self.schedule_for(u32::MAX, at, token);
+    }
+
+    /// The same for something that a process will do: a schedule names it so.
+    pub fn schedule_for(&mut self, process: u32, at: u64, token: u64) {
+        self.shared.lock().schedule(at, process, token);
+    }
+
+    /// In a scheduled world the policy decides from here on, and names of events count from here.
+    pub fn govern(&mut self, policy: Policy) {
+        self.shared.lock().queue.govern(policy);
+    }
+
+    /// Whether a policy decides what is next, and not virtual time.
+    pub fn is_scheduled(&self) -> bool {
+        self.shared.lock().queue.is_scheduled()
+    }
+
+    /// What the schedule was, if there is one.
+    pub fn order(&self) -> Option<OrderReport> {
+        self.shared.lock().queue.report()
+    }
+
+    /// The name of the event taken last, if a schedule took it.
+    pub fn latest(&self) -> Option<EventId> {
+        self.shared.lock().queue.latest()
     }
 
     /// Whether nothing is left to happen.
@@ -246,43 +327,78 @@ impl World {
             }
             state.next()?
         };
-        match call {
-            None => (),
-            Some(Call::Message { process, end, key, bytes, handles }) => {
-                if self.message(process, key, &bytes, &handles) == Verdict::Refused {
-                    self.shared.lock().refused(end);
-                }
-                self.spent = Some(bytes);
-            }
-            Some(Call::Error { process, key }) => match self.body(process) {
-                Body::Process(body) => Arc::clone(body).error(key),
-                Body::Actor(body) => Arc::clone(body).error(key),
-                Body::Killed => (),
-            },
-            Some(Call::Deactivated { process, key }) => match self.body(process) {
-                Body::Process(body) => Arc::clone(body).deactivated(key),
-                Body::Actor(body) => Arc::clone(body).deactivated(key),
-                Body::Killed => (),
-            },
-            Some(Call::Timer { process }) => match self.body(process) {
-                Body::Process(body) => body.timer(),
-                Body::Actor(body) => body.timer(),
-                Body::Killed => (),
-            },
+        if let Some(call) = call {
+            let input = self.input(call);
+            let told = input.run();
+            self.told(told);
         }
         Some(step)
     }
 
-    fn body(&self, process: u32) -> &Body {
-        &self.tenants[process as usize].body
+    /// What must be called, and who.
+    pub(crate) fn input(&self, call: Call) -> Input {
+        let process = call.process();
+        Input { body: self.tenants[process as usize].body.clone(), call }
     }
 
-    fn message(&self, process: u32, key: u64, data: &[u8], handles: &[ObjectId]) -> Verdict {
-        match self.body(process) {
-            Body::Process(body) => Arc::clone(body).message(key, data, handles, None),
-            Body::Actor(body) => Arc::clone(body).message(key, data, handles, None),
-            Body::Killed => Verdict::Accepted,
+    /// A call of a process is over.
+    pub(crate) fn told(&mut self, told: Told) {
+        if let Some((end, bytes)) = told.message {
+            if told.refused {
+                self.shared.lock().refused(end);
+            }
+            self.spent = Some(bytes);
         }
+    }
+
+    /// Takes everything that waits to happen, in order of its time.
+    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) {
+        let mut state = self.shared.lock();
+        let State { now, queue, source, faults, .. } = &mut *state;
+        out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
+        while let Some(entry) = queue.pop(*now, source) {
+            out.push(entry);
+        }
+    }
+
+    /// Whether somebody holds the lock of a process.
+    pub(crate) fn is_busy(&self, process: u32) -> bool {
+        self.process(process).is_some_and(|body| body.is_busy())
+    }
+
+    /// Lets time go on to `time`, if that is later.
+    pub(crate) fn advance(&mut self, time: u64) {
+        let mut state = self.shared.lock();
+        state.now = state.now.max(time);
+    }
+
+    /// Which transport end an event is about, if it is one of a transport.
+    pub(crate) fn end_of(&self, what: What) -> Option<u32> {
+        self.shared.lock().end_of(what)
+    }
+
+    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
+    pub(crate) fn operation(&mut self, chain: u32, stop: Stop) -> usize {
+        let mut state = self.shared.lock();
+        match stop {
+            Stop::Access(Access { kind, memory, at, bytes }) => {
+                state.trace.record(Kind::Operation, chain, (kind as u64) << 32 | u64::from(memory), (bytes as u64) << 32 | at as u64);
+                state.memory(memory).len()
+            }
+            Stop::Turn(point) => {
+                state.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
+                0
+            }
+        }
+    }
+
+    /// Lets something happen that [`World::take_events`] gave: what it is, and what is to be called for it.
+    pub(crate) fn happen(&mut self, what: What) -> (Event, Option<Call>) {
+        let mut state = self.shared.lock();
+        if let Some(bytes) = self.spent.take() {
+            state.recycle(bytes);
+        }
+        state.happen(what)
     }
 
     /// Moves the trap events that fired since the last time to `out`, with their processes, in order.
@@ -317,6 +433,11 @@ impl World {
     /// From now on the configured faults may strike: all of them, or the one named.
     pub fn arm_faults(&mut self, only: Option<Fault>) {
         self.shared.lock().arm(only);
+    }
+
+    /// Virtual time decides nothing from here on: faults that only make something late do not strike.
+    pub fn forget_time(&mut self) {
+        self.shared.lock().forget_time();
     }
 
     /// No fault strikes from now on, and every end of a broken link is told.

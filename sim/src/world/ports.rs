@@ -5,12 +5,13 @@ use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipcz::clock::{Clock, Time, Wake};
+use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::ObjectId;
 use ipcz::mapping::{Mapping, Rmw, VirtualMemory, Width};
 use ipcz::trap::{TrapEvent, TrapTarget};
 
+use super::activity::{self, Access, Go, Kind as How, Stop};
 use super::fault::Strike;
 use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
@@ -115,8 +116,8 @@ impl Driver for SimDriver {
 
     fn create_transports(&self, toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
         let (process, mut state) = self.world();
-        let profile = match toward {
-            None => state.config().profile(process, process),
+        let (meant, profile) = match toward {
+            None => ([process; 2], state.config().profile(process, process)),
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
                 let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
@@ -124,10 +125,13 @@ impl Driver for SimDriver {
                     state.tell_run(Strike::NotIntroduced(a, b));
                     return Err(DriverError::ResourceExhausted);
                 }
-                state.config().profile(a, b)
+                ([a, b], state.config().profile(a, b))
             }
         };
         let ends = state.transport_pair([process; 2], profile);
+        for (end, process) in ends.into_iter().zip(meant) {
+            state.ends[end as usize].meant = process;
+        }
         Ok(ends.map(|end| state.objects.open(process, Holds::Transport(end))))
     }
 
@@ -220,6 +224,14 @@ impl Clock for SimClock {
     fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
         self.0.shared.lock().wake_at(self.0.process, at.0);
     }
+
+    fn turn(&self, at: Point) {
+        activity::stop(|| Stop::Turn(at));
+    }
+
+    fn cooperative(&self) -> bool {
+        activity::is_running()
+    }
 }
 
 /// Keeps trap events for the workload.
@@ -248,6 +260,11 @@ impl SimMemory {
         SimMemory { shared: Arc::clone(shared), process: self.process, index: self.index, len: self.len }
     }
 
+    /// Lets other activities run first.
+    fn before(&self, kind: How, at: usize, bytes: usize) -> Go {
+        activity::stop(|| Stop::Access(Access { kind, memory: self.index, at, bytes }))
+    }
+
     /// `memory` as what it must be in a world: one of ours.
     pub fn of(memory: &Arc<dyn VirtualMemory>) -> Option<&SimMemory> {
         let any: &dyn Any = memory.as_ref();
@@ -267,10 +284,13 @@ impl VirtualMemory for SimMemory {
     }
 
     fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
-        self.shared.lock().memory(self.index).load(at, width)
+        let go = self.before(How::Load, at, width.bytes());
+        let value = self.shared.lock().memory(self.index).load(at, width);
+        if let Go::Flipped(bits) = go { value ^ bits } else { value }
     }
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
+        self.before(How::Store, at, width.bytes());
         let mut state = self.shared.lock();
         if !state.is_dying(self.process) {
             state.store(self.index, at, width, value);
@@ -278,12 +298,17 @@ impl VirtualMemory for SimMemory {
     }
 
     fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
+        let kind = if matches!(op, Rmw::Add(_)) { How::Add } else { How::Exchange };
+        let go = self.before(kind, at, width.bytes());
         let mut state = self.shared.lock();
         if state.is_dying(self.process) {
             return match op {
                 Rmw::CompareExchange { expected, .. } => Ok(expected),
                 Rmw::Add(_) => Ok(state.memory(self.index).load(at, width)),
             };
+        }
+        if go == Go::Spurious {
+            return Err(state.memory(self.index).load(at, width));
         }
         if let Rmw::CompareExchange { expected, .. } = op
             && state.faults.armed()
@@ -296,15 +321,22 @@ impl VirtualMemory for SimMemory {
     }
 
     fn read(&self, at: usize, out: &mut [u8]) {
+        let go = self.before(How::Read, at, out.len());
         self.shared.lock().memory(self.index).read(at, out);
+        if let (Go::Flipped(bits), Some(byte)) = (go, out.last_mut()) {
+            *byte ^= bits as u8;
+        }
     }
 
     fn write(&self, at: usize, data: &[u8]) {
+        self.before(How::Write, at, data.len());
         let mut state = self.shared.lock();
         if !state.is_dying(self.process) {
             state.write(self.index, at, data);
         }
     }
 
-    fn fence(&self) {}
+    fn fence(&self) {
+        self.before(How::Fence, 0, 0);
+    }
 }

@@ -1,5 +1,6 @@
 //! All that changes in a world: its tables, and what the next event is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipcz::driver::DriverError;
@@ -10,12 +11,14 @@ use slab::Slab;
 
 use super::config::Config;
 use super::fault::{Faults, Oddity};
+use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
+use super::order::{Channel, Label, Queue, What};
 use super::pages::{Memory, Template};
-use super::queue::{Queue, What};
 use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
+use crate::events::EventKind;
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
@@ -31,6 +34,17 @@ pub(crate) enum Call {
     Error { process: u32, key: u64 },
     Deactivated { process: u32, key: u64 },
     Timer { process: u32 },
+}
+
+impl Call {
+    /// Whom.
+    pub fn process(&self) -> u32 {
+        match self {
+            Call::Message { process, .. } | Call::Error { process, .. } | Call::Deactivated { process, .. } | Call::Timer { process } => {
+                *process
+            }
+        }
+    }
 }
 
 /// Counts of what is in a world now.
@@ -56,6 +70,8 @@ pub(crate) struct State {
     pub queue: Queue,
     pub source: Source,
     pub trace: Trace,
+    /// What loose ends hold back, by end.
+    pub held: BTreeMap<u32, Vec<Held>>,
     pub objects: Objects,
     pub traps: Vec<(u32, TrapEvent)>,
     pub ends: Vec<End>,
@@ -76,9 +92,10 @@ impl State {
         State {
             template: config.template.clone(),
             now: 0,
-            queue: Queue::default(),
+            queue: Queue::new(&config.order),
             source,
             trace: Trace::new(config.recent),
+            held: BTreeMap::new(),
             objects: Objects::default(),
             traps: Vec::new(),
             ends: Vec::new(),
@@ -138,9 +155,10 @@ impl State {
         if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
     }
 
-    pub fn schedule(&mut self, at: u64, token: u64) {
+    pub fn schedule(&mut self, at: u64, actor: u32, token: u64) {
         let slot = self.tokens.insert(token) as u32;
-        self.queue.push(at.max(self.now), 0, What::App(slot));
+        let label = || Label { channel: Channel::Tokens(actor), from: actor, to: actor, kind: EventKind::Op };
+        self.queue.push(at.max(self.now), 0, What::App(slot), label);
     }
 
     pub fn wake_at(&mut self, process: u32, at: u64) {
@@ -150,7 +168,8 @@ impl State {
         if seat.timer != Some(at) {
             seat.timer = Some(at);
             let tie = self.tie(process);
-            self.queue.push(at, tie, What::Timer(process));
+            let label = || Label { channel: Channel::Timer(process), from: process, to: process, kind: EventKind::Timer };
+            self.queue.push(at, tie, What::Timer(process), label);
         }
     }
 
@@ -198,7 +217,8 @@ impl State {
         let announced = word(0).zip(word(4));
         let holds = match (carried.as_slice(), handles.len(), announced) {
             ([Carried::Transport(end)], 1, Some((KIND_TRANSPORT, _))) => {
-                self.ends[*end as usize].holder = process;
+                let end_state = &mut self.ends[*end as usize];
+                (end_state.holder, end_state.meant) = (process, process);
                 Holds::Transport(*end)
             }
             ([Carried::Memory(index)], 1, Some((KIND_MEMORY, size))) if self.memories[*index as usize].len() == size as usize => {
@@ -299,28 +319,48 @@ impl State {
         let what = match self.faults.resumed.pop_front() {
             Some(what) => what,
             None => {
-                let entry = self.queue.pop()?;
-                self.now = entry.time;
+                let entry = self.queue.pop(self.now, &mut self.source)?;
+                self.now = self.now.max(entry.time);
                 entry.what
             }
         };
-        self.trace.counters().events += 1;
-        let now = self.now;
-        if (self.faults.armed() || self.faults.odd) && self.defers(self.notified(what), what) {
-            return Some((Step { time: now, event: Event::Nothing }, None));
+        let (event, call) = if (self.faults.armed() || self.faults.odd) && self.defers(self.notified(what), what) {
+            self.trace.counters().events += 1;
+            (Event::Nothing, None)
+        } else {
+            self.happen(what)
+        };
+        Some((Step { time: self.now, event }, call))
+    }
+
+    /// Which transport end an event is about.
+    pub fn end_of(&self, what: What) -> Option<u32> {
+        match what {
+            What::Deliver(slot) => Some(self.messages[slot as usize].to()),
+            What::Waiting(end) | What::Error(end) | What::Deactivated(end) | What::Release(end) => Some(end),
+            What::Timer(_) | What::App(_) | What::Resume(_) => None,
         }
-        let (event, call) = match what {
+    }
+
+    /// Lets something happen now.
+    pub fn happen(&mut self, what: What) -> (Event, Option<Call>) {
+        self.trace.counters().events += 1;
+        match what {
             What::Deliver(slot) => self.pop_message(slot),
             What::Waiting(end) => self.pop_waiting(end),
             What::Error(end) => self.pop_error(end),
             What::Deactivated(end) => self.pop_deactivated(end),
+            What::Release(end) => {
+                self.release_due(end);
+                (Event::Nothing, None)
+            }
             What::Timer(process) => {
                 let seat = &mut self.seats[process as usize];
-                seat.timer = seat.timer.filter(|at| *at > now);
+                seat.timer = seat.timer.filter(|at| *at > self.now);
                 if seat.gone {
                     (Event::Nothing, None)
                 } else {
-                    self.trace.record(Kind::Timer, process, now, 0);
+                    self.trace.record(Kind::Timer, process, self.now, 0);
                     (Event::Timer { process }, Some(Call::Timer { process }))
                 }
             }
@@ -330,11 +370,10 @@ impl State {
             }
             What::App(slot) => {
                 let token = self.tokens.remove(slot as usize);
-                self.trace.record(Kind::App, 0, now, token);
+                self.trace.record(Kind::App, 0, self.now, token);
                 (Event::App { token }, None)
             }
-        };
-        Some((Step { time: now, event }, call))
+        }
     }
 
     /// The process that an event would notify; nobody if none.
@@ -343,7 +382,7 @@ impl State {
             What::Deliver(slot) => self.ends[self.messages[slot as usize].to() as usize].holder,
             What::Waiting(end) | What::Error(end) | What::Deactivated(end) => self.ends[end as usize].holder,
             What::Timer(process) => process,
-            What::App(_) | What::Resume(_) => NOBODY,
+            What::App(_) | What::Release(_) | What::Resume(_) => NOBODY,
         }
     }
 }

@@ -10,9 +10,10 @@ use super::Event;
 use super::config::LinkProfile;
 use super::fault::Trouble;
 use super::objects::{Carried, Holds};
-use super::queue::What;
+use super::order::{Channel, Label, What};
 use super::state::{Call, LAST_TIE, State};
 use crate::choice::{Choices, Site};
+use crate::events::EventKind;
 use crate::fault::Fault;
 use crate::trace::Kind;
 
@@ -30,6 +31,8 @@ enum Phase {
 pub(crate) struct End {
     /// Who holds it; nobody while it is inside a message.
     pub holder: u32,
+    /// Who holds it or is to hold it: events here are named after that process.
+    pub meant: u32,
     profile: LinkProfile,
     phase: Phase,
     key: u64,
@@ -56,6 +59,8 @@ pub(crate) struct Message {
     number: u64,
     bytes: Vec<u8>,
     handles: Vec<Carried>,
+    /// How much later than usual it arrives.
+    late: u64,
     /// Waits at an end not yet activated.
     arrived: bool,
     lost: bool,
@@ -73,11 +78,18 @@ const ACCEPT_BYPASS_LINK: u8 = 31;
 /// Buffers kept for later messages, and the largest kept.
 const POOL: (usize, usize) = (64, 64 << 10);
 
+/// Names what happens at an end.
+fn label(ends: &[End], end: u32, kind: EventKind) -> Label {
+    let [from, to] = [end ^ 1, end].map(|end| ends[end as usize].meant);
+    Label { channel: Channel::End(end), from, to, kind }
+}
+
 impl State {
     pub fn transport_pair(&mut self, holders: [u32; 2], profile: LinkProfile) -> [u32; 2] {
         let first = self.ends.len() as u32;
         self.ends.extend(holders.map(|holder| End {
             holder,
+            meant: holder,
             profile,
             phase: Phase::Idle,
             key: 0,
@@ -113,7 +125,10 @@ impl State {
     }
 
     /// Schedules an arrival at `end` behind all earlier ones, `late` later than it would be.
-    fn arrive(&mut self, end: u32, what: What, late: u64) {
+    fn arrive(&mut self, end: u32, what: What, kind: EventKind, late: u64) {
+        if self.queue.is_scheduled() {
+            return self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
+        }
         let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
         let mut time = self.now.saturating_add(profile.latency_ns).saturating_add(late);
         if profile.jitter_ns > 0 {
@@ -124,7 +139,7 @@ impl State {
         let last = &mut self.ends[end as usize].last;
         *last = if time > last.0 { (time, tie) } else { (last.0, last.1.max(tie)) };
         let (time, tie) = *last;
-        self.queue.push(time, tie, what);
+        self.queue.push(time, tie, what, || label(&self.ends, end, kind));
     }
 
     pub fn transmit(&mut self, process: u32, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
@@ -189,8 +204,11 @@ impl State {
     fn dispatch(&mut self, from: u32, end: u32, bytes: Vec<u8>, handles: Vec<Carried>, late: u64) {
         let number = self.sent;
         self.sent += 1;
-        let slot = self.messages.insert(Message { to: end ^ 1, from, number, bytes, handles, arrived: false, lost: false });
-        self.arrive(end ^ 1, What::Deliver(slot as u32), late);
+        let slot = self.messages.insert(Message { to: end ^ 1, from, number, bytes, handles, late, arrived: false, lost: false });
+        if let Some(looseness) = self.config.loose.get(&from).copied() {
+            return self.send_loosely(end, slot as u32, looseness);
+        }
+        self.depart(slot as u32);
     }
 
     /// Sends bytes of a process over one of its ends that it did not transmit there, or not again.
@@ -208,6 +226,25 @@ impl State {
         })
     }
 
+    /// A message goes on its way.
+    pub fn depart(&mut self, slot: u32) {
+        let message = &self.messages[slot as usize];
+        let (id, late) = (message.bytes.get(2).copied().unwrap_or_default(), message.late);
+        self.arrive(message.to, What::Deliver(slot), EventKind::Message(id), late);
+    }
+
+    /// The bytes of a message under way.
+    pub fn bytes_of(&self, slot: u32) -> &[u8] {
+        &self.messages[slot as usize].bytes
+    }
+
+    /// An event at a loose end, some time after now.
+    pub fn push_release(&mut self, end: u32, latencies: u64) {
+        let time = self.now.saturating_add(self.ends[end as usize].profile.latency_ns.saturating_mul(latencies).max(1));
+        let name = || Label { channel: Channel::Held(end), ..label(&self.ends, end ^ 1, EventKind::Release) };
+        self.queue.push(time, 0, What::Release(end), name);
+    }
+
     pub fn activate(&mut self, process: u32, transport: ObjectId, key: u64) -> Result<(), DriverError> {
         let index = self.objects.transport(process, transport).ok_or(DriverError::InvalidArgument)?;
         let end = &mut self.ends[index as usize];
@@ -218,17 +255,18 @@ impl State {
         let error_waits = std::mem::take(&mut end.error_waits);
         for _ in 0..end.waiting.len() {
             let tie = self.tie(process);
-            self.queue.push(self.now, tie, What::Waiting(index));
+            self.queue.push(self.now, tie, What::Waiting(index), || label(&self.ends, index, EventKind::Waiting));
         }
         if error_waits {
-            self.push_last(What::Error(index));
+            self.push_error(index);
         }
         Ok(())
     }
 
-    /// An event now, behind those of this instant that are known.
-    fn push_last(&mut self, what: What) {
-        self.queue.push(self.now, if self.config.chosen_ties { LAST_TIE } else { 0 }, what);
+    /// An error now, behind all of this instant that is known.
+    fn push_error(&mut self, index: u32) {
+        let tie = if self.config.chosen_ties { LAST_TIE } else { 0 };
+        self.queue.push(self.now, tie, What::Error(index), || label(&self.ends, index, EventKind::Error));
     }
 
     pub fn deactivate(&mut self, process: u32, transport: ObjectId) {
@@ -250,13 +288,15 @@ impl State {
             self.lose(slot);
         }
         let tie = self.tie(holder);
-        self.queue.push(self.now, tie, What::Deactivated(index));
+        self.queue.push(self.now, tie, What::Deactivated(index), || label(&self.ends, index, EventKind::Deactivated));
         self.hang_up(index);
     }
 
     /// This end says nothing more; the other one learns it.
     fn hang_up(&mut self, index: u32) {
-        if !std::mem::replace(&mut self.ends[index as usize].mute, true) {
+        if !self.ends[index as usize].mute {
+            self.release_all(index);
+            self.ends[index as usize].mute = true;
             self.tell(index ^ 1);
         }
     }
@@ -264,7 +304,7 @@ impl State {
     fn tell(&mut self, index: u32) {
         let end = &self.ends[index as usize];
         if !end.closed && matches!(end.phase, Phase::Idle | Phase::Active) {
-            self.arrive(index, What::Error(index), 0);
+            self.arrive(index, What::Error(index), EventKind::Error, 0);
         }
     }
 
@@ -286,7 +326,7 @@ impl State {
         let end = &mut self.ends[index as usize];
         if end.phase == Phase::Active && !end.deaf {
             end.deaf = true;
-            self.push_last(What::Error(index));
+            self.push_error(index);
         }
     }
 
@@ -310,10 +350,7 @@ impl State {
     pub fn cut_link(&mut self, a: u32, b: u32) {
         self.trace.record(Kind::Fault, a, self.now, b.into());
         for first in self.between(a, b) {
-            for end in [first, first + 1] {
-                self.lose_tail(end);
-                self.ends[end as usize].mute = true;
-            }
+            self.silence(first);
             self.tell(first);
             self.tell(first + 1);
         }
@@ -325,13 +362,22 @@ impl State {
         (0..self.ends.len() as u32).step_by(2).filter(|first| holders(*first) == [a, b] || holders(*first) == [b, a]).collect()
     }
 
+    /// Nothing more is said over a transport, and what was said last is lost.
+    fn silence(&mut self, first: u32) {
+        self.release_all(first);
+        self.release_all(first + 1);
+        for end in [first, first + 1] {
+            self.lose_tail(end);
+            self.ends[end as usize].mute = true;
+        }
+    }
+
     /// Severs every transport between two processes; only one of them is told now.
     pub fn half_open(&mut self, told: u32, other: u32) {
         self.trace.record(Kind::Fault, told, self.now, 1 << 33 | u64::from(other));
         for first in self.between(told, other) {
+            self.silence(first);
             for end in [first, first + 1] {
-                self.lose_tail(end);
-                self.ends[end as usize].mute = true;
                 if self.ends[end as usize].holder == told {
                     self.tell(end);
                 } else {
@@ -437,7 +483,7 @@ impl State {
                 return (Event::Nothing, None);
             }
             Phase::Active if !end.deaf && !end.waiting.is_empty() => {
-                self.push_last(What::Error(index));
+                self.push_error(index);
                 return (Event::Nothing, None);
             }
             Phase::Active => (),

@@ -1,41 +1,18 @@
-//! What happens when: events in virtual time, first in first out among equals.
+//! Events in virtual time, first in first out among equals.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 
-/// What an event is about; the numbers index tables of the world's state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum What {
-    /// A message arrives.
-    Deliver(u32),
-    /// The oldest message that waits at this end for its activation goes on.
-    Waiting(u32),
-    /// This end learns that its transport is broken.
-    Error(u32),
-    /// This end learns that it is inactive.
-    Deactivated(u32),
-    /// A process's deadline.
-    Timer(u32),
-    /// A token of the workload.
-    App(u32),
-    /// A process's pause is over.
-    Resume(u32),
-}
-
-impl What {
-    fn is_traffic(self) -> bool {
-        !matches!(self, What::Timer(_) | What::App(_) | What::Resume(_))
-    }
-}
+use super::{Next, What};
 
 /// An event in the queue.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+struct Entry {
     /// Nanoseconds of virtual time.
-    pub time: u64,
+    time: u64,
     /// Tie (16 bits), then sequence number.
     order: u64,
-    pub what: What,
+    what: What,
 }
 
 impl Entry {
@@ -66,7 +43,7 @@ impl Ord for Entry {
 
 /// Events by time, tie and sequence. Those pushed in order, most of them where latencies are equal, never see the heap.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Queue {
+pub(crate) struct Timed {
     sequence: u64,
     /// Events that are of a transport.
     traffic: usize,
@@ -74,7 +51,7 @@ pub(crate) struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
 }
 
-impl Queue {
+impl Timed {
     /// Adds an event; among those of one time the lowest `tie` goes first, then the oldest.
     pub fn push(&mut self, time: u64, tie: u16, what: What) {
         let entry = Entry { time, order: u64::from(tie) << 48 | self.sequence, what };
@@ -88,14 +65,14 @@ impl Queue {
     }
 
     /// Takes the next event.
-    pub fn pop(&mut self) -> Option<Entry> {
+    pub fn pop(&mut self) -> Option<Next> {
         let entry = match (self.sorted.front(), self.heap.peek()) {
             (Some(first), Some(Reverse(other))) if other < first => self.heap.pop().map(|Reverse(e)| e),
             (None, _) => self.heap.pop().map(|Reverse(e)| e),
             _ => self.sorted.pop_front(),
         }?;
         self.traffic -= usize::from(entry.what.is_traffic());
-        Some(entry)
+        Some(Next { time: entry.time, what: entry.what })
     }
 
     /// Events waiting that are of a transport.
@@ -118,7 +95,7 @@ impl Queue {
 /// Pushes and pops `events` events with `size` always waiting, at pseudo-random times, and nothing else: what an engine
 /// that did no work would cost. Answers a checksum so that nothing is optimised away.
 pub fn bare_heap(events: u64, size: usize) -> u64 {
-    let mut queue = Queue::default();
+    let mut queue = Timed::default();
     let (mut random, mut sum) = (1_u64, 0_u64);
     let mut later = |now: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -141,7 +118,7 @@ mod tests {
 
     #[test]
     fn time_then_tie_then_age() {
-        let mut queue = Queue::default();
+        let mut queue = Timed::default();
         for (i, (time, tie)) in [(5, 0), (3, 0), (5, 0), (9, 1), (9, 0), (3, 0), (5, 2), (5, 1), (1, 0)].into_iter().enumerate() {
             queue.push(time, tie, What::App(i as u32));
         }

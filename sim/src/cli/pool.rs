@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Stack of a thread that runs seeds, as a main thread's.
 const STACK: usize = 8 << 20;
 
-/// What [`sweep`] tells while it runs.
+/// What [`each_seed`] tells while it runs.
 pub enum Event<'a> {
     /// The next seed's result.
     Played(Box<Played>),
@@ -28,7 +28,7 @@ pub enum Event<'a> {
 ///
 /// # Errors
 /// What `each` answers ends the sweep; or a thread could not be started.
-pub fn sweep(plan: &Plan, seeds: Seeds, jobs: usize, each: &mut dyn FnMut(Event<'_>) -> Result<(), Trouble>) -> Result<u64, Trouble> {
+pub fn each_seed(plan: &Plan, seeds: Seeds, jobs: usize, each: &mut dyn FnMut(Event<'_>) -> Result<(), Trouble>) -> Result<u64, Trouble> {
     let (gauge, next) = (Gauge::default(), AtomicU64::new(0));
     let (tell, results) = mpsc::sync_channel(2 * jobs.min(64));
     let work = |tell: mpsc::SyncSender<(u64, Box<Played>)>| {

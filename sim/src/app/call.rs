@@ -1,0 +1,185 @@
+//! A call of the library in three steps: what must be known before it (`Stage::begin`), the call itself, which touches nothing else
+//! and can therefore be suspended in the middle ([`perform`]), and what came of it (`Stage::finish`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ipcz::api::{Process, TrapRefused};
+use ipcz::ids::Handle;
+use ipcz::trap::{TrapConditions, TrapFlags};
+use ipcz::{Error, Received};
+
+use super::stage::Attached;
+use crate::ghost::EndId;
+
+/// Something an application wants done; one call, or several.
+#[derive(Clone, Copy, Debug)]
+pub enum Job {
+    /// Put a parcel.
+    Put {
+        /// Into this end.
+        end: EndId,
+        /// Bytes of data.
+        length: usize,
+        /// Another end to put into it.
+        attached: Option<EndId>,
+    },
+    /// Close an end.
+    Close {
+        /// Which.
+        end: EndId,
+    },
+    /// Get all there is at an end, then watch it.
+    Read {
+        /// Which.
+        end: EndId,
+    },
+    /// Set the trap of an end.
+    Watch {
+        /// Which.
+        end: EndId,
+    },
+}
+
+/// A call that has begun and not yet returned.
+#[derive(Debug)]
+pub struct Call {
+    /// Who calls.
+    pub process: u32,
+    /// About which end.
+    pub end: EndId,
+    /// What is called.
+    pub doing: Doing,
+}
+
+/// A call as the library sees it.
+#[derive(Debug)]
+pub enum Doing {
+    /// Put.
+    Put {
+        /// Into this.
+        portal: Handle,
+        /// The parcel's data.
+        data: Vec<u8>,
+        /// Its attachment.
+        attached: Option<Attached>,
+    },
+    /// Close.
+    Close {
+        /// This.
+        portal: Handle,
+    },
+    /// Get.
+    Get {
+        /// From this.
+        portal: Handle,
+        /// Its holder knew that the peer is closed.
+        told: bool,
+    },
+    /// Trap.
+    Trap {
+        /// At this.
+        portal: Handle,
+        /// For these conditions.
+        flags: TrapFlags,
+        /// What its event will say.
+        context: u64,
+    },
+}
+
+/// What a call answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of Put.
+    Put(Result<(), Error>),
+    /// Of Close.
+    Close(Result<(), Error>),
+    /// Of Get.
+    Get(Result<Received, Error>),
+    /// Of Trap.
+    Trap(Result<(), TrapRefused>),
+}
+
+/// Calls the library, and does nothing else.
+pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
+    match doing {
+        Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
+        Doing::Close { portal } => Answer::Close(process.close(*portal)),
+        Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),
+        Doing::Trap { portal, flags, context } => {
+            Answer::Trap(process.trap(*portal, TrapConditions { flags: *flags, ..TrapConditions::default() }, *context))
+        }
+    }
+}
+
+/// Depth L1: each process's application has one thread, which does its jobs one after the other.
+#[derive(Clone, Default, Debug)]
+pub struct Threads {
+    /// By process.
+    waiting: Vec<VecDeque<(Job, Option<u32>)>>,
+    /// Under which number new jobs are counted.
+    errand: Option<u32>,
+    /// Processes that were given something to do, in order.
+    woken: VecDeque<u32>,
+    /// Jobs of each number that are not done.
+    open: BTreeMap<u32, u32>,
+}
+
+impl Threads {
+    /// Queues a job.
+    pub fn add(&mut self, process: u32, job: Job) {
+        let process = process as usize;
+        if self.waiting.len() <= process {
+            self.waiting.resize_with(process + 1, VecDeque::new);
+        }
+        if self.waiting[process].is_empty() {
+            self.woken.push_back(process as u32);
+        }
+        self.waiting[process].push_back((job, self.errand));
+        if let Some(errand) = self.errand {
+            *self.open.entry(errand).or_default() += 1;
+        }
+    }
+
+    /// From now on jobs are counted under this number, until told otherwise.
+    pub fn count_for(&mut self, errand: Option<u32>) {
+        self.errand = errand;
+    }
+
+    /// Whether jobs of this number are not done.
+    pub fn is_open(&self, errand: u32) -> bool {
+        self.open.contains_key(&errand)
+    }
+
+    /// One job of this number is done; whether it was the last.
+    pub fn done(&mut self, errand: u32) -> bool {
+        let Some(left) = self.open.get_mut(&errand) else { return false };
+        *left -= 1;
+        let last = *left == 0;
+        if last {
+            self.open.remove(&errand);
+        }
+        last
+    }
+
+    /// Whether a process has something to do.
+    pub fn has(&self, process: u32) -> bool {
+        self.waiting.get(process as usize).is_some_and(|jobs| !jobs.is_empty())
+    }
+
+    /// A process that had nothing to do and now has.
+    pub fn woken(&mut self) -> Option<u32> {
+        self.woken.pop_front()
+    }
+
+    /// The next job of a process, and its number.
+    pub fn take(&mut self, process: u32) -> Option<(Job, Option<u32>)> {
+        self.waiting.get_mut(process as usize)?.pop_front()
+    }
+
+    /// A process died: nobody does its jobs. Answers the numbers that are done with that.
+    pub fn forget(&mut self, process: u32) -> Vec<u32> {
+        let jobs = self.waiting.get_mut(process as usize).map(std::mem::take).unwrap_or_default();
+        jobs.into_iter().filter_map(|(_, errand)| errand.filter(|errand| self.done(*errand))).collect()
+    }
+}

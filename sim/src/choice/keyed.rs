@@ -1,0 +1,103 @@
+//! What a seed means: streams keyed by seed and scenario, one for each (site, actor).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::Site;
+
+/// Draws of one (site, actor): how many there were, and the ChaCha block that the latest came from.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    next: u64,
+    block: u64,
+    window: [u64; WINDOW as usize],
+}
+
+/// Values of eight bytes in a ChaCha block.
+const WINDOW: u64 = 8;
+
+impl Stream {
+    const NEW: Stream = Stream { next: 0, block: u64::MAX, window: [0; WINDOW as usize] };
+}
+
+/// ChaCha8 keyed by seed and scenario; the stream is (site, actor), the position the number of earlier draws there.
+#[derive(Clone, Debug)]
+pub(super) struct Keyed {
+    /// What it is keyed by.
+    pub seed: u64,
+    /// Likewise.
+    pub scenario: Arc<str>,
+    rng: ChaCha8Rng,
+    /// By site, then actor: actors are small dense numbers as a rule.
+    dense: BTreeMap<u32, Vec<Stream>>,
+    /// Actors of [`DENSE`] and above.
+    sparse: BTreeMap<(u32, u32), Stream>,
+}
+
+/// Streams of actors below are looked up by index.
+pub(super) const DENSE: u32 = 1 << 18;
+
+impl Keyed {
+    pub fn new(seed: u64, scenario: &str) -> Keyed {
+        let mut text = seed.to_le_bytes().to_vec();
+        text.extend_from_slice(scenario.as_bytes());
+        let mut key = [0; 32];
+        for (half, salt) in key.chunks_exact_mut(16).zip(0..) {
+            half.copy_from_slice(&xxh3_128_with_seed(&text, salt).to_le_bytes());
+        }
+        Keyed { seed, scenario: scenario.into(), rng: ChaCha8Rng::from_seed(key), dense: BTreeMap::new(), sparse: BTreeMap::new() }
+    }
+
+    /// The next 64 bits of (site, actor).
+    pub fn next(&mut self, site: Site, actor: u32) -> u64 {
+        let site = site.number();
+        let stream = if actor < DENSE {
+            let streams = self.dense.entry(site).or_default();
+            if streams.len() <= actor as usize {
+                streams.resize(actor as usize + 1, Stream::NEW);
+            }
+            &mut streams[actor as usize]
+        } else {
+            self.sparse.entry((site, actor)).or_insert(Stream::NEW)
+        };
+        let (block, at) = (stream.next / WINDOW, stream.next % WINDOW);
+        if stream.block != block {
+            self.rng.set_stream(u64::from(site) << 32 | u64::from(actor));
+            self.rng.set_word_pos(u128::from(block) * 16);
+            stream.window = std::array::from_fn(|_| self.rng.next_u64());
+            stream.block = block;
+        }
+        stream.next += 1;
+        stream.window[at as usize]
+    }
+
+    /// A number below `n`, from exactly one draw: the product of 64 random bits, whose bias is below 2^-32.
+    pub fn below(&mut self, site: Site, actor: u32, n: u64) -> u64 {
+        ((u128::from(self.next(site, actor)) * u128::from(n)) >> 64) as u64
+    }
+
+    /// One of `options`: uniform, or by weight.
+    pub fn choose(&mut self, site: Site, actor: u32, options: u32, weights: Option<&[u32]>) -> u32 {
+        let Some(weights) = weights else { return self.below(site, actor, options.into()) as u32 };
+        let total = weights.iter().map(|&w| u64::from(w)).sum();
+        let mut left = self.below(site, actor, total);
+        let chosen = weights.iter().position(|&w| {
+            let here = left < u64::from(w);
+            left = left.saturating_sub(w.into());
+            here
+        });
+        chosen.unwrap_or(0) as u32
+    }
+
+    /// Bytes that look random.
+    pub fn fill(&mut self, site: Site, actor: u32, out: &mut [u8]) {
+        for chunk in out.chunks_mut(8) {
+            let bytes = self.next(site, actor).to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Replay files of seeds that failed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::out::tell;
+use super::play::{Finding, Gauge, Once, Plan, Played};
+use crate::replay::{Replay, Text};
+use crate::run::RunOptions;
+
+/// Most files of one scenario; the first failures say most.
+const MOST: usize = 10;
+
+/// Writes replay files.
+pub struct Failures<'a> {
+    folder: &'a Path,
+    written: usize,
+}
+
+impl Failures<'_> {
+    /// Into this folder, which is made when it is needed.
+    pub fn new(folder: &Path) -> Failures<'_> {
+        Failures { folder, written: 0 }
+    }
+
+    /// If the seed violated a property, runs it again with a log and writes what `replay` can read; answers the file. What hinders
+    /// that is told, and takes nothing away from the finding.
+    pub fn keep(&mut self, plan: &Plan, text: &Text, played: &Played) -> Option<PathBuf> {
+        let Finding::Violated(_) = &played.finding else { return None };
+        if self.written >= MOST {
+            return None;
+        }
+        self.written += 1;
+        let written = write(self.folder, plan, text, played);
+        written.map_err(|why| tell(&format!("ipcz-sim: no replay file of seed {}: {why}\n", played.seed))).ok()
+    }
+}
+
+fn write(folder: &Path, plan: &Plan, text: &Text, played: &Played) -> Result<PathBuf, String> {
+    let options = RunOptions { log: true, ..plan.options(played.seed) };
+    let Once { finding, outcome, .. } = plan.once(options.clone(), &Gauge::default());
+    let (Finding::Violated(failure), Some(outcome)) = (&finding, outcome) else {
+        return Err(format!("run again, it came to \"{}\"", finding.name()));
+    };
+    let print = played.outcome.as_ref().map(|outcome| outcome.fingerprint);
+    if finding != played.finding || print.is_some_and(|print| print != outcome.fingerprint) {
+        return Err("run again, it failed otherwise: it is not deterministic".to_owned());
+    }
+    let log = outcome.log.as_ref().ok_or("it kept no log")?;
+    let replay = Replay::new(text, &plan.scenario, &options, &outcome, log, failure);
+    let path = folder.join(replay.file_name());
+    let text = replay.text()?;
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text.as_bytes()));
+    written.map_err(|error| format!("can't write {}: {error}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,112 @@
+//! `replay`: a failing run again, from its file.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::args::ReplayArgs;
+use super::exit::Exit;
+use super::out::{Trouble, print, tell};
+use super::play::{Finding, Gauge, Once, Plan, Played, listen_to_panics};
+use super::run::listen_to_ctrl_c;
+use super::stopwatch::{Stopwatch, peak_memory};
+use super::{table, usage};
+use crate::code::Code;
+use crate::policy::PolicySpec;
+use crate::replay::{Found, Replay};
+use crate::run::RunOptions;
+
+/// Runs what the file says and compares.
+///
+/// # Errors
+/// Something outside the simulation failed.
+pub fn replay(args: &ReplayArgs) -> Result<Exit, Trouble> {
+    let refuse = |why: &str| {
+        tell(&format!("ipcz-sim: {}: {why}\n", args.file.display()));
+        Ok(Exit::Usage)
+    };
+    let text = match fs::read_to_string(&args.file) {
+        Ok(text) => text,
+        Err(error) => return refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")),
+    };
+    let read = Replay::parse(&text).and_then(|replay| Ok((replay.options()?, replay)));
+    let (options, replay) = match read {
+        Ok(read) => read,
+        Err(broken) => return refuse(&broken.to_string()),
+    };
+    if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
+        return refuse(&format!("run.planted: {why}"));
+    }
+    let scenario = match replay.scenario.scenario() {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            tell(&format!("ipcz-sim: {}: the scenario in it is wrong\n{}", args.file.display(), usage::explain(&error)));
+            return Ok(Exit::Usage);
+        }
+    };
+    listen_to_panics();
+    let stop = Arc::new(AtomicBool::new(false));
+    listen_to_ctrl_c(&stop)?;
+    let plan = Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, fine: None, verify: None, stop: Arc::clone(&stop) };
+    let watch = Stopwatch::start();
+    let Once { finding, outcome, virtual_ns } = plan.once(RunOptions { stop: Some(stop), ..options.clone() }, &Gauge::default());
+    let wall_ns = watch.ns();
+    let found = match (&finding, &outcome) {
+        (Finding::Violated(failure), Some(outcome)) => Some(Found::of(&plan.scenario, outcome, failure)),
+        _ => None,
+    };
+    let fingerprint = outcome.as_ref().map(|outcome| format!("{:032x}", outcome.fingerprint)).unwrap_or_default();
+    let played =
+        Played { seed: options.seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory(), replay_file: Some(args.file.clone()) };
+    print(&table::heading(&plan.scenario, &format!("replay of seed {}", played.seed)))?;
+    if played.finding == Finding::Stopped {
+        print("interrupted\n")?;
+        return Ok(Exit::Interrupted);
+    }
+    print(
+        &(table::single(&played)
+            + &table::failure(&plan.scenario, &played, &format!("cargo run --release -- replay {}", args.file.display()))),
+    )?;
+    if found.as_ref() == Some(&replay.found) {
+        print("\nthe same run, the same failure\n")?;
+        return Ok(Exit::Violated);
+    }
+    print(&differs(&replay, &fingerprint, found.as_ref(), &played.finding))?;
+    Ok(Exit::Nondeterministic)
+}
+
+/// What is not as the file says, and why that may be.
+fn differs(replay: &Replay, fingerprint: &str, found: Option<&Found>, finding: &Finding) -> String {
+    let was = &replay.found;
+    let mut out = String::from("\nNOT THE SAME RUN: a replay must come to what its file says\n");
+    let mut line = |name: &str, was: &str, is: &str| {
+        if was != is {
+            out += &format!("  {name}\n    was {was}\n    is  {is}\n");
+        }
+    };
+    line("fingerprint", &was.fingerprint, fingerprint);
+    let told = |found: &Found| {
+        let at = [&found.node, &found.portal].into_iter().flatten().map(|place| format!(", {place}")).collect::<String>();
+        format!(
+            "{} ({}), event {}, {} ns, {}{at}: {}",
+            found.property, found.checker, found.event, found.virtual_ns, found.phase, found.text
+        )
+    };
+    line("failure", &told(was), &found.map_or_else(|| finding.name().to_owned(), told));
+    let this = Code::this();
+    line("code", &replay.code.to_string(), &this.to_string());
+    out += match (replay.code == *this, &replay.code.commit) {
+        (true, _) => {
+            "  The code is the same: the simulator is not deterministic. `ipcz-sim run --verify` names the first event that differs.\n"
+        }
+        (false, Some(_)) => {
+            "  The code is another one. Build the commit that the file names, with its features, to see the run as it was; if the failure\n  \
+             is gone in this one, sweep the scenario again: one seed that no longer fails shows nothing.\n"
+        }
+        (false, None) => {
+            "  The code is another one. Build the one that the file was written with to see the run as it was; if the failure is gone in\n  \
+             this one, sweep the scenario again: one seed that no longer fails shows nothing.\n"
+        }
+    };
+    out
+}

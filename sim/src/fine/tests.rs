@@ -1,0 +1,90 @@
+#![cfg(test)]
+
+use super::{Faults, Fine};
+use crate::choice::Source;
+use crate::policy::Policy;
+use crate::run::{Outcome, Run, RunOptions, Verdict};
+use crate::scenario::Scenario;
+
+fn hands() -> Scenario {
+    Scenario::parse("four-hands.toml", include_str!("../../../scenarios/races/four-hands.toml"), &[]).unwrap()
+}
+
+fn options(fine: Fine) -> RunOptions {
+    RunOptions { recent: 0, log: true, fine: Some(fine), ..RunOptions::default() }
+}
+
+fn base(fine: Fine) -> Run {
+    let mut base = Run::new(&hands(), &options(fine));
+    assert!(base.go_to_fine());
+    base
+}
+
+fn finish(mut run: Run) -> Outcome {
+    while run.step() {}
+    run.finish()
+}
+
+fn schedule(base: &Run, seed: u64) -> Outcome {
+    let mut run = base.fork();
+    run.decide_by(seed, Source::seeded(seed, "four-hands").recording());
+    finish(run)
+}
+
+#[test]
+fn schedules_of_one_copied_world_differ_hold_and_can_be_had_again() {
+    let base = base(Fine::default());
+    let outcomes: Vec<_> = (0..200).map(|seed| schedule(&base, seed)).collect();
+    for (seed, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}");
+        assert!((100..400).contains(&outcome.fine.operations()), "{:?}", outcome.fine);
+    }
+    let mut prints: Vec<_> = outcomes.iter().map(|outcome| outcome.fingerprint).collect();
+    assert_eq!(schedule(&base, 7).fingerprint, prints[7]);
+    prints.sort_unstable();
+    prints.dedup();
+    assert!(prints.len() > 190, "{}", prints.len());
+}
+
+#[test]
+fn the_log_of_a_schedule_gives_it_again() {
+    let base = base(Fine::default());
+    let first = schedule(&base, 3);
+    let mut again = base.fork();
+    again.decide_by(3, Source::replay(first.log.as_ref().unwrap()));
+    let again = finish(again);
+    assert_eq!((again.fingerprint, again.verdict), (first.fingerprint, first.verdict));
+}
+
+#[test]
+fn without_a_policy_nobody_is_interrupted() {
+    let outcome = schedule(&base(Fine { policy: Policy::Fifo, ..Fine::default() }), 1);
+    assert_eq!(outcome.verdict, Verdict::Held);
+    assert!(outcome.fine.switches <= outcome.fine.inputs, "{:?}", outcome.fine);
+}
+
+#[test]
+fn a_process_that_dies_between_two_operations_harms_nobody_else() {
+    let base = base(Fine { faults: Faults { crash: 60, crashes: 1, ..Faults::default() }, ..Fine::default() });
+    let outcomes: Vec<_> = (0..200).map(|seed| schedule(&base, seed)).collect();
+    for (seed, outcome) in outcomes.iter().enumerate() {
+        assert!(!matches!(outcome.verdict, Verdict::Violated(_)), "seed {seed}: {:?}", outcome.verdict);
+    }
+    let died = outcomes.iter().filter(|outcome| outcome.calls.cuts > 0).count();
+    assert!(died > 50, "{died}");
+}
+
+#[test]
+fn a_compare_exchange_may_fail_for_no_reason() {
+    let base = base(Fine { faults: Faults { spurious: 3, ..Faults::default() }, ..Fine::default() });
+    for seed in 0..100 {
+        assert_eq!(schedule(&base, seed).verdict, Verdict::Held, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_run_that_never_rests_is_a_failure() {
+    let outcome = schedule(&base(Fine { limit: 50, ..Fine::default() }), 1);
+    let Verdict::Violated(failure) = outcome.verdict else { panic!("{:?}", outcome.verdict) };
+    assert_eq!(failure.checker, "liveness");
+}

@@ -1,0 +1,130 @@
+//! The part of a run at depth L1: from where it begins to rest.
+
+use super::{Phase, Run, RunOptions};
+use crate::app::{Plan, Threads};
+use crate::check::Checked;
+use crate::choice::Source;
+use crate::fine::{Counts, Engine, Turned};
+
+/// When a run goes down to depth L1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Descent {
+    /// Not any more, or not at all.
+    Never,
+    /// When set-up is over.
+    AfterSetUp,
+    /// When a step is due.
+    AtStep,
+    /// Now.
+    Due,
+    /// It is there.
+    Down,
+}
+
+impl Descent {
+    /// Of a run with these options; `from`: the step at which the scenario wants it.
+    pub fn of(options: &RunOptions, from: Option<&str>, plan: &mut Plan) -> Descent {
+        match (&options.fine, from) {
+            (None, _) => Descent::Never,
+            (Some(_), Some(step)) if plan.hold(step) => Descent::AtStep,
+            (Some(_), _) => Descent::AfterSetUp,
+        }
+    }
+}
+
+impl Run {
+    /// Goes to where depth L1 begins; false if the run is over before. There it can be copied ([`Run::fork`]).
+    pub fn go_to_fine(&mut self) -> bool {
+        while self.descent != Descent::Due && self.descent != Descent::Never {
+            if self.descent == Descent::AtStep && self.plan.is_held() {
+                self.descent = Descent::Due;
+            } else if !self.step() {
+                return false;
+            }
+        }
+        self.descent == Descent::Due
+    }
+
+    /// From here on other decisions are taken.
+    pub fn decide_by(&mut self, seed: u64, source: Source) {
+        self.options.seed = seed;
+        self.outcome.seed = seed;
+        self.stage.world.set_source(source);
+    }
+
+    /// What was done at depth L1 so far.
+    pub fn fine(&self) -> Counts {
+        self.engine.as_ref().map_or(self.outcome.fine, |engine| engine.counts)
+    }
+
+    /// One step at depth L1; false if the run is not that deep.
+    pub(super) fn descend(&mut self) -> Checked<bool> {
+        match self.descent {
+            Descent::Never | Descent::AfterSetUp => return Ok(false),
+            Descent::AtStep => {
+                if !self.plan.is_held() {
+                    return Ok(false);
+                }
+                self.descent = Descent::Due;
+            }
+            Descent::Due => {
+                self.descent = Descent::Down;
+                self.go_down()?;
+            }
+            Descent::Down => self.turn()?,
+        }
+        Ok(true)
+    }
+
+    fn go_down(&mut self) -> Checked {
+        let fine = self.options.fine.clone().unwrap_or_default();
+        self.engine = Some(Box::new(Engine::new(&fine)));
+        self.stage.threads = Some(Threads::default());
+        if self.phase == Phase::SetUp {
+            self.work()?;
+            self.stage.world.forget_time();
+            return Ok(());
+        }
+        self.stage.world.forget_time();
+        self.plan.release_held(&mut self.stage)?;
+        self.react()
+    }
+
+    fn turn(&mut self) -> Checked {
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let turned = engine.turn(&mut self.stage)?;
+        if self.stage.suffer() {
+            engine.bury(&mut self.stage);
+        }
+        match turned {
+            Turned::Stopped => return Ok(()),
+            Turned::Began => return self.watched(),
+            Turned::Over => (),
+            Turned::Token(token) => {
+                self.turns += 1;
+                self.token(token)?;
+                if let Some(engine) = &mut self.engine {
+                    engine.bury(&mut self.stage);
+                }
+            }
+            Turned::Rest => return self.come_up(),
+        }
+        self.events += 1;
+        if self.stage.cuts > 0 {
+            self.stage.mark(None);
+        }
+        self.watched()?;
+        self.react()
+    }
+
+    /// Everything is at rest: the checkers, and the closing of everything, are L0 again.
+    fn come_up(&mut self) -> Checked {
+        self.outcome.fine = self.fine();
+        self.engine = None;
+        self.stage.threads = None;
+        self.descent = Descent::Never;
+        self.latest = self.stage.world.now();
+        self.settle()?;
+        if self.stage.world.idle() { self.rest() } else { Ok(()) }
+    }
+}

@@ -257,7 +257,7 @@ impl Engine {
         self.now = stage.world.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
-                What::App(_) => Who::Workload,
+                What::App(_) | What::Resume(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
                 what => Who::Dispatcher(stage.world.end_of(what).unwrap_or(NONE)),
             };

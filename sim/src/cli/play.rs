@@ -128,11 +128,11 @@ impl Plan {
     /// Runs a seed.
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
-        let Once { mut finding, outcome, virtual_ns } = self.once(self.options(seed), gauge);
+        let Once { mut finding, outcome, virtual_ns } = once(&self.scenario, &self.options(seed), gauge);
         let wall_ns = watch.ns();
         if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
             let other = if let Second::Other(other) = second { other } else { seed };
-            let Once { finding: found, outcome: again, .. } = self.once(self.options(other), gauge);
+            let Once { finding: found, outcome: again, .. } = once(&self.scenario, &self.options(other), gauge);
             finding = match found {
                 Finding::Stopped => Finding::Stopped,
                 Finding::Violated(failure) => {
@@ -156,13 +156,13 @@ impl Plan {
             ..RunOptions::default()
         }
     }
+}
 
-    /// One run.
-    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
-        match caught(|| Run::new(&self.scenario, &options)) {
-            Ok(run) => drive(run, gauge),
-            Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
-        }
+/// One run.
+pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
+    match caught(|| Run::new(scenario, options)) {
+        Ok(run) => drive(run, gauge),
+        Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
     }
 }
 

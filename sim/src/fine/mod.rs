@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 
 use ipcz::clock::Point;
+use serde::{Deserialize, Serialize};
 
 use crate::app::{Answer, Call, Stage, perform};
 use crate::check::{Checked, Violation};
@@ -40,7 +41,8 @@ impl Default for Fine {
 }
 
 /// Faults between two operations: each strikes once in so many times that it could, 0: never.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// A weak compare-exchange fails though it need not.
     pub spurious: u32,

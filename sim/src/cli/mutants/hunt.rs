@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use ipcz::planted::{Depth, Fault};
 
-use super::super::play::{Finding, Gauge, Once, Plan, caught, drive};
+use super::super::play::{Finding, Gauge, Once, Plan, caught, drive, once};
 use super::portfolio::at_operations;
 use crate::choice::Source;
 use crate::fine::{Faults, Fine};
@@ -114,7 +114,7 @@ impl<'a> Track<'a> {
 
     fn play(&mut self, seed: u64) -> Once {
         if self.trial.depth == Depth::Message {
-            return self.plan.once(self.plan.options(seed), &Gauge::default());
+            return once(&self.plan.scenario, &self.plan.options(seed), &Gauge::default());
         }
         if self.base.is_none() {
             let reached = caught(|| {
@@ -124,7 +124,7 @@ impl<'a> Track<'a> {
             match reached {
                 Ok(Some(base)) => self.base = Some(base),
                 // It is over before depth L1 begins; what came of it is told as always.
-                _ => return self.plan.once(self.plan.options(1), &Gauge::default()),
+                _ => return once(&self.plan.scenario, &self.plan.options(1), &Gauge::default()),
             }
         }
         let copied = caught(|| {
@@ -135,7 +135,7 @@ impl<'a> Track<'a> {
         });
         match copied {
             Ok(Some(run)) => drive(run, &Gauge::default()),
-            _ => self.plan.once(self.plan.options(seed), &Gauge::default()),
+            _ => once(&self.plan.scenario, &self.plan.options(seed), &Gauge::default()),
         }
     }
 }

@@ -391,8 +391,9 @@ impl Run {
         self.after = Some(config::traffic(&self.stage.world));
         let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
-        let refused = stage.world.trace(|trace| trace.totals().refused);
+        let (refused, stale) = stage.world.trace(|trace| (trace.totals().refused, trace.totals().stale));
         stage.checks.honesty.refused(refused)?;
+        stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;

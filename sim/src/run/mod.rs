@@ -408,6 +408,8 @@ impl Run {
         let stage = &mut self.stage;
         let refused = stage.world.refusals();
         stage.checks.honesty.refused(&refused)?;
+        let stale = stage.world.trace(|trace| trace.totals().stale);
+        stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;

@@ -120,7 +120,10 @@ impl Driver for SimDriver {
             None => ([process; 2], state.config().profile(process, process)),
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
-                let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
+                let [Some(a), Some(b)] = far else {
+                    state.trace.counters().stale += 1;
+                    return Err(DriverError::InvalidArgument);
+                };
                 if state.strikes(Fault::RefuseIntroduction, process) {
                     state.tell_run(Strike::NotIntroduced(a, b));
                     return Err(DriverError::ResourceExhausted);

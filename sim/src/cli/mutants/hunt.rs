@@ -28,18 +28,15 @@ pub struct Trial {
     pub scenario: Scenario,
     /// Between which steps others may run.
     pub depth: Depth,
-    /// What goes wrong at depth L1.
+    /// What orders runs at L0.
+    pub policy: PolicySpec,
+    /// What goes wrong at L1.
     pub faults: Faults,
     /// How long a run is about, in what its policy counts; measured once.
     pub length: OnceLock<Length>,
 }
 
 impl Trial {
-    /// A trial.
-    pub fn new(name: String, scenario: Scenario, depth: Depth, faults: Faults) -> Trial {
-        Trial { name, scenario, depth, faults, length: OnceLock::new() }
-    }
-
     fn length(&self) -> Length {
         *self.length.get_or_init(|| match self.depth {
             Depth::Message => measure(&self.scenario),
@@ -54,7 +51,7 @@ impl Trial {
     /// What orders a run.
     pub fn policy(&self, seed: u64) -> PolicySpec {
         match self.depth {
-            Depth::Message => PolicySpec::Portfolio.of_seed(seed),
+            Depth::Message => self.policy.of_seed(seed),
             Depth::Operation => at_operations(seed),
         }
     }
@@ -104,7 +101,7 @@ impl<'a> Track<'a> {
             scenario: trial.scenario.clone(),
             plant: plant.map(str::to_owned),
             verify: None,
-            policy: if fine.is_some() { PolicySpec::Timed } else { PolicySpec::Portfolio },
+            policy: trial.policy.clone(),
             length: Some(trial.length()),
             fine,
             stop: Arc::clone(stop),
@@ -235,7 +232,8 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial::new("canary".to_owned(), scenario, Depth::Message, Faults::default());
+        let (depth, policy, faults, length) = (Depth::Message, PolicySpec::Timed, Faults::default(), OnceLock::new());
+        let trial = Trial { name: "canary".to_owned(), scenario, depth, policy, faults, length };
         let hunt = within(3, "gap-filled-silently", &[trial], Depth::Message);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }

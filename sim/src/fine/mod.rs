@@ -259,7 +259,7 @@ impl Engine {
         self.now = stage.world.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
-                What::App(_) => Who::Workload,
+                What::App(_) | What::Resume(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
                 what => Who::Dispatcher(stage.world.end_of(what).unwrap_or(NONE)),
             };
@@ -352,7 +352,9 @@ impl Engine {
             None => {
                 let Some((job, errand)) = stage.threads.as_mut().and_then(|threads| threads.take(process)) else { return Ok(Turned::Over) };
                 chain.errand = errand;
-                match stage.begin(job)? {
+                // The end may have moved on since: whoever has it now reads it.
+                let here = stage.ghost.holder(job.end()).is_some_and(|(holder, _)| holder == process);
+                match if here { stage.begin(job)? } else { None } {
                     Some(call) => call,
                     None => {
                         stage.done(errand);

@@ -142,7 +142,7 @@ impl<'a> Sweep<'a> {
         played.replay_file = self.failures.keep(self.plan, self.text, &played);
         self.chain = self.chain.and(&played);
         let known = self.block.failures.len();
-        self.block.add(&self.plan.scenario, &played);
+        self.block.add(&played);
         for failed in &self.block.failures[known..] {
             tell(&format!("ipcz-sim: seed {}: {}: {}\n", failed.seed, failed.verdict, failed.property));
         }

@@ -8,6 +8,7 @@ pub mod code;
 pub mod events;
 pub mod fine;
 pub mod ghost;
+pub mod leaks;
 pub mod policy;
 pub mod replay;
 pub mod run;

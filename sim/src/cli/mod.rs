@@ -21,7 +21,9 @@ mod run;
 mod stopwatch;
 mod table;
 mod totals;
+mod transcript;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
     done(match args.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Transcript(args) => transcript::transcript(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),

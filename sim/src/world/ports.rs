@@ -15,6 +15,7 @@ use super::activity::{self, Access, Go, Kind as How, Stop};
 use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
 use crate::choice::Site;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// A world's state behind its one lock, never held while a process is called.
@@ -187,6 +188,9 @@ impl Driver for SimDriver {
     fn random(&self, out: &mut [u8]) -> Result<(), DriverError> {
         let (process, mut state) = self.world();
         state.source.fill(Site::Name, process, out);
+        if let Some(last) = out.last_mut() {
+            *last ^= leaks::slip(Leak::ThreadId) as u8;
+        }
         Ok(())
     }
 }

@@ -350,7 +350,7 @@ mod tests {
 
     fn options(seed: u64, policy: &str, depth: u8) -> RunOptions {
         let policy: PolicySpec = policy.parse().unwrap();
-        let fine = (depth == 1).then(|| Fine { spec: Some(policy.clone()), closing: seed % 2 == 0, ..Fine::default() });
+        let fine = (depth == 1).then(|| Fine { spec: Some(policy.clone()), closing: seed.is_multiple_of(2), ..Fine::default() });
         RunOptions { seed, policy, fine, ..RunOptions::default() }
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::out::tell;
-use super::play::{Finding, Gauge, Once, Plan, Played};
+use super::play::{Finding, Gauge, Once, Plan, Played, once};
 use crate::replay::{Replay, Text};
 use crate::run::RunOptions;
 
@@ -40,7 +40,7 @@ impl Failures<'_> {
 fn write(folder: &Path, plan: &Plan, text: &Text, played: &Played) -> Result<PathBuf, String> {
     // To its end, even if the sweep is told to stop meanwhile.
     let options = RunOptions { log: true, stop: None, ..plan.options(played.seed) };
-    let Once { finding, outcome, .. } = plan.once(options.clone(), &Gauge::default());
+    let Once { finding, outcome, .. } = once(&plan.scenario, &options, &Gauge::default());
     let (Finding::Violated(failure), Some(outcome)) = (&finding, outcome) else {
         return Err(format!("run again, it came to \"{}\"", finding.name()));
     };

@@ -42,6 +42,7 @@ impl Sweep {
     }
 
     /// Starts it, sends it a signal once a block is done, and answers how it ended and what it printed.
+    #[allow(clippy::disallowed_methods, reason = "waits for another process")]
     fn shot(&self, signal: &str, more: &[&str]) -> (ExitStatus, String) {
         let child = command(&self.args(SEEDS, more)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         while self.blocks() == 0 {

@@ -62,19 +62,21 @@ impl Header {
 
     /// What another one differs in, a line each: what it is there, what it is here.
     fn differences(&self, there: &Header) -> String {
-        let code = |header: &Header| header.code.to_string();
-        let depth = |header: &Header| header.depth.to_string();
-        let fields: [(&str, &dyn Fn(&Header) -> String); 7] = [
-            ("scenario", &|header| header.scenario.clone()),
-            ("hash of its file", &|header| header.text.clone()),
-            ("--set", &|header| header.set.join(" ")),
-            ("--policy", &|header| header.policy.clone()),
-            ("--depth", &depth),
-            ("--seeds", &|header| header.seeds.clone()),
-            ("code", &code),
-        ];
-        let lines = fields.iter().map(|(name, value)| (name, value(there), value(self)));
-        lines.filter(|(_, was, is)| was != is).map(|(name, was, is)| format!("  {name}\n    there {was}\n    here  {is}\n")).collect()
+        let fields = self.fields().into_iter().zip(there.fields()).filter(|(here, there)| here != there);
+        fields.map(|((name, here), (_, there))| format!("  {name}\n    there {there}\n    here  {here}\n")).collect()
+    }
+
+    /// All of it in words.
+    fn fields(&self) -> [(&'static str, String); 7] {
+        [
+            ("scenario", self.scenario.clone()),
+            ("hash of its file", self.text.clone()),
+            ("--set", self.set.join(" ")),
+            ("--policy", self.policy.clone()),
+            ("--depth", self.depth.to_string()),
+            ("--seeds", self.seeds.clone()),
+            ("code", self.code.to_string()),
+        ]
     }
 }
 

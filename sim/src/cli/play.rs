@@ -139,7 +139,7 @@ impl Plan {
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
         let (once, wall_ns) = match self.verify {
-            None => (self.once(self.options(seed), gauge), watch.ns()),
+            None => (once(&self.scenario, &self.options(seed), gauge), watch.ns()),
             Some(second) => self.twice(seed, second, gauge, &watch),
         };
         let Once { finding, outcome, virtual_ns } = once;
@@ -153,13 +153,13 @@ impl Plan {
         let transcribed = |seed| RunOptions { transcript: true, ..self.options(seed) };
         thread::scope(|scope| {
             let follow = move || {
-                let once = self.compared(transcribed(other), gauge, Some(&mut second_side));
+                let once = compared(&self.scenario, &transcribed(other), gauge, Some(&mut second_side));
                 (once, second_side.found())
             };
             let following = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, follow);
             let mut once = {
                 let mut side = first_side;
-                self.compared(transcribed(seed), gauge, Some(&mut side))
+                compared(&self.scenario, &transcribed(seed), gauge, Some(&mut side))
             };
             let wall_ns = watch.ns();
             let (again, parting) = match following.map(thread::ScopedJoinHandle::join) {
@@ -196,18 +196,18 @@ impl Plan {
             ..RunOptions::default()
         }
     }
+}
 
-    /// One run.
-    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
-        self.compared(options, gauge, None)
-    }
+/// One run.
+pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
+    compared(scenario, options, gauge, None)
+}
 
-    /// One run, compared with another one if there is a `side`.
-    fn compared(&self, options: RunOptions, gauge: &Gauge, side: Option<&mut Side>) -> Once {
-        match caught(|| Run::new(&self.scenario, &options)) {
-            Ok(run) => follow(run, gauge, side),
-            Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
-        }
+/// One run, compared with another one if there is a `side`.
+fn compared(scenario: &Scenario, options: &RunOptions, gauge: &Gauge, side: Option<&mut Side>) -> Once {
+    match caught(|| Run::new(scenario, options)) {
+        Ok(run) => follow(run, gauge, side),
+        Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
-use super::failures::Failures;
+use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Plan, Second, listen_to_panics};
 use super::pool::{Event, each_seed};
@@ -135,7 +135,7 @@ fn one(args: &RunArgs, file: &Path, text: &Text, plan: &Plan, space: bool) -> Re
     let mut totals = Totals::default();
     let mut headed = false;
     let mut meter = Meter::new(&plan.scenario.name, seeds.count);
-    let mut failures = Failures::new(&args.failures);
+    let mut failures = Failures::new(&args.failures, MOST);
     let done = each_seed(plan, seeds, args.jobs.get(), &mut |event| {
         let mut played = match event {
             Event::Tick(done, gauge) => {

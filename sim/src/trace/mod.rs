@@ -56,6 +56,8 @@ pub struct Totals {
     pub delivered: u64,
     /// Messages refused by a process.
     pub refused: u64,
+    /// Questions to a driver about objects that are closed.
+    pub stale: u64,
     /// Messages lost: to an end that was gone, to a cut, or to a drop rule.
     pub lost: u64,
     /// Parcels that an application rejected.

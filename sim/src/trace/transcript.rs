@@ -189,6 +189,7 @@ fn describe(record: &[u8], names: &Names<'_>) -> String {
         }
         Kind::Reject => format!("{} rejects a parcel of end {b}, context {c}", process(a)),
         Kind::Fault if c == u64::MAX => format!("{} killed", process(a)),
+        Kind::Fault if c >> 32 == 1 => format!("fault {} strikes at {a}", c as u32),
         Kind::Fault => format!("link {}-{} cut", process(a), process(c as u32)),
         Kind::Operation if b >> 40 != 0 => format!("activity {a} at turn {}", b >> 32 & 0xff),
         Kind::Operation => {

@@ -113,6 +113,8 @@ pub enum Command {
     /// Run a failing run again from its replay file: to the same fingerprint and the same failure
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Print everything that a run's fingerprint covers, a line each: for `diff`
+    Transcript(TranscriptArgs),
     /// List scenarios: name, purpose and what --set can change
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
@@ -153,6 +155,9 @@ pub struct RunArgs {
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
+    /// Arm a planted leak of nondeterminism, to see that it is found; needs a build with the feature `leaks`
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub leak: Option<String>,
     /// One line of JSON a seed, and nothing else, on standard output (keys: docs/simulator.md)
     #[arg(long)]
     pub json: bool,
@@ -224,6 +229,29 @@ pub struct ReplayArgs {
     /// A file that a failing `run` or `sweep` wrote
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `transcript`.
+#[derive(Debug, clap::Args)]
+pub struct TranscriptArgs {
+    /// Scenario file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// Which run of the scenario: any u64
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// As in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+    /// As in `run`
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
+    pub policy: PolicySpec,
+    /// As in `run`
+    #[arg(long, value_name = "D", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: u8,
+    /// As in `run`
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub leak: Option<String>,
 }
 
 /// Arguments of `list`.

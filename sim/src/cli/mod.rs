@@ -22,7 +22,9 @@ mod stopwatch;
 mod sweep;
 mod table;
 mod totals;
+mod transcript;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Transcript(args) => transcript::transcript(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),

@@ -16,6 +16,7 @@ use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
 use crate::fine::Fine;
+use crate::leaks;
 use crate::policy::PolicySpec;
 use crate::replay::Text;
 use crate::run::measure;
@@ -37,6 +38,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
     }
     if let Some(Err(why)) = args.plant.as_deref().map(usage::plantable) {
         tell(&format!("ipcz-sim: --plant: {why}\n"));
+        return Ok(Exit::Usage);
+    }
+    if let Some(Err(why)) = args.leak.as_deref().map(leaks::arm) {
+        tell(&format!("ipcz-sim: --leak: {why}\n"));
         return Ok(Exit::Usage);
     }
     let Some(scenarios) = load(args) else { return Ok(Exit::Usage) };

@@ -378,6 +378,12 @@ impl World {
         self.shared.lock().end_of(what)
     }
 
+    /// Who holds or is to hold a transport end, and its other end.
+    pub(crate) fn meant(&self, end: u32) -> Option<[u32; 2]> {
+        let state = self.shared.lock();
+        Some([state.ends.get(end as usize)?.meant, state.ends.get(end as usize ^ 1)?.meant])
+    }
+
     /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
     pub(crate) fn operation(&mut self, chain: u32, stop: Stop) -> usize {
         let mut state = self.shared.lock();

@@ -17,6 +17,7 @@ use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
 use crate::choice::Site;
 use crate::fault::Fault;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// A world's state behind its one lock, never held while a process is called.
@@ -212,6 +213,9 @@ impl Driver for SimDriver {
             return Err(DriverError::Unknown);
         }
         state.source.fill(Site::Name, process, out);
+        if let Some(last) = out.last_mut() {
+            *last ^= leaks::slip(Leak::ThreadId) as u8;
+        }
         Ok(())
     }
 }

@@ -102,6 +102,10 @@ impl Honesty {
     pub fn rest(&mut self, snapshot: &Snapshot, names: &super::Names) -> Checked {
         for (process, sight) in snapshot.alive() {
             self.tally.count();
+            if let Some(router) = sight.routers.iter().find(|router| router.missed_traps > 0) {
+                let text = format!("a trap of process {process} waits for what is so already: {router:?}");
+                return Err(Violation::new(NAME, "a trap fires when its condition comes true", text).in_process(process));
+            }
             let liar = |name| names.process(name).is_some_and(|far| self.lied(process, far));
             let honest = |(name, _, _): &&(ipcz::ids::NodeName, _, _)| !liar(*name);
             if let Some((_, link, reason)) = sight.blames.iter().find(honest) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
-use super::failures::Failures;
+use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Plan, Second, listen_to_panics};
 use super::pool::{Event, each_seed};
@@ -16,6 +16,8 @@ use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
 use crate::fine::Fine;
+use crate::leaks;
+use crate::policy::PolicySpec;
 use crate::replay::Text;
 use crate::run::measure;
 use crate::scenario::Scenario;
@@ -38,6 +40,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
         tell(&format!("ipcz-sim: --plant: {why}\n"));
         return Ok(Exit::Usage);
     }
+    if let Some(Err(why)) = args.leak.as_deref().map(leaks::arm) {
+        tell(&format!("ipcz-sim: --leak: {why}\n"));
+        return Ok(Exit::Usage);
+    }
     let Some(scenarios) = load(args) else { return Ok(Exit::Usage) };
     if let Some(file) = &args.report {
         OpenOptions::new().append(true).create(true).open(file).map_err(|error| unwritable(file, &error))?;
@@ -53,7 +59,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
         // Measured once for all seeds: it is the same for each.
         let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
         let (plant, policy) = (args.plant.clone(), args.policy.clone());
-        let fine = (args.depth == 1).then(Fine::default);
+        let spec = (policy != PolicySpec::Timed).then(|| policy.clone());
+        let fine = (args.depth == 1).then(|| Fine { spec, ..Fine::default() });
+        // Down to where depth L1 begins nothing is reordered.
+        let policy = if fine.is_some() { PolicySpec::Timed } else { policy };
         let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &text, &plan, at > 0)?;
         exit = exit.max(ended);
@@ -126,7 +135,7 @@ fn one(args: &RunArgs, file: &Path, text: &Text, plan: &Plan, space: bool) -> Re
     let mut totals = Totals::default();
     let mut headed = false;
     let mut meter = Meter::new(&plan.scenario.name, seeds.count);
-    let mut failures = Failures::new(&args.failures);
+    let mut failures = Failures::new(&args.failures, MOST);
     let done = each_seed(plan, seeds, args.jobs.get(), &mut |event| {
         let mut played = match event {
             Event::Tick(done, gauge) => {

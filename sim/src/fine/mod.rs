@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 
 use ipcz::clock::Point;
+use serde::{Deserialize, Serialize};
 
 use crate::app::{Answer, Call, Stage, perform};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
-use crate::policy::{Policy, Ready};
+use crate::policy::{Policy, PolicySpec, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
 use crate::world::{Input, Next, Told, What, World};
 use fetches::Fetches;
@@ -23,20 +24,25 @@ use fetches::Fetches;
 pub struct Fine {
     /// Who goes next.
     pub policy: Policy,
+    /// The same, by name; instead of `policy` if it is there.
+    pub spec: Option<PolicySpec>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Whether everything is closed at the end, and leaks are looked for: that takes longer than a small race itself.
+    pub closing: bool,
     /// Operations after which a run that is not at rest has failed.
     pub limit: u64,
 }
 
 impl Default for Fine {
     fn default() -> Fine {
-        Fine { policy: Policy::Random, faults: Faults::default(), limit: 10_000_000 }
+        Fine { policy: Policy::Random, spec: None, faults: Faults::default(), closing: true, limit: 10_000_000 }
     }
 }
 
 /// Faults between two operations: each strikes once in so many times that it could, 0: never.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// A weak compare-exchange fails though it need not.
     pub spurious: u32,
@@ -152,6 +158,7 @@ pub(crate) struct Engine {
     /// The one that went on last.
     current: Option<u32>,
     births: u64,
+    now: u64,
     ready: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
@@ -174,6 +181,7 @@ impl Engine {
             dispatchers: Vec::new(),
             current: None,
             births: 0,
+            now: 0,
             ready: Vec::with_capacity(16),
             arrived: Vec::new(),
             abandoned: Vec::new(),
@@ -248,7 +256,7 @@ impl Engine {
     /// Gives everything that has come to be to its chain.
     fn collect(&mut self, stage: &mut Stage) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        stage.world.take_events(&mut arrived);
+        self.now = stage.world.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) | What::Resume(_) => Who::Workload,
@@ -275,7 +283,7 @@ impl Engine {
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
     fn find_ready(&mut self, stage: &Stage) {
         self.ready.clear();
-        let now = stage.world.now();
+        let now = self.now;
         for (number, chain) in self.chains.iter().enumerate() {
             let (touches, writes) = match (&chain.running, chain.who) {
                 (Some(running), _) => match running.stop {
@@ -314,6 +322,7 @@ impl Engine {
     fn wait(&mut self, stage: &mut Stage) -> bool {
         let Some(time) = self.chains.iter().filter_map(|chain| Some(chain.queue.front()?.time)).min() else { return false };
         stage.world.advance(time);
+        self.now = self.now.max(time);
         self.find_ready(stage);
         true
     }
@@ -343,7 +352,9 @@ impl Engine {
             None => {
                 let Some((job, errand)) = stage.threads.as_mut().and_then(|threads| threads.take(process)) else { return Ok(Turned::Over) };
                 chain.errand = errand;
-                match stage.begin(job)? {
+                // The end may have moved on since: whoever has it now reads it.
+                let here = stage.ghost.holder(job.end()).is_some_and(|(holder, _)| holder == process);
+                match if here { stage.begin(job)? } else { None } {
                     Some(call) => call,
                     None => {
                         stage.done(errand);
@@ -521,7 +532,7 @@ fn touches(stop: Stop, process: u32) -> (u64, bool) {
         // Of a range, the whole memory.
         Stop::Access(Access { kind: Kind::Read, .. }) => (0, false),
         Stop::Access(Access { kind: Kind::Write, .. }) => (0, true),
-        Stop::Access(Access { kind, memory, at, .. }) => (u64::from(memory + 1) << 32 | at as u64 / 8, kind != Kind::Load),
+        Stop::Access(Access { kind, memory, at, .. }) => ((u64::from(memory + 1) << 32) | (at as u64 / 8), kind != Kind::Load),
         Stop::Turn(Point::Effect) => (0, true),
         Stop::Turn(_) => (lock_of(process), true),
     }

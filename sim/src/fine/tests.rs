@@ -88,3 +88,46 @@ fn a_run_that_never_rests_is_a_failure() {
     let Verdict::Violated(failure) = outcome.verdict else { panic!("{:?}", outcome.verdict) };
     assert_eq!(failure.checker, "liveness");
 }
+
+/// How many schedules it took to find a planted bug at depth L1, and by which checker.
+fn found(bug: &str, schedules: u64) -> Option<(u64, &'static str)> {
+    let options = RunOptions { planted: Some(bug.to_owned()), ..options(Fine::default()) };
+    let mut base = Run::new(&hands(), &options);
+    assert!(base.go_to_fine(), "{bug} shows before depth L1");
+    (0..schedules).find_map(|seed| match schedule(&base, seed).verdict {
+        Verdict::Violated(failure) => Some((seed, failure.checker)),
+        _ => None,
+    })
+}
+
+#[test]
+fn what_happens_between_a_load_and_a_store_is_found_and_no_order_of_messages_shows_it() {
+    const BUGS: [&str; 7] = [
+        "pop-load-store",
+        "push-load-store",
+        "trap-armed-after-check",
+        "two-drainers",
+        "outbox-look-trusted",
+        "sublinks-load-store",
+        "freed-before-read",
+    ];
+    let found: Vec<_> = BUGS.iter().filter_map(|bug| Some((bug, found(bug, 1000)?))).collect();
+    println!("{found:?}");
+    assert!(found.len() >= 2, "{found:?}");
+    for (bug, _) in found {
+        for seed in 0..200 {
+            let options = RunOptions { seed, planted: Some((*bug).to_owned()), recent: 0, ..RunOptions::default() };
+            assert_eq!(finish(Run::new(&hands(), &options)).verdict, Verdict::Held, "{bug} at L0");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_is_read_twice_is_a_double_fetch_with_its_place() {
+    let options = RunOptions { planted: Some("length-read-twice".to_owned()), ..options(Fine::default()) };
+    let mut base = Run::new(&hands(), &options);
+    assert!(base.go_to_fine());
+    let Verdict::Violated(failure) = schedule(&base, 1).verdict else { panic!("not found") };
+    assert_eq!(failure.checker, "double fetch");
+    assert!(failure.text.contains("Block::open"), "{}", failure.text);
+}

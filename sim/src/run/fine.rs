@@ -2,9 +2,13 @@
 
 use super::{Phase, Run, RunOptions};
 use crate::app::{Plan, Threads};
-use crate::check::Checked;
+use crate::check::{Checked, Violation};
 use crate::choice::Source;
 use crate::fine::{Counts, Engine, Turned};
+use crate::policy::{Length, PolicySpec};
+
+/// Operations that a small race takes, for policies that must know.
+const OPERATIONS: Length = Length(200);
 
 /// When a run goes down to depth L1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +49,30 @@ impl Run {
         self.descent == Descent::Due
     }
 
+    /// Whether it is at depth L1.
+    pub fn is_fine(&self) -> bool {
+        self.engine.is_some() || self.descent == Descent::Due
+    }
+
+    /// Whether everything is closed at the end ([`Fine::closing`](crate::fine::Fine)).
+    pub fn close_at_end(&mut self, closing: bool) {
+        if let Some(fine) = &mut self.options.fine {
+            fine.closing = closing;
+        }
+    }
+
     /// From here on other decisions are taken.
     pub fn decide_by(&mut self, seed: u64, source: Source) {
         self.options.seed = seed;
         self.outcome.seed = seed;
         self.stage.world.set_source(source);
+    }
+
+    /// From where depth L1 begins on this policy says who is next.
+    pub fn rule_by(&mut self, policy: PolicySpec) {
+        if let Some(fine) = &mut self.options.fine {
+            fine.spec = Some(policy);
+        }
     }
 
     /// What was done at depth L1 so far.
@@ -77,7 +100,13 @@ impl Run {
     }
 
     fn go_down(&mut self) -> Checked {
-        let fine = self.options.fine.clone().unwrap_or_default();
+        let mut fine = self.options.fine.clone().unwrap_or_default();
+        if let Some(spec) = &fine.spec {
+            let names: Vec<String> = self.scenario.nodes.iter().map(|node| node.name.clone()).collect();
+            let built = spec.of_seed(self.options.seed).build(&names, self.options.length.unwrap_or(OPERATIONS));
+            let built = built.map_err(|bad| Violation::new("policy", "the policy is one for this scenario", bad.to_string()))?;
+            fine.policy = built.unwrap_or_default();
+        }
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
         if self.phase == Phase::SetUp {
@@ -126,5 +155,27 @@ impl Run {
         self.latest = self.stage.world.now();
         self.settle()?;
         if self.stage.world.idle() { self.rest() } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fine::Fine;
+    use crate::run::Verdict;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_told_with_who_waits_for_it() {
+        let text = include_str!("../../../scenarios/races/four-hands.toml");
+        let scenario = Scenario::parse("four-hands.toml", text, &[]).unwrap();
+        let mut run = Run::new(&scenario, &RunOptions { fine: Some(Fine::default()), ..RunOptions::default() });
+        assert!(run.go_to_fine());
+        let middle = Arc::clone(run.stage.world.process(0).unwrap());
+        middle.inspect(|_| while run.step() {});
+        let Verdict::Violated(failure) = run.finish().verdict else { panic!("it came to rest") };
+        assert!(failure.text.contains("the application of process 0 waits for the lock of process 0"), "{}", failure.text);
     }
 }

@@ -4,6 +4,7 @@
 mod error;
 mod expr;
 mod faults;
+mod files;
 mod names;
 mod order;
 mod read;
@@ -16,6 +17,7 @@ mod units;
 mod workload;
 
 pub use error::ScenarioError;
+pub use files::files;
 pub use types::{
     Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
     Swarm, Verbs, Wait,

@@ -124,9 +124,9 @@ pub(crate) fn place() -> Option<String> {
 /// The innermost places of the library outside its accessors of memory.
 fn where_am_i() -> String {
     let trace = std::backtrace::Backtrace::force_capture().to_string();
-    let mut lines = trace.lines().map(str::trim);
+    let lines = trace.lines().map(str::trim);
     let mut places = Vec::new();
-    while let Some(line) = lines.next() {
+    for line in lines {
         let Some((_, name)) = line.split_once(": ") else { continue };
         if name.starts_with("ipcz::") && !name.starts_with("ipcz::mapping") {
             places.push(name.rsplit_once("::h").map_or(name, |(name, _)| name).to_owned());

@@ -351,14 +351,15 @@ impl World {
         }
     }
 
-    /// Takes everything that waits to happen, in order of its time.
-    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) {
+    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
+    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
         let mut state = self.shared.lock();
         let State { now, queue, source, faults, .. } = &mut *state;
         out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
         while let Some(entry) = queue.pop(*now, source) {
             out.push(entry);
         }
+        *now
     }
 
     /// Whether somebody holds the lock of a process.
@@ -375,6 +376,12 @@ impl World {
     /// Which transport end an event is about, if it is one of a transport.
     pub(crate) fn end_of(&self, what: What) -> Option<u32> {
         self.shared.lock().end_of(what)
+    }
+
+    /// Who holds or is to hold a transport end, and its other end.
+    pub(crate) fn meant(&self, end: u32) -> Option<[u32; 2]> {
+        let state = self.shared.lock();
+        Some([state.ends.get(end as usize)?.meant, state.ends.get(end as usize ^ 1)?.meant])
     }
 
     /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.

@@ -10,12 +10,12 @@ use std::panic::resume_unwind;
 
 use ipcz::clock::Point;
 
-use crate::app::{Answer, Call, Stage, perform};
+use crate::app::{Answer, Call, Stage, Threads, perform};
 use crate::check::{Checked, Violation};
-use crate::choice::{Choices, Site};
+use crate::choice::{Choices, Site, Source};
 use crate::policy::{Policy, PolicySpec, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
-use crate::world::{Input, Next, Told, What, World};
+use crate::world::{Input, Next, State, Told, What, World};
 use fetches::Fetches;
 
 /// How a run goes on at depth L1.
@@ -157,6 +157,10 @@ pub(crate) struct Engine {
     current: Option<u32>,
     births: u64,
     now: u64,
+    /// Chains with something to do, by age.
+    order: Vec<u32>,
+    /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
+    busy: Vec<Option<bool>>,
     ready: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
@@ -180,6 +184,8 @@ impl Engine {
             current: None,
             births: 0,
             now: 0,
+            order: Vec::with_capacity(16),
+            busy: Vec::new(),
             ready: Vec::with_capacity(16),
             arrived: Vec::new(),
             abandoned: Vec::new(),
@@ -217,99 +223,139 @@ impl Engine {
         self.add(who)
     }
 
+    /// A chain has become the youngest.
+    fn age(&mut self, number: u32) {
+        self.births += 1;
+        self.chains[number as usize].born = self.births;
+        if let Some(at) = self.order.iter().position(|other| *other == number) {
+            self.order.remove(at);
+        }
+        self.order.push(number);
+    }
+
     /// Lets one activity go on to its next operation, or an input begin.
     pub fn turn(&mut self, stage: &mut Stage) -> Checked<Turned> {
-        self.collect(stage);
-        self.find_ready(stage);
+        // One lock for all that is asked and noted before the operation itself.
+        let mut state = stage.world.state();
+        self.collect(&mut state, &mut stage.threads);
+        self.find_ready(&stage.world, stage.threads.as_ref());
         if self.ready.is_empty() {
+            drop(state);
             if self.chains.iter().any(|chain| chain.running.is_some()) {
                 return Err(self.deadlock(stage));
             }
             if !self.wait(stage) {
                 return Ok(Turned::Rest);
             }
+            state = stage.world.state();
         }
         let Engine { fine, ready, .. } = self;
         let options = ready.len() as u32;
         let chosen = if options == 1 {
             0
         } else {
-            stage.world.choose(|source| {
-                let proposal = fine.policy.pick(ready, source);
-                source.settle(Site::Next, 0, options, proposal)
-            })
+            let proposal = fine.policy.pick(ready, &mut state.source);
+            state.source.settle(Site::Next, 0, options, proposal)
         };
-        let chain = self.ready[chosen as usize].chain;
-        if self.current != Some(chain) {
-            self.current = Some(chain);
+        let number = self.ready[chosen as usize].chain;
+        if self.current != Some(number) {
+            self.current = Some(number);
             self.counts.switches += 1;
         }
         if self.counts.operations() > self.fine.limit {
+            drop(state);
             let text = format!("after {} operations there is still something to do:\n  {}", self.fine.limit, self.who_waits(&stage.world));
             return Err(Violation::new(LIVENESS, "once nothing new begins, everything comes to rest", text));
         }
-        if self.chains[chain as usize].running.is_some() { self.go_on(stage, chain) } else { self.begin(stage, chain) }
+        let Some(running) = self.chains[number as usize].running.take() else {
+            drop(state);
+            return self.begin(stage, number);
+        };
+        let go = self.way(&mut state, number, running.stop);
+        drop(state);
+        self.go_on(stage, number, running, go)
     }
 
     /// Gives everything that has come to be to its chain.
-    fn collect(&mut self, stage: &mut Stage) {
+    fn collect(&mut self, state: &mut State, threads: &mut Option<Threads>) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        self.now = stage.world.take_events(&mut arrived);
+        self.now = state.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
-                what => Who::Dispatcher(stage.world.end_of(what).unwrap_or(NONE)),
+                what => Who::Dispatcher(state.end_of(what).unwrap_or(NONE)),
             };
-            let chain = self.chain(who) as usize;
-            let chain = &mut self.chains[chain];
-            if chain.queue.is_empty() {
-                self.births += 1;
-                chain.born = self.births;
+            let number = self.chain(who);
+            if self.chains[number as usize].queue.is_empty() {
+                self.age(number);
             }
-            chain.queue.push_back(entry);
+            self.chains[number as usize].queue.push_back(entry);
         }
         self.arrived = arrived;
-        let Some(threads) = &mut stage.threads else { return };
-        while let Some(process) = threads.woken() {
-            let chain = self.chain(Who::Application(process)) as usize;
-            self.births += 1;
-            self.chains[chain].born = self.births;
+        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
+            let number = self.chain(Who::Application(process));
+            self.age(number);
         }
     }
 
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
-    fn find_ready(&mut self, stage: &Stage) {
-        self.ready.clear();
-        let now = self.now;
-        for (number, chain) in self.chains.iter().enumerate() {
-            let (touches, writes) = match (&chain.running, chain.who) {
-                (Some(running), _) => match running.stop {
-                    Stop::Turn(Point::LockBusy | Point::LockWanted) if stage.world.is_busy(running.process) => continue,
-                    stop => touches(stop, running.process),
-                },
-                (None, Who::Application(process)) => {
-                    if chain.next.is_none() && !stage.threads.as_ref().is_some_and(|threads| threads.has(process)) {
-                        continue;
-                    }
-                    (lock_of(process), true)
+    fn find_ready(&mut self, world: &World, threads: Option<&Threads>) {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        ready.extend(self.current.and_then(|number| self.look(number, world, threads)));
+        let mut order = std::mem::take(&mut self.order);
+        order.retain(|number| {
+            if Some(*number) != self.current {
+                ready.extend(self.look(*number, world, threads));
+            }
+            self.has_something_to_do(*number, threads)
+        });
+        (self.order, self.ready) = (order, ready);
+    }
+
+    fn has_something_to_do(&self, number: u32, threads: Option<&Threads>) -> bool {
+        let chain = &self.chains[number as usize];
+        chain.running.is_some()
+            || !chain.queue.is_empty()
+            || chain.next.is_some()
+            || matches!(chain.who, Who::Application(process) if threads.is_some_and(|threads| threads.has(process)))
+    }
+
+    /// What a chain would do, if it can go on.
+    fn look(&mut self, number: u32, world: &World, threads: Option<&Threads>) -> Option<Ready> {
+        let chain = &self.chains[number as usize];
+        let due = || chain.queue.front().is_some_and(|entry| entry.time <= self.now);
+        let (touches, writes) = match (&chain.running, chain.who) {
+            (Some(Running { process, stop, .. }), _) => {
+                let (process, stop, born) = (*process, *stop, chain.born);
+                if matches!(stop, Stop::Turn(Point::LockBusy | Point::LockWanted)) && self.is_busy(process, world) {
+                    return None;
                 }
-                (None, Who::Dispatcher(end)) if !chain.queue.is_empty() => (1 << 61 | u64::from(end), true),
-                (None, Who::Timer(process)) if chain.queue.front().is_some_and(|entry| entry.time <= now) => (lock_of(process), true),
-                // What the workload does beside calls looks into processes.
-                (None, Who::Workload)
-                    if chain.queue.front().is_some_and(|entry| entry.time <= now) && self.no_lock_is_held(&stage.world) =>
-                {
-                    (0, true)
+                let (touches, writes) = touches(stop, process);
+                return Some(Ready { chain: number, born, touches, writes, ..Ready::default() });
+            }
+            (None, Who::Application(process)) => {
+                if chain.next.is_none() && !threads.is_some_and(|threads| threads.has(process)) {
+                    return None;
                 }
-                (None, _) => continue,
-            };
-            self.ready.push(Ready { chain: number as u32, born: chain.born, touches, writes, ..Ready::default() });
+                (lock_of(process), true)
+            }
+            (None, Who::Dispatcher(end)) if !chain.queue.is_empty() => (1 << 61 | u64::from(end), true),
+            (None, Who::Timer(process)) if due() => (lock_of(process), true),
+            // What the workload does beside calls looks into processes.
+            (None, Who::Workload) if due() && self.no_lock_is_held(world) => (0, true),
+            (None, _) => return None,
+        };
+        Some(Ready { chain: number, born: chain.born, touches, writes, ..Ready::default() })
+    }
+
+    fn is_busy(&mut self, process: u32, world: &World) -> bool {
+        let index = process as usize;
+        if self.busy.len() <= index {
+            self.busy.resize(index + 1, None);
         }
-        if self.ready.len() > 1 {
-            let current = self.current;
-            self.ready.sort_unstable_by_key(|ready| (Some(ready.chain) != current, ready.born));
-        }
+        *self.busy[index].get_or_insert_with(|| world.is_busy(process))
     }
 
     fn no_lock_is_held(&self, world: &World) -> bool {
@@ -321,7 +367,7 @@ impl Engine {
         let Some(time) = self.chains.iter().filter_map(|chain| Some(chain.queue.front()?.time)).min() else { return false };
         stage.world.advance(time);
         self.now = self.now.max(time);
-        self.find_ready(stage);
+        self.find_ready(&stage.world, stage.threads.as_ref());
         true
     }
 
@@ -373,28 +419,32 @@ impl Engine {
         Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
     }
 
-    /// A chain does what it was about to do.
-    fn go_on(&mut self, stage: &mut Stage, number: u32) -> Checked<Turned> {
-        let chain = &mut self.chains[number as usize];
-        let Some(Running { process, mut activity, stop }) = chain.running.take() else { return Ok(Turned::Over) };
-        let len = stage.world.operation(number, stop);
-        let mut go = Go::On;
-        match stop {
-            Stop::Turn(_) => self.counts.turns += 1,
-            Stop::Access(access) => {
-                self.counts.accesses += 1;
-                let faults = self.fine.faults;
-                if chain.fetches.again(access, len) {
-                    go = Go::Tell;
-                    if faults.flipped > 0 {
-                        let struck = strikes(&stage.world, site::FLIPPED, number, faults.flipped);
-                        go = if struck { Go::Flipped(1 << (access.at % 7)) } else { Go::On };
-                    }
-                } else if access.kind == Kind::Exchange && strikes(&stage.world, site::SPURIOUS, number, faults.spurious) {
-                    go = Go::Spurious;
-                }
+    /// How a chain goes on with what it is about to do, which is counted and noted.
+    fn way(&mut self, state: &mut State, number: u32, stop: Stop) -> Go {
+        let len = state.operation(number, stop);
+        let Stop::Access(access) = stop else {
+            self.counts.turns += 1;
+            return Go::On;
+        };
+        self.counts.accesses += 1;
+        let faults = self.fine.faults;
+        let fetches = &mut self.chains[number as usize].fetches;
+        if fetches.again(access, len) {
+            match faults.flipped {
+                0 => Go::Tell,
+                odds if strikes(&mut state.source, site::FLIPPED, number, odds) => Go::Flipped(1 << (access.at % 7)),
+                _ => Go::On,
             }
+        } else if access.kind == Kind::Exchange && strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) {
+            Go::Spurious
+        } else {
+            Go::On
         }
+    }
+
+    /// A chain does what it was about to do.
+    fn go_on(&mut self, stage: &mut Stage, number: u32, running: Running, go: Go) -> Checked<Turned> {
+        let Running { process, mut activity, stop } = running;
         let resumed = activity.resume(go);
         if let (Go::Tell, Stop::Access(access)) = (go, stop) {
             let place = activity::place().unwrap_or_default();
@@ -406,13 +456,14 @@ impl Engine {
 
     /// An activity stands again or is over.
     fn after(&mut self, stage: &mut Stage, number: u32, process: u32, activity: Activity<Done>, resumed: Resumed<Done>) -> Checked<Turned> {
-        self.births += 1;
-        let chain = &mut self.chains[number as usize];
-        chain.born = self.births;
+        self.age(number);
+        if let Some(busy) = self.busy.get_mut(process as usize) {
+            *busy = None;
+        }
         let done = match resumed {
             Resumed::Stopped(stop) => {
-                chain.running = Some(Running { process, activity, stop });
-                if self.crashes > 0 && strikes(&stage.world, site::CRASH, process, self.fine.faults.crash) {
+                self.chains[number as usize].running = Some(Running { process, activity, stop });
+                if self.crashes > 0 && strikes(&mut stage.world.state().source, site::CRASH, process, self.fine.faults.crash) {
                     self.crashes -= 1;
                     stage.kill(process);
                     self.bury(stage);
@@ -443,6 +494,7 @@ impl Engine {
 
     /// What dead processes were doing stands still for ever.
     pub fn bury(&mut self, stage: &mut Stage) {
+        self.busy.clear();
         for chain in &mut self.chains {
             let process = match (&chain.running, chain.who) {
                 (Some(running), _) => running.process,
@@ -517,8 +569,8 @@ impl Drop for Engine {
 const LIVENESS: &str = "liveness";
 
 /// Whether a fault strikes that does so once in `odds` times.
-fn strikes(world: &World, site: Site, actor: u32, odds: u32) -> bool {
-    odds > 0 && world.choose(|source| source.choose(site, actor, 2, Some(&[odds - 1, 1]))) == 1
+fn strikes(source: &mut Source, site: Site, actor: u32, odds: u32) -> bool {
+    odds > 0 && source.choose(site, actor, 2, Some(&[odds - 1, 1])) == 1
 }
 
 /// What an activity touches next, and whether it may change it ([`Ready`]).

@@ -111,8 +111,14 @@ impl Run {
 
     fn turn(&mut self) -> Checked {
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        match engine.turn(&mut self.stage)? {
-            Turned::Stopped => return Ok(()),
+        let turned = loop {
+            match engine.turn(&mut self.stage)? {
+                Turned::Stopped => (),
+                turned => break turned,
+            }
+        };
+        match turned {
+            Turned::Stopped => (),
             Turned::Began => return self.watched(),
             Turned::Over => (),
             Turned::Token(token) => {
@@ -122,7 +128,10 @@ impl Run {
                     engine.bury(&mut self.stage);
                 }
             }
-            Turned::Rest => return self.come_up(),
+            Turned::Rest => {
+                self.come_up();
+                return Ok(());
+            }
         }
         self.events += 1;
         if self.stage.cuts > 0 {
@@ -132,15 +141,14 @@ impl Run {
         self.react()
     }
 
-    /// Everything is at rest: the checkers, and the closing of everything, are L0 again.
-    fn come_up(&mut self) -> Checked {
+    /// Everything is at rest: from here on it is L0 again, whose next step finds that out, and checks it.
+    fn come_up(&mut self) {
         self.outcome.fine = self.fine();
         self.engine = None;
         self.stage.threads = None;
         self.descent = Descent::Never;
         self.latest = self.stage.world.now();
         self.settle();
-        self.rest()
     }
 }
 

@@ -9,10 +9,11 @@ use ipcz::mapping::{Rmw, Width};
 use ipcz::trap::TrapEvent;
 use slab::Slab;
 
+use super::activity::{Access, Stop};
 use super::config::Config;
 use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
-use super::order::{Channel, Label, Queue, What};
+use super::order::{Channel, Label, Next, Queue, What};
 use super::pages::{Memory, Template};
 use super::transports::{End, Message};
 use super::{Event, Step};
@@ -289,6 +290,29 @@ impl State {
         self.now = self.now.max(entry.time);
         let (event, call) = self.happen(entry.what);
         Some((Step { time: self.now, event }, call))
+    }
+
+    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
+    pub fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
+        while let Some(entry) = self.queue.pop(self.now, &mut self.source) {
+            out.push(entry);
+        }
+        self.now
+    }
+
+    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
+    #[inline]
+    pub fn operation(&mut self, chain: u32, stop: Stop) -> usize {
+        match stop {
+            Stop::Access(Access { kind, memory, at, bytes }) => {
+                self.trace.record(Kind::Operation, chain, (kind as u64) << 32 | u64::from(memory), (bytes as u64) << 32 | at as u64);
+                self.memory(memory).len()
+            }
+            Stop::Turn(point) => {
+                self.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
+                0
+            }
+        }
     }
 
     /// Which transport end an event is about.

@@ -145,6 +145,22 @@ struct Chain {
     fetches: Fetches,
 }
 
+/// What a chain does next, and what it waits for until then.
+struct Waiting {
+    ready: Ready,
+    gate: Gate,
+}
+
+enum Gate {
+    Open,
+    /// The lock of this process must be free.
+    Lock(u32),
+    /// It must be so late.
+    Time(u64),
+    /// The same, and nobody holds a lock.
+    Calm(u64),
+}
+
 /// The activities of one world.
 pub(crate) struct Engine {
     fine: Fine,
@@ -158,7 +174,7 @@ pub(crate) struct Engine {
     births: u64,
     now: u64,
     /// Chains with something to do, by age.
-    order: Vec<u32>,
+    order: Vec<Waiting>,
     /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
     busy: Vec<Option<bool>>,
     ready: Vec<Ready>,
@@ -169,6 +185,8 @@ pub(crate) struct Engine {
     pub counts: Counts,
 }
 
+/// Where an input stands that has not begun.
+const BEGINNING: Stop = Stop::Turn(Point::Effect);
 /// No chain yet.
 const NONE: u32 = u32::MAX;
 
@@ -223,14 +241,30 @@ impl Engine {
         self.add(who)
     }
 
-    /// A chain has become the youngest.
-    fn age(&mut self, number: u32) {
+    /// A chain has become the youngest, and may have something else to do.
+    fn age(&mut self, number: u32, threads: Option<&Threads>) {
         self.births += 1;
         self.chains[number as usize].born = self.births;
-        if let Some(at) = self.order.iter().position(|other| *other == number) {
+        if let Some(at) = self.place(number) {
             self.order.remove(at);
         }
-        self.order.push(number);
+        self.order.extend(self.look(number, threads));
+    }
+
+    /// A chain, as old as before, may have something else to do.
+    fn refresh(&mut self, number: u32, threads: Option<&Threads>) {
+        if let Some(at) = self.place(number) {
+            self.order.remove(at);
+        }
+        if let Some(waiting) = self.look(number, threads) {
+            let at = self.order.partition_point(|other| other.ready.born < waiting.ready.born);
+            self.order.insert(at, waiting);
+        }
+    }
+
+    /// Where a chain stands in the order, if it has something to do.
+    fn place(&self, number: u32) -> Option<usize> {
+        self.order.iter().rposition(|waiting| waiting.ready.chain == number)
     }
 
     /// Lets one activity go on to its next operation, or an input begin.
@@ -238,7 +272,7 @@ impl Engine {
         // One lock for all that is asked and noted before the operation itself.
         let mut state = stage.world.state();
         self.collect(&mut state, &mut stage.threads);
-        self.find_ready(&stage.world, stage.threads.as_ref());
+        self.find_ready(&stage.world);
         if self.ready.is_empty() {
             drop(state);
             if self.chains.iter().any(|chain| chain.running.is_some()) {
@@ -267,13 +301,14 @@ impl Engine {
             let text = format!("after {} operations there is still something to do:\n  {}", self.fine.limit, self.who_waits(&stage.world));
             return Err(Violation::new(LIVENESS, "once nothing new begins, everything comes to rest", text));
         }
-        let Some(running) = self.chains[number as usize].running.take() else {
+        let Some(running) = &self.chains[number as usize].running else {
             drop(state);
             return self.begin(stage, number);
         };
-        let go = self.way(&mut state, number, running.stop);
+        let stop = running.stop;
+        let go = self.carry_out(&mut state, number, stop);
         drop(state);
-        self.go_on(stage, number, running, go)
+        self.go_on(stage, number, stop, go)
     }
 
     /// Gives everything that has come to be to its chain.
@@ -287,79 +322,62 @@ impl Engine {
                 what => Who::Dispatcher(state.end_of(what).unwrap_or(NONE)),
             };
             let number = self.chain(who);
-            if self.chains[number as usize].queue.is_empty() {
-                self.age(number);
+            let queue = &mut self.chains[number as usize].queue;
+            queue.push_back(entry);
+            if queue.len() == 1 {
+                self.age(number, threads.as_ref());
             }
-            self.chains[number as usize].queue.push_back(entry);
         }
         self.arrived = arrived;
         while let Some(process) = threads.as_mut().and_then(Threads::woken) {
             let number = self.chain(Who::Application(process));
-            self.age(number);
+            self.age(number, threads.as_ref());
         }
     }
 
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
-    fn find_ready(&mut self, world: &World, threads: Option<&Threads>) {
-        let mut ready = std::mem::take(&mut self.ready);
+    fn find_ready(&mut self, world: &World) {
+        let current = self.current.and_then(|number| self.place(number));
+        let Engine { order, ready, chains, busy, now, .. } = self;
+        let mut is_open = |waiting: &Waiting| match waiting.gate {
+            Gate::Open => true,
+            Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
+            Gate::Time(time) => time <= *now,
+            Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
+        };
         ready.clear();
-        ready.extend(self.current.and_then(|number| self.look(number, world, threads)));
-        let mut order = std::mem::take(&mut self.order);
-        order.retain(|number| {
-            if Some(*number) != self.current {
-                ready.extend(self.look(*number, world, threads));
+        ready.extend(current.map(|at| &order[at]).filter(|waiting| is_open(waiting)).map(|waiting| waiting.ready));
+        for (at, waiting) in order.iter().enumerate() {
+            if Some(at) != current && is_open(waiting) {
+                ready.push(waiting.ready);
             }
-            self.has_something_to_do(*number, threads)
-        });
-        (self.order, self.ready) = (order, ready);
+        }
     }
 
-    fn has_something_to_do(&self, number: u32, threads: Option<&Threads>) -> bool {
+    /// What a chain would do next, if it has anything to do.
+    fn look(&self, number: u32, threads: Option<&Threads>) -> Option<Waiting> {
         let chain = &self.chains[number as usize];
-        chain.running.is_some()
-            || !chain.queue.is_empty()
-            || chain.next.is_some()
-            || matches!(chain.who, Who::Application(process) if threads.is_some_and(|threads| threads.has(process)))
-    }
-
-    /// What a chain would do, if it can go on.
-    fn look(&mut self, number: u32, world: &World, threads: Option<&Threads>) -> Option<Ready> {
-        let chain = &self.chains[number as usize];
-        let due = || chain.queue.front().is_some_and(|entry| entry.time <= self.now);
-        let (touches, writes) = match (&chain.running, chain.who) {
+        let due = chain.queue.front().map(|entry| entry.time);
+        let (gate, (touches, writes)) = match (&chain.running, chain.who) {
             (Some(Running { process, stop, .. }), _) => {
-                let (process, stop, born) = (*process, *stop, chain.born);
-                if matches!(stop, Stop::Turn(Point::LockBusy | Point::LockWanted)) && self.is_busy(process, world) {
-                    return None;
-                }
-                let (touches, writes) = touches(stop, process);
-                return Some(Ready { chain: number, born, touches, writes, ..Ready::default() });
+                let gate = match stop {
+                    Stop::Turn(Point::LockBusy | Point::LockWanted) => Gate::Lock(*process),
+                    _ => Gate::Open,
+                };
+                (gate, touches(*stop, *process))
             }
             (None, Who::Application(process)) => {
                 if chain.next.is_none() && !threads.is_some_and(|threads| threads.has(process)) {
                     return None;
                 }
-                (lock_of(process), true)
+                (Gate::Open, (lock_of(process), true))
             }
-            (None, Who::Dispatcher(end)) if !chain.queue.is_empty() => (1 << 61 | u64::from(end), true),
-            (None, Who::Timer(process)) if due() => (lock_of(process), true),
+            (None, Who::Dispatcher(end)) => due.map(|_| (Gate::Open, (1 << 61 | u64::from(end), true)))?,
+            (None, Who::Timer(process)) => (Gate::Time(due?), (lock_of(process), true)),
             // What the workload does beside calls looks into processes.
-            (None, Who::Workload) if due() && self.no_lock_is_held(world) => (0, true),
-            (None, _) => return None,
+            (None, Who::Workload) => (Gate::Calm(due?), (0, true)),
         };
-        Some(Ready { chain: number, born: chain.born, touches, writes, ..Ready::default() })
-    }
-
-    fn is_busy(&mut self, process: u32, world: &World) -> bool {
-        let index = process as usize;
-        if self.busy.len() <= index {
-            self.busy.resize(index + 1, None);
-        }
-        *self.busy[index].get_or_insert_with(|| world.is_busy(process))
-    }
-
-    fn no_lock_is_held(&self, world: &World) -> bool {
-        self.chains.iter().filter_map(|chain| chain.running.as_ref()).all(|running| !world.is_busy(running.process))
+        Some(Waiting { ready: Ready { chain: number, born: chain.born, touches, writes, ..Ready::default() }, gate })
     }
 
     /// Nobody is ready and nothing is under way: the next deadline is due. False if there is none.
@@ -367,26 +385,37 @@ impl Engine {
         let Some(time) = self.chains.iter().filter_map(|chain| Some(chain.queue.front()?.time)).min() else { return false };
         stage.world.advance(time);
         self.now = self.now.max(time);
-        self.find_ready(&stage.world, stage.threads.as_ref());
+        self.find_ready(&stage.world);
         true
     }
 
     /// The next input of a chain begins, and runs up to its first operation.
     fn begin(&mut self, stage: &mut Stage, number: u32) -> Checked<Turned> {
         self.counts.inputs += 1;
-        self.chains[number as usize].fetches.clear();
-        if let Who::Application(process) = self.chains[number as usize].who {
-            return self.begin_call(stage, number, process);
+        let chain = &mut self.chains[number as usize];
+        chain.fetches.clear();
+        let began = match chain.who {
+            Who::Application(process) => self.begin_call(stage, number, process)?,
+            _ => self.begin_event(stage, number),
+        };
+        if began != Turned::Began {
+            self.refresh(number, stage.threads.as_ref());
+            return Ok(began);
         }
-        let Some(entry) = self.chains[number as usize].queue.pop_front() else { return Ok(Turned::Over) };
+        let turned = self.go_on(stage, number, BEGINNING, Go::On)?;
+        Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
+    }
+
+    fn begin_event(&mut self, stage: &mut Stage, number: u32) -> Turned {
+        let Some(entry) = self.chains[number as usize].queue.pop_front() else { return Turned::Over };
         let (event, call) = stage.world.happen(entry.what);
         if let crate::world::Event::App { token } = event {
-            return Ok(Turned::Token(token));
+            return Turned::Token(token);
         }
-        let Some(call) = call else { return Ok(Turned::Over) };
+        let Some(call) = call else { return Turned::Over };
         let process = call.process();
         let input: Input = stage.world.input(call);
-        self.start(stage, number, process, Activity::new(move || Done::Told(input.run())))
+        self.start(number, process, Activity::new(move || Done::Told(input.run())))
     }
 
     fn begin_call(&mut self, stage: &mut Stage, number: u32, process: u32) -> Checked<Turned> {
@@ -410,17 +439,19 @@ impl Engine {
             let answer = perform(&body, &call.doing);
             Done::Answered(call, answer)
         });
-        self.start(stage, number, process, activity)
+        Ok(self.start(number, process, activity))
     }
 
-    fn start(&mut self, stage: &mut Stage, number: u32, process: u32, mut activity: Activity<Done>) -> Checked<Turned> {
-        let resumed = activity.resume(Go::On);
-        let turned = self.after(stage, number, process, activity, resumed)?;
-        Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
+    fn start(&mut self, number: u32, process: u32, activity: Activity<Done>) -> Turned {
+        if self.busy.len() <= process as usize {
+            self.busy.resize(process as usize + 1, None);
+        }
+        self.chains[number as usize].running = Some(Running { process, activity, stop: BEGINNING });
+        Turned::Began
     }
 
-    /// How a chain goes on with what it is about to do, which is counted and noted.
-    fn way(&mut self, state: &mut State, number: u32, stop: Stop) -> Go {
+    /// Counts and notes what a chain is about to do; of a word in memory it is also done, so that the activity need not ask the world.
+    fn carry_out(&mut self, state: &mut State, number: u32, stop: Stop) -> Go {
         let len = state.operation(number, stop);
         let Stop::Access(access) = stop else {
             self.counts.turns += 1;
@@ -428,54 +459,60 @@ impl Engine {
         };
         self.counts.accesses += 1;
         let faults = self.fine.faults;
-        let fetches = &mut self.chains[number as usize].fetches;
-        if fetches.again(access, len) {
-            match faults.flipped {
-                0 => Go::Tell,
-                odds if strikes(&mut state.source, site::FLIPPED, number, odds) => Go::Flipped(1 << (access.at % 7)),
-                _ => Go::On,
+        let mut flipped = 0;
+        if self.chains[number as usize].fetches.again(access, len) {
+            if faults.flipped == 0 {
+                return Go::Tell;
             }
-        } else if access.kind == Kind::Exchange && strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) {
-            Go::Spurious
-        } else {
-            Go::On
+            flipped = u64::from(strikes(&mut state.source, site::FLIPPED, number, faults.flipped)) << (access.at % 7);
+        }
+        match access.kind {
+            Kind::Read if flipped != 0 => Go::Flipped(flipped),
+            Kind::Exchange { .. } if strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) => {
+                Go::Done(Err(state.load(access)))
+            }
+            _ => state.carry_out(access).map_or(Go::On, |result| Go::Done(result.map(|value| value ^ flipped))),
         }
     }
 
-    /// A chain does what it was about to do.
-    fn go_on(&mut self, stage: &mut Stage, number: u32, running: Running, go: Go) -> Checked<Turned> {
-        let Running { process, mut activity, stop } = running;
-        let resumed = activity.resume(go);
+    /// A chain goes on up to its next operation, or to its end.
+    fn go_on(&mut self, stage: &mut Stage, number: u32, stop: Stop, go: Go) -> Checked<Turned> {
+        let Some(running) = &mut self.chains[number as usize].running else { return Ok(Turned::Over) };
+        let process = running.process;
+        let resumed = running.activity.resume(go);
         if let (Go::Tell, Stop::Access(access)) = (go, stop) {
             let place = activity::place().unwrap_or_default();
-            self.abandoned.push(activity);
+            self.abandoned.extend(self.chains[number as usize].running.take().map(|running| running.activity));
             return Err(double_fetch(access, process, &place));
         }
-        self.after(stage, number, process, activity, resumed)
-    }
-
-    /// An activity stands again or is over.
-    fn after(&mut self, stage: &mut Stage, number: u32, process: u32, activity: Activity<Done>, resumed: Resumed<Done>) -> Checked<Turned> {
-        self.age(number);
-        if let Some(busy) = self.busy.get_mut(process as usize) {
-            *busy = None;
-        }
-        let done = match resumed {
+        self.busy[process as usize] = None;
+        match resumed {
             Resumed::Stopped(stop) => {
-                self.chains[number as usize].running = Some(Running { process, activity, stop });
+                running.stop = stop;
+                self.age(number, stage.threads.as_ref());
                 if self.crashes > 0 && strikes(&mut stage.world.state().source, site::CRASH, process, self.fine.faults.crash) {
                     self.crashes -= 1;
                     stage.kill(process);
                     self.bury(stage);
                 }
-                return Ok(Turned::Stopped);
+                Ok(Turned::Stopped)
             }
-            Resumed::Done(done) => done,
+            Resumed::Done(done) => {
+                self.chains[number as usize].running = None;
+                self.over(stage, number, done)?;
+                self.age(number, stage.threads.as_ref());
+                Ok(Turned::Over)
+            }
             Resumed::Panicked(panic) => {
+                self.chains[number as usize].running = None;
                 self.end();
                 resume_unwind(panic)
             }
-        };
+        }
+    }
+
+    /// An input is over.
+    fn over(&mut self, stage: &mut Stage, number: u32, done: Done) -> Checked {
         match done {
             Done::Told(told) => stage.world.told(told),
             Done::Answered(call, answer) => {
@@ -489,12 +526,12 @@ impl Engine {
                 chain.next = next;
             }
         }
-        Ok(Turned::Over)
+        Ok(())
     }
 
     /// What dead processes were doing stands still for ever.
     pub fn bury(&mut self, stage: &mut Stage) {
-        self.busy.clear();
+        self.busy.fill(None);
         for chain in &mut self.chains {
             let process = match (&chain.running, chain.who) {
                 (Some(running), _) => running.process,
@@ -513,6 +550,9 @@ impl Engine {
                     stage.news.push(crate::app::News::Did { errand });
                 }
             }
+        }
+        for number in 0..self.chains.len() as u32 {
+            self.refresh(number, stage.threads.as_ref());
         }
     }
 
@@ -564,6 +604,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn no_lock_is_held(chains: &[Chain], world: &World) -> bool {
+    chains.iter().filter_map(|chain| chain.running.as_ref()).all(|running| !world.is_busy(running.process))
 }
 
 const LIVENESS: &str = "liveness";

@@ -261,24 +261,28 @@ impl VirtualMemory for SimMemory {
     }
 
     fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
-        let go = self.before(How::Load, at, width.bytes());
-        let value = self.shared.lock().memory(self.index).load(at, width);
-        if let Go::Flipped(bits) = go { value ^ bits } else { value }
+        match self.before(How::Load, at, width.bytes()) {
+            Go::Done(Ok(value)) => value,
+            _ => self.shared.lock().memory(self.index).load(at, width),
+        }
     }
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
-        self.before(How::Store, at, width.bytes());
-        self.shared.lock().store(self.index, at, width, value);
+        match self.before(How::Store(value), at, width.bytes()) {
+            Go::Done(_) => (),
+            _ => self.shared.lock().store(self.index, at, width, value),
+        }
     }
 
     fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
-        let kind = if matches!(op, Rmw::Add(_)) { How::Add } else { How::Exchange };
-        let go = self.before(kind, at, width.bytes());
-        let mut state = self.shared.lock();
-        if go == Go::Spurious {
-            return Err(state.memory(self.index).load(at, width));
+        let kind = match op {
+            Rmw::Add(by) => How::Add(by),
+            Rmw::CompareExchange { expected, new } => How::Exchange { expected, new },
+        };
+        match self.before(kind, at, width.bytes()) {
+            Go::Done(result) => result,
+            _ => self.shared.lock().update(self.index, at, width, op),
         }
-        state.update(self.index, at, width, op)
     }
 
     fn read(&self, at: usize, out: &mut [u8]) {

@@ -9,7 +9,7 @@ use ipcz::mapping::{Rmw, Width};
 use ipcz::trap::TrapEvent;
 use slab::Slab;
 
-use super::activity::{Access, Stop};
+use super::activity::{Access, Kind as How, Stop};
 use super::config::Config;
 use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
@@ -305,7 +305,12 @@ impl State {
     pub fn operation(&mut self, chain: u32, stop: Stop) -> usize {
         match stop {
             Stop::Access(Access { kind, memory, at, bytes }) => {
-                self.trace.record(Kind::Operation, chain, (kind as u64) << 32 | u64::from(memory), (bytes as u64) << 32 | at as u64);
+                self.trace.record(
+                    Kind::Operation,
+                    chain,
+                    u64::from(kind.number()) << 32 | u64::from(memory),
+                    (bytes as u64) << 32 | at as u64,
+                );
                 self.memory(memory).len()
             }
             Stop::Turn(point) => {
@@ -313,6 +318,27 @@ impl State {
                 0
             }
         }
+    }
+
+    /// Accesses a word for an activity; none if it does that itself, since it is about more than a word.
+    #[inline]
+    pub fn carry_out(&mut self, access: Access) -> Option<Result<u64, u64>> {
+        let Access { kind, memory, at, .. } = access;
+        match kind {
+            How::Load => Some(Ok(self.load(access))),
+            How::Store(value) => {
+                self.store(memory, at, access.width(), value);
+                Some(Ok(value))
+            }
+            How::Add(by) => Some(self.update(memory, at, access.width(), Rmw::Add(by))),
+            How::Exchange { expected, new } => Some(self.update(memory, at, access.width(), Rmw::CompareExchange { expected, new })),
+            How::Read | How::Write | How::Fence => None,
+        }
+    }
+
+    /// The word that an access is about.
+    pub fn load(&self, access: Access) -> u64 {
+        self.memories[access.memory as usize].load(access.at, access.width())
     }
 
     /// Which transport end an event is about.

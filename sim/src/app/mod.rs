@@ -9,6 +9,7 @@ mod setup;
 mod stage;
 
 pub(crate) use call::{Answer, Call, Threads, perform};
+pub(crate) use cuts::LATE;
 pub use plan::Plan;
 pub use random::Workload;
 pub use setup::SetUp;

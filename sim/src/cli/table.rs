@@ -9,6 +9,7 @@ use ipcz_reports::format::{bytes, clip, measured, number, plural, rate, time};
 use super::json::{kind, kinds};
 use super::play::{Finding, Played};
 use super::totals::Totals;
+use crate::fault::Struck;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Requirement, Traffic};
 use crate::scenario::Scenario;
@@ -76,6 +77,7 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
+    faults(&mut out, &outcome.struck);
     probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
@@ -99,6 +101,13 @@ pub fn single(played: &Played) -> String {
     out
 }
 
+/// What struck, of how many opportunities; nothing where no faults are.
+fn faults(out: &mut String, struck: &[Struck]) {
+    for struck in struck.iter().filter(|struck| struck.could > 0) {
+        line(out, "fault", &format!("{} struck {} of {} times", struck.fault.name(), number(struck.did), number(struck.could)));
+    }
+}
+
 /// What a sweep came to, which took `wall_ns`.
 pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     let mut out = String::new();
@@ -114,6 +123,7 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     traffic(&mut out, [&totals.set_up, &totals.run, &totals.closing]);
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
+    faults(&mut out, &totals.struck);
     probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::exit::Exit;
 use super::play::{Finding, Played};
+use crate::fault::Struck;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Traffic};
 
@@ -68,6 +69,8 @@ pub struct Totals {
     pub closing: Traffic,
     /// Bypasses.
     pub bypasses: u64,
+    /// Faults that could have struck and did.
+    pub struck: Vec<Struck>,
     /// Most proxies of any seed.
     pub peak_proxies: u64,
     /// Transitions of the protocol.
@@ -122,6 +125,13 @@ impl Totals {
     fn add_outcome(&mut self, outcome: &Outcome) {
         self.events += outcome.events;
         self.bypasses += outcome.bypasses;
+        for more in &outcome.struck {
+            match self.struck.iter_mut().find(|own| own.fault == more.fault) {
+                None => self.struck.push(*more),
+                Some(own) => (own.could, own.did) = (own.could + more.could, own.did + more.did),
+            }
+        }
+        self.struck.sort_by_key(|struck| struck.fault);
         self.probes = self.probes.and(&outcome.probes);
         self.peak_proxies = self.peak_proxies.max(outcome.peaks.proxies);
         add_traffic(&mut self.set_up, &outcome.set_up);

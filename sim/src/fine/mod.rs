@@ -305,8 +305,8 @@ impl Engine {
             drop(state);
             return self.begin(stage, number);
         };
-        let stop = running.stop;
-        let go = self.carry_out(&mut state, number, stop);
+        let (process, stop) = (running.process, running.stop);
+        let go = self.carry_out(&mut state, number, process, stop);
         drop(state);
         self.go_on(stage, number, stop, go)
     }
@@ -317,7 +317,7 @@ impl Engine {
         self.now = state.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
-                What::App(_) => Who::Workload,
+                What::App(_) | What::Resume(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
                 what => Who::Dispatcher(state.end_of(what).unwrap_or(NONE)),
             };
@@ -451,7 +451,7 @@ impl Engine {
     }
 
     /// Counts and notes what a chain is about to do; of a word in memory it is also done, so that the activity need not ask the world.
-    fn carry_out(&mut self, state: &mut State, number: u32, stop: Stop) -> Go {
+    fn carry_out(&mut self, state: &mut State, number: u32, process: u32, stop: Stop) -> Go {
         let len = state.operation(number, stop);
         let Stop::Access(access) = stop else {
             self.counts.turns += 1;
@@ -468,10 +468,10 @@ impl Engine {
         }
         match access.kind {
             Kind::Read if flipped != 0 => Go::Flipped(flipped),
-            Kind::Exchange { .. } if strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) => {
+            Kind::Exchange { .. } if strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) && !state.is_dying(process) => {
                 Go::Done(Err(state.load(access)))
             }
-            _ => state.carry_out(access).map_or(Go::On, |result| Go::Done(result.map(|value| value ^ flipped))),
+            _ => state.carry_out(process, access).map_or(Go::On, |result| Go::Done(result.map(|value| value ^ flipped))),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::app::{Plan, Threads};
 use crate::check::{Checked, Violation};
 use crate::choice::Source;
 use crate::fine::{Counts, Engine, Turned};
-use crate::policy::Length;
+use crate::policy::{Length, PolicySpec};
 
 /// Operations that a small race takes, for policies that must know.
 const OPERATIONS: Length = Length(200);
@@ -68,6 +68,13 @@ impl Run {
         self.stage.world.set_source(source);
     }
 
+    /// From where depth L1 begins on this policy says who is next.
+    pub fn rule_by(&mut self, policy: PolicySpec) {
+        if let Some(fine) = &mut self.options.fine {
+            fine.spec = Some(policy);
+        }
+    }
+
     /// What was done at depth L1 so far.
     pub fn fine(&self) -> Counts {
         self.engine.as_ref().map_or(self.outcome.fine, |engine| engine.counts)
@@ -103,18 +110,26 @@ impl Run {
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
         if self.phase == Phase::SetUp {
-            return self.work();
+            self.work()?;
+            self.stage.world.forget_time();
+            return Ok(());
         }
+        self.stage.world.forget_time();
         self.plan.release_held(&mut self.stage)?;
         self.react()
     }
 
     fn turn(&mut self) -> Checked {
         let Some(engine) = &mut self.engine else { return Ok(()) };
+        // Nothing strikes where nothing may.
+        let armed = self.stage.world.state().faults.armed();
         let turned = loop {
-            match engine.turn(&mut self.stage)? {
-                Turned::Stopped => (),
-                turned => break turned,
+            let turned = engine.turn(&mut self.stage)?;
+            if armed && self.stage.suffer() {
+                engine.bury(&mut self.stage);
+            }
+            if turned != Turned::Stopped {
+                break turned;
             }
         };
         match turned {
@@ -128,10 +143,7 @@ impl Run {
                     engine.bury(&mut self.stage);
                 }
             }
-            Turned::Rest => {
-                self.come_up();
-                return Ok(());
-            }
+            Turned::Rest => return self.come_up(),
         }
         self.events += 1;
         if self.stage.cuts > 0 {
@@ -142,13 +154,13 @@ impl Run {
     }
 
     /// Everything is at rest: from here on it is L0 again, whose next step finds that out, and checks it.
-    fn come_up(&mut self) {
+    fn come_up(&mut self) -> Checked {
         self.outcome.fine = self.fine();
         self.engine = None;
         self.stage.threads = None;
         self.descent = Descent::Never;
         self.latest = self.stage.world.now();
-        self.settle();
+        self.settle()
     }
 }
 

@@ -8,6 +8,7 @@ use ipcz::probe::Counts;
 
 use crate::choice::{Log, Source};
 use crate::events::Hold;
+use crate::fault::Struck;
 use crate::fine::{self, Fine};
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -363,6 +364,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// How often each fault of the scenario could have struck and did.
+    pub struck: Vec<Struck>,
     /// Transitions of the protocol, set-up included, closing not.
     pub probes: Counts,
     /// Greatest numbers.
@@ -418,6 +421,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            struck: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,

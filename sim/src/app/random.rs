@@ -7,6 +7,7 @@ use crate::check::Checked;
 use crate::choice::{Choices, Site};
 use crate::fault::Fault;
 use crate::ghost::{EndId, Role};
+use crate::leaks::{self, Leak};
 use crate::scenario::{Random, Range, Scenario};
 
 /// Token of a node whose moment has come; the node is in the low bits.
@@ -59,7 +60,7 @@ impl Workload {
         let Some(random) = &scenario.random else { return Ok(()) };
         self.left = random.operations.unwrap_or(u64::MAX);
         self.end = random.duration_ns.map_or(u64::MAX, |duration| stage.world.now().saturating_add(duration));
-        for _ in 0..random.pipes {
+        for _ in 0..random.pipes + leaks::slip(Leak::Processors) {
             let node = draw(stage, site::HOME, u32::MAX, random.on.len());
             stage.open(random.on[node] as u32, Role::Random)?;
         }
@@ -78,7 +79,8 @@ impl Workload {
 
     fn next(&mut self, stage: &mut Stage, random: &Random, node: u32) {
         let number = stage.world.choose(|source| source.draw(site::GAP, node, u32::MAX));
-        let at = stage.world.now().saturating_add(gap(number, random.gap_ns));
+        let at =
+            stage.world.now().saturating_add(gap(number, random.gap_ns)) + leaks::slip(Leak::ThreadRace) + leaks::slip(Leak::ProcessId);
         if at < self.end && self.left > 0 {
             stage.world.schedule_for(node, at, NODE | u64::from(node));
         } else {
@@ -134,8 +136,8 @@ impl Workload {
             0 => stage.open(node, Role::Random).map(|_| ()),
             1 => {
                 let end = pick(stage, node);
-                for _ in 0..within(stage, site::COUNT, node, random.count) {
-                    let bytes = within(stage, site::BYTES, node, random.bytes);
+                for _ in 0..within(stage, site::COUNT, node, random.count) + leaks::slip(Leak::Leftovers) {
+                    let bytes = within(stage, site::BYTES, node, random.bytes) + leaks::slip(Leak::OsEntropy);
                     if !stage.put(end, bytes as usize, None)? {
                         break;
                     }
@@ -214,7 +216,7 @@ fn within(stage: &mut Stage, site: Site, actor: u32, range: Range) -> u64 {
 /// A portal that the node holds; it must hold one.
 fn pick(stage: &mut Stage, node: u32) -> EndId {
     let count = stage.homes[node as usize].free.len();
-    let chosen = draw(stage, site::PORTAL, node, count);
+    let chosen = (draw(stage, site::PORTAL, node, count) + leaks::slip(Leak::AllocationAddress) as usize) % count;
     stage.homes[node as usize].free[chosen]
 }
 
@@ -227,7 +229,7 @@ fn hand(stage: &mut Stage, node: u32) -> Checked {
 fn hand_on(stage: &mut Stage, node: u32, end: EndId) -> Checked {
     let home = &stage.homes[node as usize];
     let all = home.free.len() + home.connections.len();
-    let chosen = draw(stage, site::OVER, node, all);
+    let chosen = draw(stage, site::OVER, node, all) + leaks::slip(Leak::CodeAddress) as usize;
     let home = &stage.homes[node as usize];
     // The next one takes the place of a portal that cannot carry it: itself, its peer, one that would close a ring.
     let carriers = home.free.iter().chain(&home.connections).cycle().skip(chosen).take(all);

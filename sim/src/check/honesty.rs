@@ -88,6 +88,16 @@ impl Honesty {
         Ok(())
     }
 
+    /// Drivers were asked so often about what their process had closed.
+    pub fn stale(&mut self, stale: u64) -> Checked {
+        self.tally.count();
+        if stale == 0 {
+            return Ok(());
+        }
+        let text = format!("{stale} questions about a closed transport");
+        Err(Violation::new(NAME, "no driver object is used after it is closed", text))
+    }
+
     /// At rest: nobody was blamed, no link is missing.
     pub fn rest(&mut self, snapshot: &Snapshot, names: &super::Names) -> Checked {
         for (process, sight) in snapshot.alive() {

@@ -9,6 +9,7 @@ mod outcome;
 mod stall;
 #[cfg(test)]
 mod tests;
+mod transcript;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,7 @@ use crate::check::{
 use crate::choice::Source;
 use crate::fine::Engine;
 use crate::ghost::EndId;
+use crate::leaks;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::swarm::expand;
@@ -101,7 +103,12 @@ impl Run {
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
         let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
-        stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
+        stage.world.trace(|trace| {
+            trace.observe(Some(Box::new(watch.clone())));
+            if options.transcript {
+                trace.transcribe();
+            }
+        });
         let mut plan = Plan::new(Arc::clone(&scenario));
         let set_up = SetUp::begin(&mut stage, &scenario, options.planted.as_deref(), &mut plan.ends);
         let mut run = Run {
@@ -408,6 +415,8 @@ impl Run {
         let stage = &mut self.stage;
         let refused = stage.world.refusals();
         stage.checks.honesty.refused(&refused)?;
+        let stale = stage.world.trace(|trace| trace.totals().stale);
+        stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
@@ -447,6 +456,7 @@ impl Run {
         self.allow();
         for process in 0..self.stage.homes.len() {
             let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
+            let held = leaks::through_a_map(held);
             for end in held {
                 self.stage.close(end)?;
             }

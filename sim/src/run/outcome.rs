@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether the trace can be read: [`Run::take_transcript`](super::Run::take_transcript).
+    pub transcript: bool,
     /// Whether decisions other than option 0 are kept in [`Outcome::log`].
     pub log: bool,
     /// Depth L1, from a point of the run on; without it L0 all the way.
@@ -53,6 +55,7 @@ impl Default for RunOptions {
             planted: None,
             recent: 64,
             record: false,
+            transcript: false,
             log: false,
             fine: None,
             stop: None,

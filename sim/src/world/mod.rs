@@ -365,6 +365,12 @@ impl World {
         state.now = state.now.max(time);
     }
 
+    /// Who holds or is to hold a transport end, and its other end.
+    pub(crate) fn meant(&self, end: u32) -> Option<[u32; 2]> {
+        let state = self.shared.lock();
+        Some([state.ends.get(end as usize)?.meant, state.ends.get(end as usize ^ 1)?.meant])
+    }
+
     /// Lets something happen that [`State::take_events`] gave: what it is, and what is to be called for it.
     pub(crate) fn happen(&mut self, what: What) -> (Event, Option<Call>) {
         let mut state = self.shared.lock();

@@ -17,6 +17,7 @@ use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
 use crate::choice::Site;
 use crate::fault::Fault;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// A world's state behind its one lock, never held while a process is called.
@@ -120,7 +121,10 @@ impl Driver for SimDriver {
             None => ([process; 2], state.config().profile(process, process)),
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
-                let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
+                let [Some(a), Some(b)] = far else {
+                    state.trace.counters().stale += 1;
+                    return Err(DriverError::InvalidArgument);
+                };
                 if state.strikes(Fault::RefuseIntroduction, process) {
                     state.tell_run(Strike::NotIntroduced(a, b));
                     return Err(DriverError::ResourceExhausted);
@@ -209,6 +213,9 @@ impl Driver for SimDriver {
             return Err(DriverError::Unknown);
         }
         state.source.fill(Site::Name, process, out);
+        if let Some(last) = out.last_mut() {
+            *last ^= leaks::slip(Leak::ThreadId) as u8;
+        }
         Ok(())
     }
 }

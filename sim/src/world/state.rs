@@ -20,6 +20,7 @@ use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
 use crate::events::EventKind;
+use crate::leaks::{self, Leak};
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
@@ -153,7 +154,11 @@ impl State {
 
     /// Where among the events of one instant one of `actor` stands.
     pub fn tie(&mut self, actor: u32) -> u16 {
-        if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
+        if self.config.chosen_ties {
+            self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16
+        } else {
+            leaks::slip(Leak::StackAddress) as u16
+        }
     }
 
     pub fn schedule(&mut self, at: u64, actor: u32, token: u64) {

@@ -15,6 +15,7 @@ use super::state::{Call, LAST_TIE, State};
 use crate::choice::{Choices, Site};
 use crate::events::EventKind;
 use crate::fault::Fault;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// Life of a transport end (driver.md 5).
@@ -85,7 +86,8 @@ fn label(ends: &[End], end: u32, kind: EventKind) -> Label {
 }
 
 impl State {
-    pub fn transport_pair(&mut self, holders: [u32; 2], profile: LinkProfile) -> [u32; 2] {
+    pub fn transport_pair(&mut self, holders: [u32; 2], mut profile: LinkProfile) -> [u32; 2] {
+        profile.latency_ns += leaks::slip(Leak::CurrentDir);
         let first = self.ends.len() as u32;
         self.ends.extend(holders.map(|holder| End {
             holder,
@@ -130,7 +132,7 @@ impl State {
             return self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
         }
         let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
-        let mut time = self.now.saturating_add(profile.latency_ns).saturating_add(late);
+        let mut time = self.now.saturating_add(profile.latency_ns).saturating_add(late).saturating_add(leaks::slip(Leak::WallClock));
         if profile.jitter_ns > 0 {
             time = time.saturating_add(self.source.draw(Site::Latency, end, profile.jitter_ns.saturating_add(1)).into());
         }
@@ -202,7 +204,7 @@ impl State {
     }
 
     fn dispatch(&mut self, from: u32, end: u32, bytes: Vec<u8>, handles: Vec<Carried>, late: u64) {
-        let number = self.sent;
+        let number = self.sent + leaks::slip(Leak::StaticCounter);
         self.sent += 1;
         let slot = self.messages.insert(Message { to: end ^ 1, from, number, bytes, handles, late, arrived: false, lost: false });
         if let Some(looseness) = self.config.loose.get(&from).copied() {

@@ -12,5 +12,6 @@ pub mod policy;
 pub mod replay;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod trace;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use ipcz::inspect::LinkView;
 
+use super::acts::Deed;
 use super::stage::{Home, Stage};
 
 /// For how many of the longest latencies a cut may still take routes along: until everybody knows.
@@ -15,6 +16,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutLink { processes: [a, b] });
         self.say(u32::MAX, || format!("the link between process {a} and process {b} is cut"));
         self.checks.honesty.excuse(a, b);
         let until = self.noticed();
@@ -39,6 +41,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
         if self.homes[process as usize].broker {
             for client in self.neighbours(process) {

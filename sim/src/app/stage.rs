@@ -9,6 +9,7 @@ use ipcz::inspect::Totals;
 use ipcz::trap::{TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
+use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, write_payload};
@@ -106,6 +107,8 @@ pub struct Stage {
     pub lost_totals: Totals,
     /// Lines for a recording, if there is one.
     pub said: Option<Vec<(u32, String)>>,
+    /// What was done, if that is noted.
+    pub acts: Option<Vec<Act>>,
     /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
     pub threads: Option<Threads>,
     traps: Vec<(u32, TrapEvent)>,
@@ -156,6 +159,7 @@ impl Stage {
             longest: 0,
             lost_totals: Totals::default(),
             said: None,
+            acts: None,
             threads: None,
             traps: Vec::new(),
             unsettled: Vec::new(),
@@ -181,6 +185,7 @@ impl Stage {
             longest: self.longest,
             lost_totals: self.lost_totals,
             said: self.said.clone(),
+            acts: self.acts.clone(),
             threads: self.threads.clone(),
             traps: self.traps.clone(),
             unsettled: self.unsettled.clone(),
@@ -233,7 +238,9 @@ impl Stage {
         let made = self.process(process)?.open_portals(node);
         let (a, b) = made.map_err(|error| unexpected("OpenPortals", error).in_process(process))?;
         self.trace(process, call::OPEN, &[a.to_bits(), b.to_bits()]);
-        self.adopt(role, [(process, a), (process, b)])
+        let end = self.adopt(role, [(process, a), (process, b)])?;
+        self.note(Deed::Open { process, end });
+        Ok(end)
     }
 
     fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
@@ -266,6 +273,10 @@ impl Stage {
     /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
     /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
+        self.note(match attached {
+            Some(attached) => Deed::Hand { end: attached, over: end },
+            None => Deed::Send { end, bytes: length as u64 },
+        });
         let job = Job::Put { end, length, attached };
         if self.threads.is_some() {
             return self.later(end, job).map(|()| true);
@@ -279,6 +290,9 @@ impl Stage {
 
     /// Closes an end, if its holder still has it.
     pub fn close(&mut self, end: EndId) -> Checked {
+        if self.ghost.holder(end).is_some() {
+            self.note(Deed::Close { end });
+        }
         self.later(end, Job::Close { end })
     }
 
@@ -558,6 +572,7 @@ impl Stage {
         if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
             self.ghost.arrive(attached, process, *handle);
             self.house(attached, process);
+            self.note(Deed::Arrived { end: attached, process });
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
         }

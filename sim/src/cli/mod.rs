@@ -18,6 +18,7 @@ mod progress;
 mod replay;
 mod report;
 mod run;
+mod shrink;
 mod stopwatch;
 mod table;
 mod totals;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
     done(match args.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),

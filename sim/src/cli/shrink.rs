@@ -114,10 +114,13 @@ fn command(shrunk: &Shrunk, toml: &std::path::Path, planted: Option<&str>) -> St
 }
 
 fn told(shrunk: &Shrunk, command: &str, files: &[PathBuf], ns: u64) -> String {
-    let line = |name: &str, size: fn(&Sizes) -> u64| format!("  {name:<12} {:>9} {:>9}\n", number(size(&shrunk.before)), number(size(&shrunk.after)));
+    let line = |name: &str, size: fn(&Sizes) -> u64| {
+        format!("  {name:<12} {:>9} {:>9}\n", number(size(&shrunk.before)), number(size(&shrunk.after)))
+    };
     let Shrunk { signature, text, runs, complete, .. } = shrunk;
     let end = if *complete { "" } else { "; more might go with a longer --budget" };
-    let mut out = format!("{} ({})\n  {}\n\n  {:<12} {:>9} {:>9}\n", signature.property, signature.checker, clip(text, 200), "", "before", "after");
+    let mut out =
+        format!("{} ({})\n  {}\n\n  {:<12} {:>9} {:>9}\n", signature.property, signature.checker, clip(text, 200), "", "before", "after");
     out += &line("nodes", |sizes| sizes.nodes as u64);
     out += &line("pipes", |sizes| sizes.pipes as u64);
     out += &line("operations", |sizes| sizes.operations as u64);

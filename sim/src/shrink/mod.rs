@@ -156,7 +156,12 @@ pub fn shrink(
         planted: options.planted.clone(),
         length,
         script,
-        way: Way { policy: options.policy.of_seed(options.seed), seed: options.seed, holds: scenario.holds.clone(), fine: options.fine.clone() },
+        way: Way {
+            policy: options.policy.of_seed(options.seed),
+            seed: options.seed,
+            holds: scenario.holds.clone(),
+            fine: options.fine.clone(),
+        },
         text: failure.text,
         sizes: before,
     };
@@ -165,7 +170,8 @@ pub fn shrink(
     let purpose = format!("shrunk: {}", lab.signature.property).replace(['"', '\\', '{', '}'], "'");
     let toml = text::toml(&lab.script, &lab.way.holds, &purpose);
     let toml = format!("{}{toml}", lab.heading(&before));
-    let name: String = lab.signature.property.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let name: String =
+        lab.signature.property.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     let test = text::test(&toml, &lab.signature, &lab.way, lab.planted.as_deref(), &format!("shrunk_{name}"));
     Ok(Shrunk { signature: lab.signature, text: lab.text, before, after: lab.sizes, way: lab.way, toml, test, runs: lab.runs, complete })
 }
@@ -272,7 +278,9 @@ impl Lab<'_> {
             self.accept(found);
             return true;
         }
-        for number in 0..others {
+        // Number 0 is no other way if it is the way so far.
+        let plain = way.fine.is_none() && way.policy == PolicySpec::Fifo && way.holds.is_empty();
+        for number in u64::from(plain)..others {
             if self.tired() {
                 return false;
             }
@@ -325,7 +333,13 @@ impl Lab<'_> {
         let planted = self.planted.as_ref().map(|bug| format!("# Planted: {bug}\n")).unwrap_or_default();
         format!(
             "# {} ({}{place})\n{planted}# {nodes} of {} nodes, {pipes} of {} pipes, {operations} of {} operations, {faults} of {} faults, {deviations} of {} deviations\n",
-            self.signature.property, self.signature.checker, before.nodes, before.pipes, before.operations, before.faults, before.deviations
+            self.signature.property,
+            self.signature.checker,
+            before.nodes,
+            before.pipes,
+            before.operations,
+            before.faults,
+            before.deviations
         )
     }
 }

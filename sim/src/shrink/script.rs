@@ -30,13 +30,30 @@ pub struct Op {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the fields are what their verbs need")]
 pub enum Verb {
-    Open { pipe: usize, node: NodeId },
-    Send { end: EndId, count: u64, bytes: u64 },
+    Open {
+        pipe: usize,
+        node: NodeId,
+    },
+    Send {
+        end: EndId,
+        count: u64,
+        bytes: u64,
+    },
     /// `to`: where it arrived, if it did.
-    Hand { end: EndId, over: EndId, to: Option<NodeId> },
-    Close { end: EndId },
-    CutLink { nodes: [NodeId; 2] },
-    CutNode { node: NodeId },
+    Hand {
+        end: EndId,
+        over: EndId,
+        to: Option<NodeId>,
+    },
+    Close {
+        end: EndId,
+    },
+    CutLink {
+        nodes: [NodeId; 2],
+    },
+    CutNode {
+        node: NodeId,
+    },
 }
 
 impl Verb {
@@ -117,7 +134,8 @@ impl Script {
 
     /// Connections that are left.
     pub fn connects(&self) -> impl Iterator<Item = usize> + '_ {
-        let both = |at: &usize| [self.base.connects[*at].client, self.base.connects[*at].broker].iter().all(|node| self.nodes.contains(node));
+        let both =
+            |at: &usize| [self.base.connects[*at].client, self.base.connects[*at].broker].iter().all(|node| self.nodes.contains(node));
         (0..self.base.connects.len()).filter(both)
     }
 
@@ -152,7 +170,8 @@ impl Script {
             if places.iter().all(Option::is_some) {
                 return self;
             }
-            self.ops = std::mem::take(&mut self.ops).into_iter().zip(places).filter(|(_, place)| place.is_some()).map(|(op, _)| op).collect();
+            self.ops =
+                std::mem::take(&mut self.ops).into_iter().zip(places).filter(|(_, place)| place.is_some()).map(|(op, _)| op).collect();
         }
     }
 
@@ -174,7 +193,12 @@ impl Script {
             }
         }
         loop {
-            let brokers: Vec<NodeId> = self.connects().map(|at| &self.base.connects[at]).filter(|link| used.contains(&link.client)).map(|link| link.broker).collect();
+            let brokers: Vec<NodeId> = self
+                .connects()
+                .map(|at| &self.base.connects[at])
+                .filter(|link| used.contains(&link.client))
+                .map(|link| link.broker)
+                .collect();
             let before = used.len();
             used.extend(brokers);
             if used.len() == before {

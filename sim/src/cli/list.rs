@@ -1,15 +1,13 @@
 //! `list`: the scenarios of a folder.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::ListArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::usage;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, files};
 
 /// Where a line of settings breaks.
 const WIDTH: usize = 110;
@@ -42,13 +40,6 @@ pub fn list(args: &ListArgs) -> Result<Exit, Trouble> {
         }
     }
     Ok(exit)
-}
-
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-    files.sort();
-    Ok(files)
 }
 
 fn entry(file: &Path, scenario: &Scenario) -> String {

@@ -159,32 +159,32 @@ impl Plan {
 
     /// One run.
     pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
-        let (outcome, failure, virtual_ns) = self.attempt(&options, gauge);
-        Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns }
+        match caught(|| Run::new(&self.scenario, &options)) {
+            Ok(run) => drive(run, gauge),
+            Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
+        }
     }
+}
 
-    /// What it came to, the panic that ended it, its virtual time.
-    fn attempt(&self, options: &RunOptions, gauge: &Gauge) -> (Option<Outcome>, Option<Failure>, u64) {
-        let nowhere = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
-        let mut run = match caught(|| Run::new(&self.scenario, options)) {
-            Ok(run) => run,
-            Err(text) => return (None, Some(panicked(text, nowhere)), 0),
-        };
-        let mut told = 0;
-        let ended = caught(|| {
-            let mut steps = 0_u64;
-            while run.step() {
-                steps += 1;
-                if steps.is_multiple_of(STRIDE) {
-                    told = tell(gauge, told, run.progress());
-                }
+const NOWHERE: Progress = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
+
+/// Takes a run to its end.
+pub fn drive(mut run: Run, gauge: &Gauge) -> Once {
+    let mut told = 0;
+    let ended = caught(|| {
+        let mut steps = 0_u64;
+        while run.step() {
+            steps += 1;
+            if steps.is_multiple_of(STRIDE) {
+                told = tell(gauge, told, run.progress());
             }
-        });
-        let progress = caught(|| run.progress()).unwrap_or(nowhere);
-        tell(gauge, told, progress);
-        let outcome = caught(|| run.finish()).ok();
-        (outcome, ended.err().map(|text| panicked(text, progress)), progress.time)
-    }
+        }
+    });
+    let progress = caught(|| run.progress()).unwrap_or(NOWHERE);
+    tell(gauge, told, progress);
+    let outcome = caught(|| run.finish()).ok();
+    let failure = ended.err().map(|text| panicked(text, progress));
+    Once { finding: find(outcome.as_ref(), failure), outcome, virtual_ns: progress.time }
 }
 
 /// Adds to the gauge what is new since `told` events; answers how many events it knows now.
@@ -248,7 +248,7 @@ pub fn listen_to_panics() {
 }
 
 /// Calls `body`; a panic in it is an error with its words and place.
-fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
+pub fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
     PANIC.with_borrow_mut(|slot| *slot = Some(String::new()));
     let result = catch_unwind(AssertUnwindSafe(body));
     let told = PANIC.with_borrow_mut(Option::take).filter(|text| !text.is_empty());

@@ -1,8 +1,6 @@
 //! `probes`: which transitions of the protocol which scenarios reach, and which none does.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +14,7 @@ use super::pool::{Event, each_seed};
 use super::totals::Totals;
 use super::usage;
 use crate::policy::PolicySpec;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, files};
 
 const FOREIGN: &str = "a peer that breaks a rule";
 const ANNOUNCED: &str = "our nodes announce a buffer before they use it, and no loose node holds an announcement back";
@@ -68,7 +66,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
 /// # Errors
 /// Standard output can't be written.
 pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
-    let files = if args.scenarios.is_empty() { tree(Path::new("scenarios")) } else { Ok(args.scenarios.clone()) };
+    let files = if args.scenarios.is_empty() { files(Path::new("scenarios")) } else { Ok(args.scenarios.clone()) };
     let files = match files {
         Ok(files) if !files.is_empty() => files,
         Ok(_) => return Ok(usage_error("no scenario in scenarios/: expected files *.toml")),
@@ -114,21 +112,6 @@ pub fn probes(args: &ProbesArgs) -> Result<Exit, Trouble> {
 fn usage_error(text: &str) -> Exit {
     tell(&format!("ipcz-sim: {text}\n"));
     Exit::Usage
-}
-
-/// Every scenario of a folder and those below it, in order of their names.
-pub fn tree(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(tree(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// Transitions by scenarios, then what none of them reached.
@@ -196,7 +179,7 @@ mod tests {
         for (name, sets) in small {
             all = all.and(&counts(&folder.join(format!("{name}.toml")), sets));
         }
-        for file in tree(&folder.join("loose")).expect("the folder is there") {
+        for file in files(&folder.join("loose")).expect("the folder is there") {
             all = all.and(&counts(&file, &[]));
         }
         let unexplained = |probe: &&Probe| all.of(**probe) == 0 && UNREACHED.iter().all(|(known, _)| known != *probe);

@@ -5,7 +5,7 @@ use crate::app::{Plan, Threads};
 use crate::check::{Checked, Violation};
 use crate::choice::Source;
 use crate::fine::{Counts, Engine, Turned};
-use crate::policy::Length;
+use crate::policy::{Length, PolicySpec};
 
 /// Operations that a small race takes, for policies that must know.
 const OPERATIONS: Length = Length(200);
@@ -66,6 +66,13 @@ impl Run {
         self.options.seed = seed;
         self.outcome.seed = seed;
         self.stage.world.set_source(source);
+    }
+
+    /// From where depth L1 begins on this policy says who is next.
+    pub fn rule_by(&mut self, policy: PolicySpec) {
+        if let Some(fine) = &mut self.options.fine {
+            fine.spec = Some(policy);
+        }
     }
 
     /// What was done at depth L1 so far.

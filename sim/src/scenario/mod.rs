@@ -3,6 +3,7 @@
 
 mod error;
 mod expr;
+mod files;
 mod names;
 mod order;
 mod read;
@@ -15,6 +16,7 @@ mod units;
 mod workload;
 
 pub use error::ScenarioError;
+pub use files::files;
 pub use types::{
     Action, Fault, LinkSpec, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
     Verbs, Wait,

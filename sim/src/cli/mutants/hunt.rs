@@ -2,17 +2,22 @@
 //! up. Whichever trial has cost least so far is next, so that what is cheap to find is found at once and no trial starves. A run only
 //! counts as a find if the same run without the bug holds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use ipcz::planted::{Depth, Fault};
 
-use super::super::play::{Finding, Gauge, Plan, Played};
+use super::super::play::{Finding, Gauge, Once, Plan, caught, drive};
+use super::portfolio::at_operations;
+use crate::choice::Source;
+use crate::fine::{Faults, Fine};
 use crate::policy::{Length, PolicySpec};
+use crate::run::{Run, RunOptions, measure, run};
 use crate::scenario::Scenario;
 
-/// What a run costs besides its events, in events.
+/// What a run costs besides its events, in events; and how many operations of depth L1 cost as much as one.
 const RUN: u64 = 200;
+const OPERATIONS: u64 = 2;
 
 /// A way to look for bugs.
 #[derive(Clone, Debug)]
@@ -21,12 +26,38 @@ pub struct Trial {
     pub name: String,
     /// What is run.
     pub scenario: Scenario,
-    /// How events are ordered, and how long a run is about.
-    pub policy: PolicySpec,
-    /// Measured once.
-    pub length: Length,
     /// Between which steps others may run.
     pub depth: Depth,
+    /// What goes wrong at depth L1.
+    pub faults: Faults,
+    /// How long a run is about, in what its policy counts; measured once.
+    pub length: OnceLock<Length>,
+}
+
+impl Trial {
+    /// A trial.
+    pub fn new(name: String, scenario: Scenario, depth: Depth, faults: Faults) -> Trial {
+        Trial { name, scenario, depth, faults, length: OnceLock::new() }
+    }
+
+    fn length(&self) -> Length {
+        *self.length.get_or_init(|| match self.depth {
+            Depth::Message => measure(&self.scenario),
+            Depth::Operation => {
+                let fine = Fine { faults: self.faults, ..Fine::default() };
+                let outcome = run(&self.scenario, &RunOptions { recent: 0, fine: Some(fine), ..RunOptions::default() });
+                Length(outcome.fine.operations().max(1))
+            }
+        })
+    }
+
+    /// What orders a run.
+    pub fn policy(&self, seed: u64) -> PolicySpec {
+        match self.depth {
+            Depth::Message => PolicySpec::Portfolio.of_seed(seed),
+            Depth::Operation => at_operations(seed),
+        }
+    }
 }
 
 /// Where a bug showed.
@@ -37,7 +68,7 @@ pub struct Find {
     /// Its seed.
     pub seed: u64,
     /// Who noticed.
-    pub checker: &'static str,
+    pub checker: String,
     /// What did not hold.
     pub property: String,
     /// How it did not hold.
@@ -55,43 +86,103 @@ pub struct Hunt {
     pub runs: u64,
 }
 
-/// Runs trials until the bug shows, so many runs are `enough`, or `stop` is set.
-pub fn hunt(fault: &Fault, trials: &[Trial], stop: &Arc<AtomicBool>, enough: &mut dyn FnMut(u64) -> bool) -> Hunt {
-    let plan = |trial: &Trial, plant| Plan {
-        scenario: trial.scenario.clone(),
-        plant,
-        verify: None,
-        policy: trial.policy.clone(),
-        length: Some(trial.length),
-        fine: None,
-        stop: Arc::clone(stop),
-    };
-    let plans: Vec<[Plan; 2]> = trials.iter().map(|trial| [plan(trial, Some(fault.name.to_owned())), plan(trial, None)]).collect();
-    let gauges: Vec<Gauge> = trials.iter().map(|_| Gauge::default()).collect();
-    let mut seeds = vec![0; trials.len()];
+/// A trial in a world with a bug, or without.
+struct Track<'a> {
+    trial: &'a Trial,
+    plan: Plan,
+    /// At depth L1: the world from where it begins, of which each run takes a copy.
+    base: Option<Run>,
+}
+
+impl<'a> Track<'a> {
+    fn new(trial: &'a Trial, plant: Option<&str>, stop: &Arc<AtomicBool>) -> Track<'a> {
+        let fine = match trial.depth {
+            Depth::Message => None,
+            Depth::Operation => Some(Fine { faults: trial.faults, ..Fine::default() }),
+        };
+        let plan = Plan {
+            scenario: trial.scenario.clone(),
+            plant: plant.map(str::to_owned),
+            verify: None,
+            policy: if fine.is_some() { PolicySpec::Timed } else { PolicySpec::Portfolio },
+            length: Some(trial.length()),
+            fine,
+            stop: Arc::clone(stop),
+        };
+        Track { trial, plan, base: None }
+    }
+
+    fn play(&mut self, seed: u64) -> Once {
+        if self.trial.depth == Depth::Message {
+            return self.plan.once(self.plan.options(seed), &Gauge::default());
+        }
+        if self.base.is_none() {
+            let reached = caught(|| {
+                let mut base = Run::new(&self.plan.scenario, &self.plan.options(1));
+                base.go_to_fine().then_some(base)
+            });
+            match reached {
+                Ok(Some(base)) => self.base = Some(base),
+                // It is over before depth L1 begins; what came of it is told as always.
+                _ => return self.plan.once(self.plan.options(1), &Gauge::default()),
+            }
+        }
+        let copied = caught(|| {
+            let mut run = self.base.as_ref()?.fork();
+            run.decide_by(seed, Source::seeded(seed, &self.plan.scenario.name));
+            run.rule_by(self.trial.policy(seed));
+            Some(run)
+        });
+        match copied {
+            Ok(Some(run)) => drive(run, &Gauge::default()),
+            _ => self.plan.once(self.plan.options(seed), &Gauge::default()),
+        }
+    }
+}
+
+/// Runs trials (of one depth, if one is given) until the bug shows or it is `enough`, which is told each trial and seed before it is run.
+pub fn hunt(
+    fault: &Fault,
+    trials: &[Trial],
+    depth: Option<Depth>,
+    stop: &Arc<AtomicBool>,
+    enough: &mut dyn FnMut(usize, u64) -> bool,
+) -> Hunt {
+    let mut tracks: Vec<_> = trials.iter().map(|_| None).collect();
+    let (mut seeds, mut costs) = (vec![0; trials.len()], vec![0; trials.len()]);
+    let eligible: Vec<usize> = (0..trials.len()).filter(|trial| depth.is_none_or(|depth| trials[*trial].depth == depth)).collect();
     let mut hunt = Hunt::default();
-    while !stop.load(Relaxed) && !enough(hunt.runs) {
-        let cost = |trial: &usize| gauges[*trial].events.load(Relaxed) + RUN * seeds[*trial];
-        let Some(next) = (0..trials.len()).min_by_key(cost) else { break };
-        seeds[next] += 1;
+    while let Some(next) = eligible.iter().copied().min_by_key(|trial| costs[*trial]) {
+        let seed = seeds[next] + 1;
+        if stop.load(Relaxed) || enough(next, seed) {
+            break;
+        }
+        seeds[next] = seed;
         hunt.runs += 1;
-        let [with, without] = &plans[next];
-        let Some(find) = shown(next, &with.play(seeds[next], &gauges[next])) else { continue };
-        match shown(next, &without.play(seeds[next], &Gauge::default())) {
-            Some(_) => hunt.alarm = Some(find),
-            None => hunt.find = Some(find),
+        let once = tracks[next].get_or_insert_with(|| Track::new(&trials[next], Some(fault.name), stop)).play(seed);
+        costs[next] += RUN + once.outcome.as_ref().map_or(0, |outcome| outcome.events + outcome.fine.operations() / OPERATIONS);
+        let Some(find) = shown(next, seed, &once) else { continue };
+        if holds(&trials[next], seed, stop) {
+            hunt.find = Some(find);
+        } else {
+            hunt.alarm = Some(find);
         }
         break;
     }
     hunt
 }
 
+/// Whether a run of a trial without any bug is as it should be.
+pub fn holds(trial: &Trial, seed: u64, stop: &Arc<AtomicBool>) -> bool {
+    shown(0, seed, &Track::new(trial, None, stop).play(seed)).is_none()
+}
+
 /// A violated property. What a scenario requires is no property: at another size it may not come about.
-fn shown(trial: usize, played: &Played) -> Option<Find> {
-    match &played.finding {
+fn shown(trial: usize, seed: u64, once: &Once) -> Option<Find> {
+    match &once.finding {
         Finding::Violated(failure) => {
-            let (property, text) = (failure.property.to_owned(), failure.text.clone());
-            Some(Find { trial, seed: played.seed, checker: failure.checker, property, text })
+            let (checker, property) = (failure.checker.to_owned(), failure.property.to_owned());
+            Some(Find { trial, seed, checker, property, text: failure.text.clone() })
         }
         Finding::Held | Finding::Unmet | Finding::Differs(_) | Finding::Nothing | Finding::Stopped => None,
     }
@@ -111,6 +202,15 @@ mod tests {
         CATALOGUE.iter().find(|fault| fault.name == name).unwrap()
     }
 
+    /// Hunts at one depth with at most so many runs.
+    fn within(runs: u64, name: &str, trials: &[Trial], depth: Depth) -> Hunt {
+        let mut begun = 0;
+        hunt(fault(name), trials, Some(depth), &never(), &mut |_, _| {
+            begun += 1;
+            begun > runs
+        })
+    }
+
     #[test]
     fn bugs_of_many_kinds_are_found_in_few_runs() {
         let trials = portfolio().unwrap();
@@ -126,7 +226,7 @@ mod tests {
             "waiter-forgotten",
             "object-kept",
         ] {
-            let hunt = hunt(fault(name), &trials, &never(), &mut |runs| runs >= 40);
+            let hunt = within(40, name, &trials, Depth::Message);
             assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");
         }
     }
@@ -135,17 +235,18 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial { name: "canary".to_owned(), scenario, policy: PolicySpec::Timed, length: Length(1), depth: Depth::Message };
-        let hunt = hunt(fault("gap-filled-silently"), &[trial], &never(), &mut |runs| runs >= 3);
+        let trial = Trial::new("canary".to_owned(), scenario, Depth::Message, Faults::default());
+        let hunt = within(3, "gap-filled-silently", &[trial], Depth::Message);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }
 
     #[test]
-    fn a_hunt_ends_when_it_is_told_to() {
+    fn what_needs_preemption_is_found_at_depth_l1_and_not_above() {
         let trials = portfolio().unwrap();
-        // Needs preemption: no trial without it finds it.
-        let shallow: Vec<Trial> = trials.into_iter().filter(|trial| trial.depth == Depth::Message).collect();
-        let hunt = hunt(fault("pop-load-store"), &shallow[..1], &never(), &mut |runs| runs >= 5);
-        assert_eq!((hunt.runs, hunt.find), (5, None));
+        for name in ["pop-load-store", "freed-before-read"] {
+            let hunt = within(500, name, &trials, Depth::Operation);
+            assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");
+            assert_eq!(within(5, name, &trials, Depth::Message), Hunt { runs: 5, ..Hunt::default() }, "{name}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `mutants`: the simulator against every planted bug.
 
+mod apart;
 mod hunt;
 mod portfolio;
 
@@ -10,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 
-use hunt::{Find, Hunt, Trial, hunt};
-use ipcz::planted::{CATALOGUE, Fault};
+use apart::{Limits, hunt_apart, tell_hunt};
+use hunt::{Find, Hunt, Trial};
+use ipcz::planted::{CATALOGUE, Depth, Fault};
 use ipcz_reports::format::{clip, number, plural};
 use portfolio::portfolio;
 use serde_json::json;
@@ -24,7 +26,7 @@ use crate::cli::run::listen_to_ctrl_c;
 use crate::cli::stopwatch::Stopwatch;
 use crate::cli::usage;
 
-/// Stack of a thread that runs seeds, as a main thread's.
+/// Stack of a thread that may run a seed, as a main thread's.
 const STACK: usize = 8 << 20;
 
 /// A bug, what came of hunting it, and how long that took.
@@ -32,6 +34,21 @@ struct Told {
     fault: &'static Fault,
     hunt: Hunt,
     ns: u64,
+    /// What came of hunting it at L0, if that was asked for.
+    above: Option<Hunt>,
+}
+
+impl Told {
+    /// Whether L0 had ten times the runs, and did not find it.
+    fn is_missed_above(&self) -> bool {
+        let missed = |above: &Hunt| above.find.is_none() && above.runs >= runs_above(self.hunt.runs);
+        self.hunt.find.is_some() && self.above.as_ref().is_some_and(missed)
+    }
+}
+
+/// In how many runs L0 is to find what L1 found in `runs`.
+fn runs_above(runs: u64) -> u64 {
+    runs.saturating_mul(10).max(100)
 }
 
 /// Hunts the bugs that `args` name, or all.
@@ -56,6 +73,12 @@ pub fn mutants(args: &MutantsArgs) -> Result<Exit, Trouble> {
     let stop = Arc::new(AtomicBool::new(false));
     listen_to_ctrl_c(&stop)?;
     listen_to_panics();
+    if args.apart {
+        for fault in faults {
+            tell_hunt(fault, &trials, limits(args), &stop)?;
+        }
+        return Ok(Exit::Held);
+    }
     if !args.json {
         print(&columns())?;
     }
@@ -94,6 +117,26 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Fault>, String> {
     Ok(CATALOGUE.iter().filter(named).collect())
 }
 
+/// How far a hunt goes.
+fn limits(args: &MutantsArgs) -> Limits {
+    let depth = args.depth.map(|depth| if depth == 0 { Depth::Message } else { Depth::Operation });
+    Limits { budget: args.budget, runs: args.runs, depth }
+}
+
+/// Hunts one.
+fn one(fault: &'static Fault, trials: &[Trial], args: &MutantsArgs, stop: &Arc<AtomicBool>) -> Result<Told, Trouble> {
+    let compare = args.compare_depths && fault.depth == Depth::Operation;
+    let (watch, limits) = (Stopwatch::start(), limits(args));
+    let at = |depth, runs| Limits { depth: Some(depth), runs, ..limits };
+    let hunt = hunt_apart(fault, trials, if compare { at(Depth::Operation, limits.runs) } else { limits }, stop)?;
+    let ns = watch.ns();
+    let above = match hunt.find {
+        Some(_) if compare => Some(hunt_apart(fault, trials, at(Depth::Message, runs_above(hunt.runs)), stop)?),
+        _ => None,
+    };
+    Ok(Told { fault, hunt, ns, above })
+}
+
 /// Hunts each, several at a time, and tells them in order.
 fn each(
     faults: &[&'static Fault],
@@ -103,14 +146,11 @@ fn each(
     tell: &mut dyn FnMut(Told) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
     let next = AtomicUsize::new(0);
-    let budget = args.budget.0;
-    let work = |results: mpsc::Sender<(usize, Told)>| {
+    let work = |results: mpsc::Sender<(usize, Result<Told, Trouble>)>| {
         while !stop.load(Relaxed) {
             let at = next.fetch_add(1, Relaxed);
             let Some(fault) = faults.get(at) else { return };
-            let watch = Stopwatch::start();
-            let hunt = hunt(fault, trials, stop, &mut |_| watch.ns() >= budget);
-            let told = Told { fault, hunt, ns: watch.ns() };
+            let told = one(fault, trials, args, stop);
             if stop.load(Relaxed) || results.send((at, told)).is_err() {
                 return;
             }
@@ -129,7 +169,7 @@ fn each(
             early.insert(at, told);
             while let Some(told) = early.remove(&due) {
                 due += 1;
-                if let Err(trouble) = tell(told) {
+                if let Err(trouble) = told.and_then(&mut *tell) {
                     stop.store(true, Relaxed);
                     return Err(trouble);
                 }
@@ -149,16 +189,21 @@ fn seconds(ns: u64) -> String {
 
 fn place(find: &Find, trials: &[Trial]) -> String {
     let trial = &trials[find.trial];
-    format!("{} {} --seed {}, {}: {}", trial.depth.name(), trial.name, find.seed, trial.policy.of_seed(find.seed), find.property)
+    format!("{} {} --seed {}, {}: {}", trial.depth.name(), trial.name, find.seed, trial.policy(find.seed), find.property)
 }
 
 fn row(told: &Told, trials: &[Trial]) -> String {
-    let Told { fault, hunt, ns } = told;
-    let (by, place) = match (&hunt.find, &hunt.alarm) {
-        (Some(find), _) => (find.checker, place(find, trials)),
+    let Told { fault, hunt, ns, above } = told;
+    let (by, mut place) = match (&hunt.find, &hunt.alarm) {
+        (Some(find), _) => (find.checker.as_str(), place(find, trials)),
         (None, Some(find)) => ("(alarm)", format!("fails without it too: {}", place(find, trials))),
         (None, None) => ("-", "NOT FOUND".to_owned()),
     };
+    match above {
+        Some(above) if above.find.is_some() => place.insert_str(0, &format!("[L0: after {}] ", number(above.runs))),
+        Some(above) => place.insert_str(0, &format!("[L0: not in {}] ", number(above.runs))),
+        None => (),
+    }
     format!(
         "{:<26} {:<12} {:>2}  {:>8} {:>8}  {by:<9} {}\n",
         fault.name,
@@ -171,18 +216,19 @@ fn row(told: &Told, trials: &[Trial]) -> String {
 }
 
 fn line(told: &Told, trials: &[Trial]) -> String {
-    let Told { fault, hunt, ns } = told;
+    let Told { fault, hunt, ns, above } = told;
     let find = |find: &Option<Find>| {
         find.as_ref().map(|find| {
-            let Trial { name, policy, depth, .. } = &trials[find.trial];
-            let Find { seed, checker, property, text, .. } = find;
-            let (depth, policy) = (depth.name(), policy.of_seed(*seed).to_string());
+            let Find { trial, seed, checker, property, text } = find;
+            let trial = &trials[*trial];
+            let (name, depth, policy) = (&trial.name, trial.depth.name(), trial.policy(*seed).to_string());
             json!({ "scenario": name, "policy": policy, "depth": depth, "seed": seed, "checker": checker, "property": property, "text": text })
         })
     };
     let value = json!({
         "bug": fault.name, "group": fault.group.name(), "depth": fault.depth.name(), "place": fault.place, "wrong": fault.wrong,
         "runs": hunt.runs, "wall_ns": ns, "find": find(&hunt.find), "alarm": find(&hunt.alarm),
+        "above": above.as_ref().map(|above| json!({ "runs": above.runs, "find": find(&above.find) })),
     });
     format!("{value}\n")
 }
@@ -198,6 +244,10 @@ fn summary(told: &[Told], trials: &[Trial]) -> String {
         }
     }
     let _ = writeln!(out, "; {}", plural(trials.len() as u64, "trial"));
+    let missed: Vec<&str> = told.iter().filter(|told| told.is_missed_above()).map(|told| told.fault.name).collect();
+    if told.iter().any(|told| told.above.is_some()) {
+        let _ = writeln!(out, "L0 does not find {} of them in ten times the runs: {}", missed.len(), missed.join(", "));
+    }
     for told in told.iter().filter(|told| told.hunt.find.is_none()) {
         let _ = writeln!(
             out,

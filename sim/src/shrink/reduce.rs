@@ -41,6 +41,8 @@ impl Lab<'_> {
             let before = self.measure();
             let others = ROUNDS[round];
             self.plain_way();
+            let together = self.script.together();
+            self.smaller(&together, others);
             self.pipes(others);
             self.operations(others);
             self.unused();
@@ -115,6 +117,9 @@ impl Lab<'_> {
         pipes.sort_unstable();
         pipes.dedup();
         ddmin(pipes, &mut |left| {
+            if self.tired() {
+                return false;
+            }
             let ops: Vec<Op> = base.ops.iter().filter(|op| left.contains(&op.verb.pipe())).cloned().collect();
             self.smaller(&base.with_ops(&ops), others)
         });
@@ -123,7 +128,7 @@ impl Lab<'_> {
     /// Single operations.
     fn operations(&mut self, others: u64) {
         let base = self.script.clone();
-        ddmin(base.ops.clone(), &mut |left| self.smaller(&base.with_ops(left), others));
+        ddmin(base.ops.clone(), &mut |left| !self.tired() && self.smaller(&base.with_ops(left), others));
     }
 
     /// Tries a candidate; what is dependent may be gone from it already.
@@ -137,6 +142,9 @@ impl Lab<'_> {
         for gone in nodes.iter().rev() {
             for kept in &nodes {
                 let spec = |node: usize| self.script.base.nodes[node].broker;
+                if self.tired() {
+                    return;
+                }
                 let both = [gone, kept].iter().all(|node| self.script.nodes.contains(node));
                 if gone != kept && both && !spec(*gone) && !spec(*kept) && self.smaller(&self.script.merge(*gone, *kept), others) {
                     break;
@@ -229,6 +237,9 @@ impl Lab<'_> {
             },
         ];
         for at in 0..self.script.ops.len() {
+            if self.tired() {
+                return;
+            }
             for change in single {
                 let mut script = self.script.clone();
                 change(&mut script.ops[at]);

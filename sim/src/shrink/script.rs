@@ -180,6 +180,31 @@ impl Script {
         Script { ops: ops.to_vec(), ..self.clone() }.valid()
     }
 
+    /// With what is sent into a portal one after the other sent at once.
+    pub fn together(&self) -> Script {
+        let mut ops: Vec<Op> = Vec::new();
+        let mut latest: BTreeMap<EndId, usize> = BTreeMap::new();
+        for op in &self.ops {
+            let touched = match op.verb {
+                Verb::Send { end, .. } | Verb::Close { end } => [Some(end), None],
+                Verb::Hand { end, over, .. } => [Some(end), Some(over)],
+                _ => [None; 2],
+            };
+            if let Verb::Send { end, count: more, bytes: most } = op.verb
+                && let Some(Op { verb: Verb::Send { count, bytes, .. }, .. }) = latest.get(&end).and_then(|at| ops.get_mut(*at))
+            {
+                *count += more;
+                *bytes = most.max(*bytes);
+                continue;
+            }
+            for end in touched.into_iter().flatten() {
+                latest.insert(end, ops.len());
+            }
+            ops.push(op.clone());
+        }
+        self.with_ops(&ops)
+    }
+
     /// Nodes that something happens on, or that somebody needs to be connected.
     pub fn used(&self) -> BTreeSet<NodeId> {
         let places = self.places();

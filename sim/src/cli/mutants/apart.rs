@@ -1,6 +1,10 @@
 //! A hunt in a process of its own, since a bug may have one step go on for ever or take all memory there is: such a process is ended,
 //! and that is how the bug was found.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a process beside the simulation, with a thread that reads what it says")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a process beside the simulation, with a thread that reads what it says"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

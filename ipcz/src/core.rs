@@ -170,6 +170,11 @@ impl Core {
         self.timers.len()
     }
 
+    /// What waits until a set time.
+    pub fn waits(&self) -> impl Iterator<Item = &MemoryWait> {
+        self.timers.values()
+    }
+
     fn begin(&mut self, origin: Origin, now: Time) {
         self.routing.origin = origin;
         self.now = self.now.max(now);

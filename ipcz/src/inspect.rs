@@ -5,7 +5,7 @@
 use crate::core::{Core, Entry};
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
 use crate::memory::status;
-use crate::node::Phase;
+use crate::node::{MemoryWait, Phase};
 use crate::probe::Counts;
 use crate::routing::{Edge, Kind, Object, ParcelQueue, Router, RouterLink, State, Sublink};
 
@@ -240,6 +240,24 @@ impl<'a> View<'a> {
         let introductions: usize = net.nodes.iter().map(|(_, node)| node.pending.len() + node.introducing.len()).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
         net.requests.len() + introductions + growing + self.core.timers()
+    }
+
+    /// Routers that wait to be introduced to the node called `name`, or to anybody.
+    pub fn seekers(&self, name: Option<NodeName>) -> Vec<RouterKey> {
+        let nodes = self.core.net.nodes.iter();
+        let pending = nodes.flat_map(|(_, node)| &node.pending).filter(|(known, _)| name.is_none_or(|name| name == **known));
+        pending.flat_map(|(_, pending)| pending.waiters.iter().map(|seek| seek.router)).collect()
+    }
+
+    /// Routers that wait for link memory.
+    pub fn starving(&self) -> Vec<RouterKey> {
+        let growing = self.core.net.links.iter().filter_map(|(_, link)| link.peer()).flat_map(|peer| peer.growing.values().flatten());
+        self.core.waits().chain(growing).filter_map(MemoryWait::router).collect()
+    }
+
+    /// The nodes that links were dropped for the fault of, with what they did, newest last; the newest few are kept.
+    pub fn blamed(&self) -> Vec<(NodeName, LinkKey, String)> {
+        self.core.net.blames.iter().map(|blame| (blame.peer, blame.link, blame.reason.clone())).collect()
     }
 
     /// Running totals.

@@ -252,6 +252,8 @@ catalogue! {
             "A driver object that came with a message and was not needed is not closed.",
     }
     Traps {
+        TrapFiresTwice "trap-fires-twice" Message "routing/traps.rs"
+            "A trap stays installed when it fires.",
         GapFilledSilently "gap-filled-silently" Message "routing/table.rs"
             "A parcel that makes others readable fires no trap.",
     }

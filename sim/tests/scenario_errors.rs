@@ -121,12 +121,12 @@ fn malformed_random() {
 #[test]
 fn malformed_faults() {
     let advice = refused(
-        &format!("{HEAD}[fault]\ndrop = {{ message = \"AcceptParcels\", nth = 1 }} #!"),
+        &format!("{HEAD}[faults]\ndrop = {{ message = \"AcceptParcels\", nth = 1 }} #!"),
         "unknown kind of message \"AcceptParcels\"",
         "wire.md",
     );
     assert_eq!(advice, "did you mean \"AcceptParcel\"?");
-    refused(&format!("{HEAD}[fault]\ndrop = {{ message = \"AcceptParcel\", nth = 0 }} #!"), "0 is too small", "from 1");
+    refused(&format!("{HEAD}[faults]\ndrop = {{ message = \"AcceptParcel\", nth = 0 }} #!"), "0 is too small", "from 1");
 }
 
 #[test]

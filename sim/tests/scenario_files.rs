@@ -51,9 +51,9 @@ fn abc() {
 #[test]
 fn canary_is_abc_with_a_fault() {
     let (abc, canary) = (load("abc", &[]), load("canary", &[]));
-    let fault = canary.fault.clone().expect("a fault");
+    let fault = canary.loss.clone().expect("a fault");
     assert_eq!((fault.message.as_str(), fault.nth), ("AcceptParcel", 3));
-    let harmless = Scenario { fault: None, name: abc.name.clone(), purpose: abc.purpose.clone(), settings: abc.settings.clone(), ..canary };
+    let harmless = Scenario { loss: None, name: abc.name.clone(), purpose: abc.purpose.clone(), settings: abc.settings.clone(), ..canary };
     let lines_apart = Scenario { steps: abc.steps.clone(), ..harmless.clone() };
     assert_eq!(lines_apart, abc);
     assert!(harmless.steps.iter().zip(&abc.steps).all(|(one, other)| one.action == other.action && one.after == other.after));

@@ -1,6 +1,6 @@
 //! What the language means: templates, repetition, overlays, and the waits that it implies.
 
-use ipcz_sim::scenario::{Action, Fault, Memory, Random, Range, Scenario, Verbs, Wait};
+use ipcz_sim::scenario::{Action, Loss, Memory, Random, Range, Scenario, Verbs, Wait};
 
 fn good(text: &str) -> Scenario {
     Scenario::parse("test.toml", text, &[]).unwrap_or_else(|error| panic!("{error}\n{:?}", error.advice()))
@@ -62,7 +62,7 @@ fn defaults() {
     let scenario = good("name = \"t\"\npurpose = \"a test\"\n[nodes]\nA = { broker = true }\n");
     assert_eq!((scenario.latency_ns, scenario.jitter_ns), (1_000_000, 0));
     assert_eq!((scenario.steps.len(), scenario.memory, scenario.run.settle), (0, Memory::default(), None));
-    assert!(scenario.random.is_none() && scenario.fault.is_none());
+    assert!(scenario.random.is_none() && scenario.loss.is_none());
 }
 
 #[test]
@@ -244,7 +244,7 @@ inline = 240
 link_capacity = \"2MiB\"
 [run]
 settle = 4
-[fault]
+[faults]
 drop = {{ message = \"RouteClosed\", nth = 2 }}
 [random]
 pipes = 7
@@ -266,7 +266,7 @@ proxies_peak = 5
     ));
     assert_eq!(scenario.memory, Memory { inline: Some(240), link_capacity: Some(2 << 20) });
     assert_eq!(scenario.run.settle, Some(4));
-    assert_eq!(scenario.fault, Some(Fault { message: "RouteClosed".into(), nth: 2 }));
+    assert_eq!(scenario.loss, Some(Loss { message: "RouteClosed".into(), nth: 2 }));
     let random = Random {
         pipes: 7,
         duration_ns: Some(500_000_000),
@@ -277,6 +277,8 @@ proxies_peak = 5
         bytes: Range { min: 1024, max: 1024 },
         cut_links: 10,
         cut_nodes: 2,
+        lazy: [0, 1],
+        keep: false,
         on: vec![0, 1, 2, 3],
     };
     assert_eq!(scenario.random, Some(random));

@@ -137,6 +137,21 @@ impl Process {
         Process::of(core, drivers, clock, traps)
     }
 
+    /// Takes every free block of the memories of all links, for a test.
+    #[doc(hidden)]
+    pub fn hoard(&self) {
+        let mut core = self.core.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        core.net.links.iter_mut().filter_map(|(_, link)| link.peer_mut()).for_each(|peer| peer.memory.hoard());
+    }
+
+    /// Gives them back.
+    #[doc(hidden)]
+    pub fn release_hoard(&self) {
+        let mut core = self.core.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        core.net.links.iter_mut().filter_map(|(_, link)| link.peer_mut()).for_each(|peer| peer.memory.release_hoard());
+    }
+
+    /// Arms a planted bug; the error says what is wrong with the name or the build.
     /// Arms a planted bug, once and before it has links; the error says what is wrong with the name or the build.
     #[doc(hidden)]
     pub fn plant(&self, name: &str) -> Result<(), String> {

@@ -22,6 +22,9 @@ pub struct LinkMemory {
     primary: Mapping,
     grown: Pool,
     counters: Counters,
+    /// Blocks taken for a test, to leave none.
+    #[cfg(feature = "inspect")]
+    hoard: Vec<MappedFragment>,
     planted: Planted,
 }
 
@@ -32,7 +35,14 @@ impl LinkMemory {
         if primary.len() < PRIMARY_BYTES {
             return Err(MemoryFault::PrimaryTooShort);
         }
-        Ok(LinkMemory { primary, grown: Pool::default(), counters: Counters::new(side, mem_v2), planted: Planted::NONE })
+        Ok(LinkMemory {
+            primary,
+            grown: Pool::default(),
+            counters: Counters::new(side, mem_v2),
+            #[cfg(feature = "inspect")]
+            hoard: Vec::new(),
+            planted: Planted::NONE,
+        })
     }
 
     /// Arms a planted bug, before anything is allocated.
@@ -83,6 +93,11 @@ impl LinkMemory {
     /// Bytes of all buffers, the primary one included.
     pub fn buffer_bytes(&self) -> u64 {
         self.primary.len() as u64 + self.grown.bytes()
+    }
+
+    /// Bytes of buffers that this or the other end added; neither counts the primary one.
+    pub fn bytes_from(&self, origin: Origin) -> u64 {
+        self.grown.iter().filter(|b| b.origin == origin).map(|b| b.mapping.len() as u64).sum()
     }
 
     /// Number of buffers that this or the other end added; neither counts the primary one.
@@ -221,9 +236,30 @@ impl LinkMemory {
         in_primary + self.grown.iter().map(|b| b.blocks.taken(&b.mapping)).sum::<u64>()
     }
 
+    /// Takes every free block, so that there is none for a while.
+    #[cfg(feature = "inspect")]
+    pub fn hoard(&mut self) {
+        for class in primary::pools().iter().map(|pool| pool.block_size()) {
+            for _ in 0..self.capacity(class) / u64::from(class) {
+                let Some(fragment) = self.take(class) else { break };
+                self.hoard.push(fragment);
+            }
+        }
+    }
+
+    /// Gives those blocks back.
+    #[cfg(feature = "inspect")]
+    pub fn release_hoard(&mut self) {
+        for fragment in self.hoard.drain(..) {
+            fragment.free();
+        }
+    }
+
     /// Lets `f` swap every mapping, for a clone of a whole world.
     pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
         f(&mut self.primary);
-        self.grown.mappings().for_each(f);
+        self.grown.mappings().for_each(&mut *f);
+        #[cfg(feature = "inspect")]
+        self.hoard.iter_mut().for_each(|fragment| fragment.remap(f));
     }
 }

@@ -69,7 +69,9 @@ impl Network {
         let limits = self.limits_of(link);
         let Some(peer) = self.peer_mut(link) else { return Ok(()) };
         let Some(mapping) = mapping else { return Err(Violation("AddBlockBuffer: buffer is missing or cannot be mapped")) };
-        if peer.memory.buffers() >= limits.link_buffers || peer.memory.buffer_bytes() + mapping.len() as u64 > limits.link_memory_bytes {
+        // Only its own count: both ends may grow at once, each within the limits as far as it knows.
+        let (buffers, held) = (peer.memory.buffers_from(Origin::Theirs), peer.memory.bytes_from(Origin::Theirs));
+        if buffers >= limits.link_buffers || held + mapping.len() as u64 > limits.link_memory_bytes {
             return Err(Violation("AddBlockBuffer: more memory than a link may have"));
         }
         peer.memory

@@ -104,6 +104,17 @@ pub enum MemoryWait {
     Nobody,
 }
 
+impl MemoryWait {
+    /// The router that waits.
+    pub fn router(&self) -> Option<RouterKey> {
+        match self {
+            MemoryWait::Bypass { seek, .. } => Some(seek.router),
+            MemoryWait::Flush { router, .. } => Some(*router),
+            MemoryWait::Nobody => None,
+        }
+    }
+}
+
 /// Something that came with a fragment in an unknown buffer (memory.md 9).
 #[derive(Clone, Debug)]
 pub enum BufferWait {

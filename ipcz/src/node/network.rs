@@ -178,6 +178,8 @@ pub enum Doomed {
 pub struct Blame {
     /// The link.
     pub link: LinkKey,
+    /// The node at its far end, if it got that far.
+    pub peer: NodeName,
     /// What its peer did.
     pub reason: String,
 }
@@ -412,7 +414,8 @@ impl Network {
         if self.blames.len() == Self::BLAMES {
             self.blames.pop_front();
         }
-        self.blames.push_back(Blame { link, reason });
+        let peer = self.peer(link).map(|peer| peer.remote_name).unwrap_or_default();
+        self.blames.push_back(Blame { link, peer, reason });
         self.refused += 1;
         self.probes.hit(Probe::LinkBlamed);
         if let Some(link) = self.links.get_mut(link) {

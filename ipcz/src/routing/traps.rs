@@ -3,6 +3,7 @@
 use super::router::{Router, Trap};
 use super::table::{Origin, Routing};
 use crate::ids::RouterKey;
+use crate::planted::Bug;
 use crate::trap::{PortalStatus, TrapConditions, TrapEvent, TrapFlags};
 
 /// The requested level conditions that hold.
@@ -39,6 +40,7 @@ impl Routing {
     /// Fires what came true. `new_parcel`: because a parcel became readable.
     pub(super) fn evaluate_traps(&mut self, key: RouterKey, new_parcel: bool) {
         let within = self.origin_flag();
+        let kept = self.planted(Bug::TrapFiresTwice);
         let Some(router) = self.routers.get_mut(key) else { return };
         if router.traps.is_empty() {
             return;
@@ -54,7 +56,7 @@ impl Routing {
                 return true;
             }
             fired.push(TrapEvent { context: trap.context, flags: flags.or(within), status });
-            false
+            kept
         });
     }
 

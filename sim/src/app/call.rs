@@ -41,6 +41,15 @@ pub enum Job {
     },
 }
 
+impl Job {
+    /// The end that it is about.
+    pub fn end(&self) -> EndId {
+        match *self {
+            Job::Put { end, .. } | Job::Close { end } | Job::Read { end } | Job::Watch { end } => end,
+        }
+    }
+}
+
 /// A call that has begun and not yet returned.
 #[derive(Debug)]
 pub struct Call {

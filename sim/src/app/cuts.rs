@@ -4,31 +4,143 @@ use ipcz::inspect::LinkView;
 
 use super::acts::Deed;
 use super::stage::{Home, Stage};
+use crate::world::Strike;
 
 /// For how many of the longest latencies a cut may still take routes along: until everybody knows.
 const NOTICED: u64 = 8;
+/// How many of the longest faults may come one after the other.
+pub(crate) const LATE: u64 = 6;
 
 impl Stage {
     /// Cuts the links between two nodes; false if there is none to cut.
     pub fn cut_link(&mut self, a: u32, b: u32) -> bool {
+        let until = self.noticed();
+        if !self.sever(a, b, until) {
+            return false;
+        }
+        self.say(u32::MAX, || format!("the link between process {a} and process {b} is cut"));
+        self.world.cut_link(a, b);
+        true
+    }
+
+    /// Notes what goes down with the links between two nodes, which everybody has missed at `until`; false if there are none.
+    fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
         if self.world.is_gone(a) || self.world.is_gone(b) || !self.neighbours(a).contains(&b) {
             return false;
         }
         self.calls.cuts += 1;
         self.cuts += 1;
         self.note(Deed::CutLink { processes: [a, b] });
-        self.say(u32::MAX, || format!("the link between process {a} and process {b} is cut"));
         self.checks.honesty.excuse(a, b);
-        let until = self.noticed();
         self.checks.broken.wound(a, b, until);
         for (client, broker) in [(a, b), (b, a)] {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
-                self.lose_all(client);
+                self.lose_all(client, until);
             }
         }
         self.mark(None);
-        self.world.cut_link(a, b);
         true
+    }
+
+    /// Acts upon what struck since the last time; whether anything did.
+    pub fn suffer(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            let mut strikes = std::mem::take(&mut self.strikes);
+            self.world.take_strikes(&mut strikes);
+            if strikes.is_empty() {
+                self.strikes = strikes;
+                return any;
+            }
+            any = true;
+            for strike in strikes.drain(..) {
+                self.struck(strike);
+            }
+            self.strikes = strikes;
+        }
+    }
+
+    fn struck(&mut self, strike: Strike) {
+        match strike {
+            Strike::Cut(a, b) => {
+                if self.cut_link(a, b) {
+                    self.checks.honesty.loosen(a, b);
+                }
+            }
+            Strike::HalfOpen(a, b) => {
+                if self.sever(a, b, u64::MAX) {
+                    self.say(u32::MAX, || format!("the link between process {a} and process {b} is cut; only the first learns it"));
+                    self.checks.honesty.loosen(a, b);
+                    self.world.half_open(a, b);
+                }
+            }
+            Strike::RefuseSend(a, b) => {
+                if self.sever(a, b, u64::MAX) {
+                    self.say(u32::MAX, || format!("the transport will refuse what process {a} next sends process {b}"));
+                    self.checks.honesty.loosen(a, b);
+                    self.world.refuse_next(a, b);
+                }
+            }
+            Strike::Crash(process) | Strike::LoseBroker(process) => {
+                self.kill(process);
+            }
+            Strike::NotIntroduced(a, b) => {
+                self.cuts += 1;
+                let until = self.noticed();
+                self.checks.broken.unintroduced(Some([a, b]), until);
+                self.mark(None);
+            }
+            Strike::NoMemory(process) => {
+                self.find_scarce();
+                if self.homes[process as usize].broker {
+                    let until = self.noticed();
+                    self.checks.broken.unintroduced(None, until);
+                }
+                self.mark(None);
+            }
+            Strike::Corrupt(a, b) => self.distrust(a, b),
+        }
+    }
+
+    /// From now on link memory may be short.
+    pub fn find_scarce(&mut self) {
+        self.cuts += 1;
+        (self.checks.broken.scarce, self.checks.shape.scarce) = (true, true);
+    }
+
+    /// Somebody lied over the link between two processes. Whom a broker lies to, nobody can trust: it may be linked with anybody under
+    /// any name.
+    fn distrust(&mut self, a: u32, b: u32) {
+        if a == b || b == u32::MAX || self.world.is_gone(a) || self.world.is_gone(b) {
+            return;
+        }
+        self.cuts += 1;
+        self.say(u32::MAX, || format!("what process {a} and process {b} tell each other is no longer true"));
+        let mut pairs = vec![(a, b)];
+        for (client, broker) in [(a, b), (b, a)] {
+            if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
+                pairs.extend((0..self.homes.len() as u32).filter(|other| *other != client).map(|other| (client, other)));
+            }
+        }
+        for (a, b) in pairs {
+            self.checks.honesty.lie(a, b);
+            self.checks.broken.lie(a, b);
+            let pair = (a.min(b), a.max(b));
+            if !self.lies.contains(&pair) {
+                self.lies.push(pair);
+            }
+        }
+        self.mark(None);
+    }
+
+    /// The work is over and faults end: links over which somebody lied are cut, so that everything else can be judged.
+    pub fn heal(&mut self) {
+        self.world.disarm_faults();
+        self.suffer();
+        for (a, b) in std::mem::take(&mut self.lies) {
+            self.cut_link(a, b);
+        }
+        self.checks.broken.forgive(self.noticed());
     }
 
     /// Kills a node; false if it is dead already.
@@ -43,14 +155,15 @@ impl Stage {
         self.cuts += 1;
         self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
+        let until = self.noticed();
         if self.homes[process as usize].broker {
             for client in self.neighbours(process) {
                 if !self.homes[client as usize].broker {
-                    self.lose_all(client);
+                    self.lose_all(client, until);
                 }
             }
         }
-        self.lose_all(process);
+        self.lose_all(process, until);
         self.mark(None);
         self.world.kill(process);
         self.ghost.kill(process);
@@ -59,18 +172,32 @@ impl Stage {
         true
     }
 
+    /// When everybody knows of what happens now.
     fn noticed(&self) -> u64 {
         if self.world.is_scheduled() {
             // Who is slow to notice is the schedule's business.
             return u64::MAX;
         }
-        self.world.now() + NOTICED * self.longest
+        self.world.now() + NOTICED * self.longest + LATE * self.world.longest_fault()
     }
 
     /// A process is about to lose all its links.
-    fn lose_all(&mut self, process: u32) {
-        let until = self.noticed();
-        for neighbour in self.neighbours(process) {
+    fn lose_all(&mut self, process: u32, until: u64) {
+        let mut neighbours = self.neighbours(process);
+        if self.world.is_dying(process) {
+            // It may have lost links in the very step in which it dies.
+            neighbours.extend((0..self.homes.len() as u32).filter(|other| self.neighbours(*other).contains(&process)));
+        }
+        if self.world.is_dying(process) {
+            // Links that it was just about to make are lost besides those that it had.
+            (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.loosen(process, other));
+        }
+        if until == u64::MAX {
+            // Nobody knows when: it may be linked with others until then.
+            neighbours = (0..self.homes.len() as u32).filter(|other| *other != process).collect();
+            neighbours.iter().for_each(|other| self.checks.honesty.loosen(process, *other));
+        }
+        for neighbour in neighbours {
             self.checks.broken.wound(process, neighbour, until);
         }
         self.checks.honesty.excuse_all(process);
@@ -107,7 +234,11 @@ impl Stage {
     /// At depth L1 that is all of them: activities stand in the middle of routers, so nobody can look.
     pub fn mark(&mut self, process: Option<u32>) {
         if self.threads.is_some() {
-            return self.ghost.touch_all();
+            self.ghost.touch_all();
+            if self.checks.broken.lied() {
+                self.ghost.taint_all();
+            }
+            return;
         }
         let Stage { world, ghost, checks, names, homes, .. } = self;
         let find = |ghost: &crate::ghost::Ghost, at, handle| Stage::find(homes, ghost, at, handle);

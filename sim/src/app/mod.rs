@@ -11,6 +11,7 @@ mod stage;
 
 pub use acts::{Act, Deed};
 pub(crate) use call::{Answer, Call, Threads, perform};
+pub(crate) use cuts::LATE;
 pub use plan::Plan;
 pub use random::Workload;
 pub use setup::SetUp;

@@ -5,11 +5,19 @@ use std::sync::Arc;
 use super::stage::{News, Stage};
 use crate::check::Checked;
 use crate::choice::{Choices, Site};
+use crate::fault::Fault;
 use crate::ghost::{EndId, Role};
+use crate::leaks::{self, Leak};
 use crate::scenario::{Random, Range, Scenario};
 
 /// Token of a node whose moment has come; the node is in the low bits.
 pub(crate) const NODE: u64 = 1 << 56;
+
+/// Token of an end whose owner reads it at last.
+pub(crate) const READ: u64 = 2 << 56;
+
+/// Token of a node that gives back the blocks it took.
+pub(crate) const RELEASE: u64 = 3 << 56;
 
 /// What is drawn.
 mod site {
@@ -24,6 +32,7 @@ mod site {
     pub const BYTES: Site = Site::Workload(6);
     pub const CUT: Site = Site::Workload(7);
     pub const RELAY: Site = Site::Workload(8);
+    pub const AT_ONCE: Site = Site::Workload(10);
 }
 
 /// How far the workload is.
@@ -51,10 +60,11 @@ impl Workload {
         let Some(random) = &scenario.random else { return Ok(()) };
         self.left = random.operations.unwrap_or(u64::MAX);
         self.end = random.duration_ns.map_or(u64::MAX, |duration| stage.world.now().saturating_add(duration));
-        for _ in 0..random.pipes {
+        for _ in 0..random.pipes + leaks::slip(Leak::Processors) {
             let node = draw(stage, site::HOME, u32::MAX, random.on.len());
             stage.open(random.on[node] as u32, Role::Random)?;
         }
+        stage.lazy = (random.lazy, random.gap_ns);
         self.running = random.on.len();
         for node in &random.on {
             self.next(stage, random, *node as u32);
@@ -69,11 +79,23 @@ impl Workload {
 
     fn next(&mut self, stage: &mut Stage, random: &Random, node: u32) {
         let number = stage.world.choose(|source| source.draw(site::GAP, node, u32::MAX));
-        let at = stage.world.now().saturating_add(gap(number, random.gap_ns));
+        let at =
+            stage.world.now().saturating_add(gap(number, random.gap_ns)) + leaks::slip(Leak::ThreadRace) + leaks::slip(Leak::ProcessId);
         if at < self.end && self.left > 0 {
             stage.world.schedule_for(node, at, NODE | u64::from(node));
         } else {
             self.running -= 1;
+        }
+    }
+
+    /// The node takes all free blocks of its link memories for a while.
+    fn exhaust(&mut self, stage: &mut Stage, node: u32) {
+        if let Some(process) = stage.world.process(node) {
+            process.hoard();
+            stage.hoarding.push(node);
+            let until = stage.world.now() + stage.world.lasts(Fault::ExhaustBlocks);
+            stage.world.schedule_for(node, until, RELEASE | u64::from(node));
+            stage.find_scarce();
         }
     }
 
@@ -107,12 +129,15 @@ impl Workload {
         if weights.iter().all(|weight| *weight == 0) {
             return Ok(());
         }
+        if stage.world.strikes(Fault::ExhaustBlocks, node) {
+            self.exhaust(stage, node);
+        }
         match stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(&weights))) {
             0 => stage.open(node, Role::Random).map(|_| ()),
             1 => {
                 let end = pick(stage, node);
-                for _ in 0..within(stage, site::COUNT, node, random.count) {
-                    let bytes = within(stage, site::BYTES, node, random.bytes);
+                for _ in 0..within(stage, site::COUNT, node, random.count) + leaks::slip(Leak::Leftovers) {
+                    let bytes = within(stage, site::BYTES, node, random.bytes) + leaks::slip(Leak::OsEntropy);
                     if !stage.put(end, bytes as usize, None)? {
                         break;
                     }
@@ -154,7 +179,8 @@ impl Workload {
         let scenario = Arc::clone(&self.scenario);
         let Some(random) = &scenario.random else { return Ok(()) };
         match news {
-            News::Dead { end, .. } if stage.ghost.pipe(end).role == Role::Random => stage.close(end),
+            News::Dead { end, .. } if stage.ghost.pipe(end).role == Role::Random && !random.keep => stage.close(end),
+            News::Received { end } if stage.ghost.pipe(end).role == Role::Random => at_once(stage, end),
             News::Arrived { end, process, over }
                 if stage.ghost.pipe(end).role == Role::Random
                     && stage.homes[process as usize].broker
@@ -165,6 +191,15 @@ impl Workload {
             _ => Ok(()),
         }
     }
+}
+
+/// The portal that a parcel has just come out of is closed or handed on, inside the same event.
+fn at_once(stage: &mut Stage, end: EndId) -> Checked {
+    let Some((process, _)) = stage.ghost.holder(end) else { return Ok(()) };
+    if !stage.world.strikes(Fault::CloseAtOnce, process) {
+        return Ok(());
+    }
+    if draw(stage, site::AT_ONCE, process, 2) == 0 { stage.close(end) } else { hand_on(stage, process, end) }
 }
 
 /// One of `n` things.
@@ -181,16 +216,20 @@ fn within(stage: &mut Stage, site: Site, actor: u32, range: Range) -> u64 {
 /// A portal that the node holds; it must hold one.
 fn pick(stage: &mut Stage, node: u32) -> EndId {
     let count = stage.homes[node as usize].free.len();
-    let chosen = draw(stage, site::PORTAL, node, count);
+    let chosen = (draw(stage, site::PORTAL, node, count) + leaks::slip(Leak::AllocationAddress) as usize) % count;
     stage.homes[node as usize].free[chosen]
 }
 
 /// Hands a portal on over another one, or over a connection.
 fn hand(stage: &mut Stage, node: u32) -> Checked {
     let end = pick(stage, node);
+    hand_on(stage, node, end)
+}
+
+fn hand_on(stage: &mut Stage, node: u32, end: EndId) -> Checked {
     let home = &stage.homes[node as usize];
     let all = home.free.len() + home.connections.len();
-    let chosen = draw(stage, site::OVER, node, all);
+    let chosen = draw(stage, site::OVER, node, all) + leaks::slip(Leak::CodeAddress) as usize;
     let home = &stage.homes[node as usize];
     // The next one takes the place of a portal that cannot carry it: itself, its peer, one that would close a ring.
     let carriers = home.free.iter().chain(&home.connections).cycle().skip(chosen).take(all);

@@ -4,6 +4,7 @@ use ipcz::api::NodeOptions;
 
 use super::stage::Stage;
 use crate::check::{Checked, Violation};
+use crate::fault::Fault;
 use crate::ghost::{EndId, Role};
 use crate::scenario::Scenario;
 use crate::world::LinkProfile;
@@ -28,6 +29,15 @@ impl SetUp {
         if let Some(bytes) = scenario.memory.link_capacity {
             options.limits.link_memory_bytes = bytes;
         }
+        stage.world.arm_faults(Some(Fault::TinyCapacity));
+        let tiny = stage.world.strikes(Fault::TinyCapacity, 0);
+        if tiny {
+            options.limits.link_memory_bytes = 0;
+        }
+        if tiny || scenario.memory.link_capacity.is_some() {
+            stage.find_scarce();
+        }
+        stage.world.arm_faults(Some(Fault::RefuseRandom));
         for node in &scenario.nodes {
             stage.add_node(node.broker, options, planted)?;
         }

@@ -11,10 +11,13 @@ use ipcz::{Error, Received};
 
 use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
+use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
-use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, write_payload};
+use crate::choice::{Choices, Site};
+use crate::fault::Fault;
+use crate::ghost::{EndId, Ghost, Place, Role, TAG_BYTES, Taken, write_payload};
 use crate::run::Calls;
-use crate::world::{LinkProfile, World};
+use crate::world::{LinkProfile, Strike, World};
 
 /// Something an application learnt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +112,17 @@ pub struct Stage {
     pub said: Option<Vec<(u32, String)>>,
     /// What was done, if that is noted.
     pub acts: Option<Vec<Act>>,
+    /// Pairs of processes over whose link somebody lied.
+    pub lies: Vec<(u32, u32)>,
+    /// Ends whose owner has yet to read what is there.
+    pub unread: Vec<EndId>,
+    /// How often that is so, of how many times, and for how many ns.
+    pub lazy: ([u32; 2], u64),
+    /// Processes that have taken all free blocks of their link memories.
+    pub hoarding: Vec<u32>,
+    pub(super) strikes: Vec<Strike>,
+    /// Requests of random bytes refused so far.
+    bad_luck: u64,
     /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
     pub threads: Option<Threads>,
     traps: Vec<(u32, TrapEvent)>,
@@ -160,6 +174,12 @@ impl Stage {
             lost_totals: Totals::default(),
             said: None,
             acts: None,
+            lies: Vec::new(),
+            unread: Vec::new(),
+            lazy: ([0, 1], 0),
+            hoarding: Vec::new(),
+            strikes: Vec::new(),
+            bad_luck: 0,
             threads: None,
             traps: Vec::new(),
             unsettled: Vec::new(),
@@ -186,6 +206,12 @@ impl Stage {
             lost_totals: self.lost_totals,
             said: self.said.clone(),
             acts: self.acts.clone(),
+            lies: self.lies.clone(),
+            unread: self.unread.clone(),
+            lazy: self.lazy,
+            hoarding: self.hoarding.clone(),
+            strikes: Vec::new(),
+            bad_luck: self.bad_luck,
             threads: self.threads.clone(),
             traps: self.traps.clone(),
             unsettled: self.unsettled.clone(),
@@ -201,6 +227,16 @@ impl Stage {
         }
     }
 
+    /// A process, unless it died or is dying.
+    fn alive(&self, process: u32) -> Option<&Arc<Process>> {
+        self.world.process(process).filter(|_| !self.world.is_gone(process))
+    }
+
+    /// Who holds an end, and by what handle: nobody who is dead or dying.
+    fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
+        self.ghost.holder(end).filter(|(process, _)| self.alive(*process).is_some())
+    }
+
     fn process(&self, process: u32) -> Checked<&Arc<Process>> {
         self.world.process(process).ok_or_else(|| Violation::new(API, "the workload calls only living processes", "").in_process(process))
     }
@@ -212,10 +248,19 @@ impl Stage {
             self.process(process)?.plant(bug).map_err(|text| Violation::new(API, "a planted bug has a known name", text))?;
         }
         let kind = if broker { NodeType::Broker } else { NodeType::Normal };
-        let made = self.world.create_node(process, kind, options);
+        let mut made = self.world.create_node(process, kind, options);
+        while made.is_err() && self.unlucky() {
+            made = self.world.create_node(process, kind, options);
+        }
         let node = made.map_err(|error| unexpected("CreateNode", error).in_process(process))?;
         self.homes.push(Home { node: Some(node), broker, ..Home::default() });
         Ok(process)
+    }
+
+    /// Whether a call may have failed for want of random bytes and is to be made again.
+    fn unlucky(&mut self) -> bool {
+        let struck = self.world.struck().into_iter().find(|struck| struck.fault == Fault::RefuseRandom).map_or(0, |struck| struck.did);
+        std::mem::replace(&mut self.bad_luck, struck) < struck
     }
 
     /// Connects a client to its broker; answers the client's end of the pipe.
@@ -224,7 +269,10 @@ impl Stage {
         let mut handles = [None; 2];
         for (at, transport, to, handle) in [(client, near, ConnectTo::Broker, 0), (broker, far, ConnectTo::Normal, 1)] {
             let node = self.homes[at as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(at))?;
-            let made = self.process(at)?.connect_node(node, transport, 1, to);
+            let mut made = self.process(at)?.connect_node(node, transport, 1, to);
+            while made.is_err() && self.unlucky() {
+                made = self.process(at)?.connect_node(node, transport, 1, to);
+            }
             handles[handle] = made.map_err(|error| unexpected("ConnectNode", error).in_process(at))?.first().copied();
         }
         let [Some(a), Some(b)] = handles else { return Err(Violation::new(API, "ConnectNode gives the portals asked for", "")) };
@@ -368,7 +416,7 @@ impl Stage {
     }
 
     fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Option<Call> {
-        let (process, portal) = self.ghost.holder(end)?;
+        let (process, portal) = self.holder(end)?;
         let length = if attached.is_some() { TAG_BYTES } else { length };
         let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
             None => None,
@@ -397,6 +445,10 @@ impl Stage {
                     self.unhouse(attached.end, process, attached.slot);
                 }
                 self.ghost.finish_put(end, attached.map(|it| it.end));
+                // What this has brought to a link may be lost with it before the process is looked at again.
+                if self.threads.is_none() {
+                    self.mark(Some(process));
+                }
                 Ok(())
             }
             Err(Error::NotFound) => {
@@ -412,7 +464,7 @@ impl Stage {
 
     /// The closure is noted first: the peer may see it before the call returns.
     fn begin_close(&mut self, end: EndId) -> Option<Call> {
-        let (process, portal) = self.ghost.holder(end)?;
+        let (process, portal) = self.holder(end)?;
         self.calls.closes += 1;
         self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
@@ -420,7 +472,7 @@ impl Stage {
     }
 
     fn begin_get(&mut self, end: EndId) -> Option<Call> {
-        let (process, portal) = self.ghost.holder(end)?;
+        let (process, portal) = self.holder(end)?;
         Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
     }
 
@@ -448,7 +500,7 @@ impl Stage {
 
     /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
     fn begin_trap(&mut self, end: EndId) -> Option<Call> {
-        let (process, portal) = self.ghost.holder(end)?;
+        let (process, portal) = self.holder(end)?;
         let state = self.ghost.end_mut(end);
         state.armed = true;
         let context = u64::from(state.holder) << 32 | u64::from(end.0);
@@ -489,6 +541,9 @@ impl Stage {
     }
 
     fn fired(&mut self, process: u32, event: &TrapEvent) -> Checked {
+        if self.world.is_gone(process) {
+            return Ok(());
+        }
         let (end, holder) = (EndId(event.context as u32), (event.context >> 32) as u32);
         if !self.ghost.knows(end) {
             return Err(Violation::new(API, "a trap gives the context it was given", format!("{:#x}", event.context)).in_process(process));
@@ -521,7 +576,49 @@ impl Stage {
         if !event.flags.and(CLOSED).is_empty() && !known {
             self.closed(end)?;
         }
+        if self.is_lazy(end, process) {
+            self.unread.push(end);
+            let later = self.world.now() + LAZINESS * self.lazy.1;
+            self.world.schedule_for(process, later, READ | u64::from(end.0));
+            return Ok(());
+        }
         self.read(end)
+    }
+
+    /// Whether the owner of an end leaves what is there unread for now.
+    fn is_lazy(&mut self, end: EndId, process: u32) -> bool {
+        let [some, of] = self.lazy.0;
+        some > 0
+            && self.ghost.pipe(end).role == Role::Random
+            && self.world.choose(|source| source.choose(LAZY, process, 2, Some(&[of - some, some]))) == 1
+    }
+
+    /// The owner of an end reads it at last, if it still has it.
+    pub fn read_late(&mut self, end: EndId) -> Checked {
+        self.unread.retain(|unread| *unread != end);
+        if self.ghost.holder(end).is_some() && !self.ghost.end(end).armed && !self.ghost.end(end).dead {
+            return self.read(end);
+        }
+        Ok(())
+    }
+
+    /// Everything left unread is read, everything taken in vain given back.
+    pub fn catch_up(&mut self) -> Checked {
+        for end in std::mem::take(&mut self.unread) {
+            self.read_late(end)?;
+        }
+        for process in std::mem::take(&mut self.hoarding) {
+            self.release(process);
+        }
+        Ok(())
+    }
+
+    /// A process gives back the blocks it took in vain.
+    pub fn release(&mut self, process: u32) {
+        self.hoarding.retain(|hoarding| *hoarding != process);
+        if let Some(body) = self.world.process(process) {
+            body.release_hoard();
+        }
     }
 
     /// The holder of `end` is told that its peer is closed.
@@ -559,9 +656,34 @@ impl Stage {
     }
 
     fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+        if self.ghost.pipe(end).tainted {
+            return self.taken_tainted(end, process, received);
+        }
         let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
         let taken = taken.map_err(|violation| violation.in_process(process))?;
         self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+        self.took(end, process, received, &taken);
+        Ok(())
+    }
+
+    /// As [`Stage::taken`], where somebody lied: portals that are not what they should be are closed.
+    fn taken_tainted(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+        let taken = self.checks.delivery.taken_tainted(&mut self.ghost, end, &received.data);
+        let expected = taken.as_ref().and_then(|taken| taken.parcel.attached);
+        for handle in received.handles.iter().skip(usize::from(expected.is_some())) {
+            if let Some(body) = self.alive(process) {
+                body.close(*handle).map_err(|error| unexpected("Close", error).in_process(process))?;
+            }
+        }
+        let Some(taken) = taken else { return Ok(()) };
+        if let (Some(lost), None) = (expected, received.handles.first()) {
+            self.ghost.lose(lost);
+        }
+        self.took(end, process, received, &taken);
+        Ok(())
+    }
+
+    fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
         self.calls.gets += 1;
         self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
         self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
@@ -576,7 +698,6 @@ impl Stage {
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
         }
-        Ok(())
     }
 
     /// The end that a process holds by this handle.
@@ -585,6 +706,10 @@ impl Stage {
     }
 }
 
+/// Whether a portal is left unread for a while; the actor is its process.
+const LAZY: Site = Site::Workload(9);
+/// For how many operations of a node.
+const LAZINESS: u64 = 8;
 const API: &str = "api";
 
 fn unexpected(call: &str, error: Error) -> Box<Violation> {

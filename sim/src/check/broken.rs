@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
+use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey, SublinkId};
 use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
 
 use super::graph::links;
@@ -14,6 +14,8 @@ use crate::ghost::{EndId, Ghost, Place};
 use crate::world::World;
 
 const NAME: &str = "broken";
+/// Why what is wrong is let pass where a node lied to its neighbour.
+pub(super) const LIE: &str = "route that a lie touched";
 
 /// Which process a node's name is of.
 #[derive(Clone, Default, Debug)]
@@ -40,10 +42,21 @@ impl FromIterator<(NodeName, u32)> for Names {
     }
 }
 
-/// A link that was cut and that somebody may not have missed yet.
-#[derive(Clone, Copy, Debug)]
+/// A link that was cut and that somebody may not have missed yet, or one over which somebody lies.
+#[derive(Clone, Debug)]
 struct Wound {
     processes: [u32; 2],
+    until: u64,
+    lies: bool,
+    /// By side: sublinks whose pipes are marked already.
+    followed: [BTreeSet<(LinkKey, SublinkId)>; 2],
+}
+
+/// Processes that wait for an introduction that will not come.
+#[derive(Clone, Copy, Debug)]
+struct Waiters {
+    /// These two for each other; or all for anybody.
+    pair: Option<[u32; 2]>,
     until: u64,
 }
 
@@ -53,6 +66,9 @@ pub struct Broken {
     /// Its counts.
     pub tally: Tally,
     wounds: Vec<Wound>,
+    waiters: Vec<Waiters>,
+    /// Whoever waits for link memory may wait in vain.
+    pub scarce: bool,
     /// By process and peer: the link between them, as last found.
     known: BTreeMap<(u32, u32), LinkKey>,
     /// Those of them that are never replaced.
@@ -74,39 +90,118 @@ impl Broken {
 
     /// The links between two processes are lost from now on; everybody knows at `until`.
     pub fn wound(&mut self, a: u32, b: u32, until: u64) {
-        self.wounds.push(Wound { processes: [a, b], until });
+        self.hurt(a, b, until, false);
+    }
+
+    /// Somebody lies over the links between two processes, from now on.
+    pub fn lie(&mut self, a: u32, b: u32) {
+        self.hurt(a, b, u64::MAX, true);
+    }
+
+    fn hurt(&mut self, a: u32, b: u32, until: u64, lies: bool) {
+        let processes = [a.min(b), a.max(b)];
+        match self.wounds.iter_mut().find(|wound| wound.processes == processes && wound.lies == lies) {
+            Some(wound) => wound.until = wound.until.max(until),
+            None => self.wounds.push(Wound { processes, until, lies, followed: Default::default() }),
+        }
+    }
+
+    /// Whether somebody has lied.
+    pub fn lied(&self) -> bool {
+        self.wounds.iter().any(|wound| wound.lies)
+    }
+
+    /// Everybody has missed what is cut by now at `until`; who lied stays a liar.
+    pub fn forgive(&mut self, until: u64) {
+        for wound in self.wounds.iter_mut().filter(|wound| !wound.lies) {
+            wound.until = wound.until.min(until);
+        }
+    }
+
+    /// Two processes, or any, were not introduced; everybody knows at `until`.
+    pub fn unintroduced(&mut self, pair: Option<[u32; 2]>, until: u64) {
+        self.waiters.push(Waiters { pair, until });
     }
 
     /// Marks the pipes of all routers bound to wounded links, of all processes or of one that has just done something.
     pub fn mark(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, process: Option<u32>) {
-        if self.wounds.is_empty() {
+        if self.wounds.is_empty() && self.waiters.is_empty() && !self.scarce {
             return;
         }
         let now = world.now();
         self.wounds.retain(|wound| wound.until >= now);
         for index in 0..self.wounds.len() {
             let [a, b] = self.wounds[index].processes;
-            for (here, there) in [(a, b), (b, a)] {
+            for (side, (here, there)) in [(a, b), (b, a)].into_iter().enumerate() {
                 if process.is_none_or(|p| p == here) {
-                    self.mark_link(world, ghost, names, find, here, there);
+                    self.mark_link(world, ghost, names, find, (index, side), here, there);
+                }
+            }
+        }
+        self.mark_waiters(world, ghost, names, find, process);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a checker sees, and where it looks")]
+    fn mark_link(
+        &mut self,
+        world: &World,
+        ghost: &mut Ghost,
+        names: &Names,
+        find: &Find<'_>,
+        (index, side): (usize, usize),
+        here: u32,
+        there: u32,
+    ) {
+        let Some((link, routers)) = self.link(world, names, here, there) else { return };
+        let lies = self.wounds[index].lies;
+        for (sublink, router) in routers {
+            if self.wounds[index].followed[side].contains(&(link, sublink)) {
+                continue;
+            }
+            self.tally.count();
+            match self.pipe_of(world, ghost, names, find, (here, router)) {
+                Some(end) => {
+                    self.wounds[index].followed[side].insert((link, sublink));
+                    if lies { ghost.taint(end) } else { ghost.touch(end) }
+                }
+                None => ghost.touch_travelling(lies),
+            }
+        }
+    }
+
+    /// Marks the pipes whose routers wait in vain for an introduction or for memory.
+    fn mark_waiters(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, process: Option<u32>) {
+        let now = world.now();
+        self.waiters.retain(|waiters| waiters.until >= now);
+        if self.waiters.is_empty() && !self.scarce {
+            return;
+        }
+        for here in (0..world.processes()).filter(|here| process.is_none_or(|process| process == *here)) {
+            let Some(body) = world.process(here) else { continue };
+            let mut routers = if self.scarce { body.inspect(|view| view.starving()) } else { Vec::new() };
+            for waiters in &self.waiters {
+                match waiters.pair {
+                    None => routers.extend(body.inspect(|view| view.seekers(None))),
+                    Some([a, b]) if here == a || here == b => {
+                        let there = if here == a { b } else { a };
+                        let known = names.by_name.iter().filter(|(_, process)| **process == there);
+                        routers.extend(known.flat_map(|(name, _)| body.inspect(|view| view.seekers(Some(*name)))));
+                    }
+                    Some(_) => (),
+                }
+            }
+            for router in routers {
+                self.tally.count();
+                match self.pipe_of(world, ghost, names, find, (here, router)) {
+                    Some(end) => ghost.touch(end),
+                    None => ghost.touch_travelling(false),
                 }
             }
         }
     }
 
-    fn mark_link(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, here: u32, there: u32) {
-        let Some((_, routers)) = self.link(world, names, here, there) else { return };
-        for router in routers {
-            self.tally.count();
-            match self.pipe_of(world, ghost, names, find, (here, router)) {
-                Some(end) => ghost.touch(end),
-                None => ghost.touch_travelling(),
-            }
-        }
-    }
-
     /// The live link of a process to another one, and the routers bound to it.
-    fn link(&mut self, world: &World, names: &Names, here: u32, there: u32) -> Option<(LinkKey, Vec<RouterKey>)> {
+    fn link(&mut self, world: &World, names: &Names, here: u32, there: u32) -> Option<(LinkKey, Vec<(SublinkId, RouterKey)>)> {
         let process = world.process(here)?;
         let known = self.known.get(&(here, there)).and_then(|key| process.inspect(|view| view.link_uncounted(*key)));
         let live = |link: &NodeLinkView| link.established && !link.dead && names.process(link.remote_name) == Some(there);
@@ -116,7 +211,7 @@ impl Broken {
             _ => process.inspect(|view| view.links_uncounted()).into_iter().find(live)?,
         };
         self.known.insert((here, there), link.key);
-        Some((link.key, link.sublinks.into_iter().map(|(_, router)| router).collect()))
+        Some((link.key, link.sublinks))
     }
 
     /// Follows a route in both directions until it meets a portal.
@@ -159,6 +254,10 @@ impl Broken {
             let ends = [a, a.peer()].map(|end| (end, ghost.end(end)));
             for ((end, state), (far, peer)) in [(ends[0], ends[1]), (ends[1], ends[0])] {
                 if !state.saw_closed {
+                    continue;
+                }
+                if pipe.tainted {
+                    self.tally.exempt(LIE);
                     continue;
                 }
                 self.tally.count();

@@ -1,8 +1,9 @@
 //! Every parcel is taken exactly once, in the order it was put, with its content and its attachments; at rest between healthy ends
 //! nothing is missing (routing.md 19, Q1, Q2, E1).
 
+use super::broken::LIE;
 use super::{Checked, Tally, Violation};
-use crate::ghost::{EndId, Ghost, Place, Taken, write_payload};
+use crate::ghost::{EndId, Ghost, Place, Taken, read_tag, write_payload};
 
 const NAME: &str = "delivery";
 const PROPERTY: &str = "every parcel arrives exactly once, in order and intact";
@@ -47,6 +48,12 @@ impl Delivery {
         Ok(taken)
     }
 
+    /// As [`Delivery::taken`], where somebody lied: whichever parcel it is, if it is one.
+    pub fn taken_tainted(&mut self, ghost: &mut Ghost, reader: EndId, data: &[u8]) -> Option<Taken> {
+        self.tally.exempt(LIE);
+        ghost.take_tainted(reader, read_tag(data))
+    }
+
     /// At rest, everything readable having been read: nothing put into a healthy pipe is missing.
     pub fn rest(&mut self, ghost: &Ghost) -> Checked {
         for (end, state) in ghost.ends() {
@@ -54,7 +61,9 @@ impl Delivery {
             match reader.place {
                 Place::Held { process, .. } if !reader.saw_closed => {
                     self.tally.count();
-                    if let Some(first) = state.unread.front() {
+                    if !state.unread.is_empty() && ghost.pipe(end).tainted {
+                        self.tally.exempt(LIE);
+                    } else if let Some(first) = state.unread.front() {
                         let missing = state.unread.len();
                         let what = if first.attached.is_some() { ", the first of them with a portal" } else { "" };
                         let text = format!(

@@ -22,10 +22,15 @@ impl Leaks {
     /// Looks at a world at rest whose applications have closed all they had.
     pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
         let kept = ghost.ends().filter(|(_, end)| matches!(end.place, Place::Carried { .. })).count();
+        let lied = ghost.any_tainted();
         for (process, sight) in snapshot.alive() {
-            self.process(process, sight, kept > 0)?;
+            self.process(process, sight, kept > 0, lied)?;
         }
-        self.links(snapshot, kept > 0)?;
+        self.links(snapshot, kept > 0 || lied)?;
+        if lied {
+            self.tally.exempt("routers and sublinks that a lie left behind");
+            return Ok(());
+        }
         if kept > 0 {
             // Portals that carry each other in a ring can't be reached, by design: just these may be left.
             self.tally.exempt("ring of unread parcels");
@@ -38,7 +43,7 @@ impl Leaks {
         Ok(())
     }
 
-    fn process(&mut self, process: u32, sight: &Sight, rings: bool) -> Checked {
+    fn process(&mut self, process: u32, sight: &Sight, rings: bool, lied: bool) -> Checked {
         let nodes = sight.nodes.len();
         let pending: usize = sight.nodes.iter().map(|node| node.pending_introductions.len()).sum();
         let (mut sublinks, mut outbox, mut buffer_waits, mut early) = (0, 0, 0, 0);
@@ -50,17 +55,21 @@ impl Leaks {
         }
         let mut left = vec![
             ("handles besides its nodes", sight.handles.saturating_sub(nodes)),
-            ("bound sublinks", sublinks),
             ("operations in outboxes", outbox),
-            ("waits for buffers", buffer_waits),
-            ("parcels for sublinks that never came", early),
-            ("waits", sight.waits),
             ("pending introductions", pending),
             ("driver objects its core forgot", sight.open.saturating_sub(sight.owned)),
             ("driver objects it thinks it has and has not", sight.owned.saturating_sub(sight.open)),
             ("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())),
         ];
-        if !rings {
+        if !lied {
+            left.extend([
+                ("bound sublinks", sublinks),
+                ("waits for buffers", buffer_waits),
+                ("parcels for sublinks that never came", early),
+                ("waits", sight.waits),
+            ]);
+        }
+        if !rings && !lied {
             left.push(("routers", sight.routers.len()));
         }
         self.tally.add(left.len() as u64);

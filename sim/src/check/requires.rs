@@ -4,13 +4,16 @@ use ipcz::probe::Counts;
 
 use super::shape::direct;
 use super::snapshot::Snapshot;
+use crate::fault::Struck;
 use crate::ghost::{EndId, Ghost};
 use crate::run::Requirement;
 use crate::scenario::{Require, Scenario};
 
 /// What happened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reached {
+    /// Faults that struck.
+    pub struck: Vec<Struck>,
     /// Parcels of `send` taken.
     pub delivered: u64,
     /// Bypasses completed.
@@ -37,7 +40,7 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { probes, direct: pairs, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
+    let Require { probes, direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
         &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
@@ -58,6 +61,11 @@ pub fn requirements(
         let reached = reached.messages;
         Requirement { name: "messages_max", about: None, demanded, at_most: true, reached, met: reached <= demanded }
     }));
+    for (fault, demanded) in faults {
+        let reached = reached.struck.iter().find(|struck| struck.fault == *fault).map_or(0, |struck| struck.did);
+        let about = Some(fault.name().to_owned());
+        all.push(Requirement { name: "faults", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
+    }
     let (partners, portals) = (snapshot.partners(), snapshot.portals());
     all.extend(probes.iter().map(|&(probe, demanded)| {
         let (about, reached) = (Some(probe.name().to_owned()), reached.probes.of(probe));

@@ -2,6 +2,7 @@
 //! between the two (design.md 5). What is seen on the wire names parcels by the tags they begin with; of a parcel in link memory only
 //! its number is seen, so that it counts as told to whoever is told of a parcel with this number.
 
+use super::broken::LIE;
 use super::wire::Seen;
 use super::{Checked, Tally, Violation};
 use crate::ghost::{EndId, Ghost, Knowers, TAG_BYTES, Taken};
@@ -84,10 +85,15 @@ impl Secrecy {
             return Ok(());
         }
         let Some((end, number)) = seen.tag else { return Ok(()) };
-        let Some(parcel) = ghost.knows(end).then(|| ghost.under_way(end, number)).flatten() else {
-            // Its reader has closed or died; what is left of it interests nobody.
+        // Where its reader has closed or died, what is left of it interests nobody.
+        if !ghost.knows(end) {
             return Ok(());
-        };
+        }
+        if ghost.pipe(end).tainted {
+            self.tally.exempt(LIE);
+            return Ok(());
+        }
+        let Some(parcel) = ghost.under_way(end, number) else { return Ok(()) };
         self.tally.count();
         if !self.blocks.reaches(&parcel.knowers, seen.from, seen.number, processes) {
             let text = format!("process {} sent on parcel {number} of {end}, which it was never sent", seen.from);

@@ -1,17 +1,19 @@
 //! At rest every route has the shortest form there is: two routers, one central link, stable and unlocked, nothing decaying, no
 //! proxy (routing.md 19: E1, E2, E3, E4, E10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipcz::ids::{LinkKey, RouterKey};
 use ipcz::inspect::{LinkKind, LinkView, RouterView};
 
-use super::graph::links;
+use super::broken::LIE;
+use super::graph::{Graph, Ref, links};
 use super::snapshot::Snapshot;
 use super::{Checked, Tally, Violation};
 use crate::ghost::{EndId, Ghost, Place};
 
 const NAME: &str = "shape";
+const NO_MEMORY: &str = "proxy that found no link memory";
 
 /// A status word with both sides stable and nothing else.
 const STABLE: u32 = 0x03;
@@ -21,6 +23,8 @@ const STABLE: u32 = 0x03;
 pub struct Shape {
     /// Its counts.
     pub tally: Tally,
+    /// Link memory may have been short: a proxy may have waited for it in vain.
+    pub scarce: bool,
 }
 
 type Partners = BTreeMap<(u32, LinkKey), (u32, LinkKey)>;
@@ -33,15 +37,32 @@ impl Shape {
     pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
         let partners = snapshot.partners();
         let portals = snapshot.portals();
+        let suspects = suspects(ghost, snapshot, &portals);
+        let starved = if self.scarce { starved(snapshot) } else { BTreeSet::new() };
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
+                if suspects.contains(&Ref { process, router: router.key }) {
+                    self.tally.exempt(LIE);
+                    continue;
+                }
+                if starved.contains(&Ref { process, router: router.key }) {
+                    self.tally.exempt(NO_MEMORY);
+                    continue;
+                }
                 self.router(snapshot, &partners, process, router)?;
             }
             for link in sight.links.iter().filter(|link| link.established && !link.dead) {
-                self.sublinks(snapshot, process, link.key, &link.sublinks)?;
+                let honest: Vec<_> =
+                    link.sublinks.iter().filter(|(_, router)| !suspects.contains(&Ref { process, router: *router })).copied().collect();
+                self.sublinks(snapshot, process, link.key, &honest)?;
             }
         }
         for (a, _) in ghost.pipes() {
+            let router = ghost.holder(a).and_then(|at| Some(Ref { process: at.0, router: *portals.get(&at)? }));
+            if router.is_some_and(|router| starved.contains(&router)) {
+                self.tally.exempt(NO_MEMORY);
+                continue;
+            }
             self.route(ghost, snapshot, &partners, &portals, a)?;
         }
         Ok(())
@@ -146,12 +167,64 @@ impl Shape {
         if near.saw_closed || far.saw_closed {
             return Ok(());
         }
+        if ghost.pipe(a).tainted {
+            self.tally.exempt(LIE);
+            return Ok(());
+        }
         self.tally.count();
         match direct(snapshot, partners, portals, here, there) {
             Ok(()) => Ok(()),
             Err(text) => Err(Violation::new(NAME, "E1: the two ends of a pipe are on one link", format!("{a} and {b}: {text}")).at(a)),
         }
     }
+}
+
+/// Routers of routes that end where a proxy has a peer in its own process and found no memory to let it go (routing.md 18, D6).
+fn starved(snapshot: &Snapshot) -> BTreeSet<Ref> {
+    let graph = Graph::of(snapshot);
+    let mut found = BTreeSet::new();
+    let local = |router: &RouterView| router.inward.is_some() && matches!(router.out.primary, Some(LinkView::Local { .. }));
+    let proxies = snapshot.alive().flat_map(|(process, sight)| {
+        sight.routers.iter().filter(|router| local(router)).map(move |router| Ref { process, router: router.key })
+    });
+    let mut next: Vec<Ref> = proxies.collect();
+    while let Some(at) = next.pop() {
+        if found.insert(at) {
+            next.extend(graph.graph.neighbors(graph.index[&at]).map(|near| graph.graph[near]));
+        }
+    }
+    found
+}
+
+/// Routers of which nothing is known: what is left of a route that a lie touched, from its portals or without any.
+fn suspects(ghost: &Ghost, snapshot: &Snapshot, portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>) -> BTreeSet<Ref> {
+    let mut suspects = BTreeSet::new();
+    if !ghost.any_tainted() {
+        return suspects;
+    }
+    let graph = Graph::of(snapshot);
+    let mut honest: Vec<_> = Vec::new();
+    for (end, state) in ghost.ends() {
+        // A portal in a parcel of an honest pipe has no handle: its router is known by the parcel that carries it.
+        if let Place::Held { process, handle } = state.place
+            && !ghost.pipe(end).tainted
+            && let Some(router) = portals.get(&(process, handle))
+        {
+            honest.push(Ref { process, router: *router });
+        }
+    }
+    let mut known = BTreeSet::new();
+    while let Some(at) = honest.pop() {
+        if !known.insert(at) {
+            continue;
+        }
+        let index = graph.index[&at];
+        honest.extend(graph.graph.neighbors(index).map(|near| graph.graph[near]));
+        let carried = snapshot.router(at.process, at.router).map(|router| router.carried.clone()).unwrap_or_default();
+        honest.extend(carried.into_iter().map(|router| Ref { process: at.process, router }));
+    }
+    suspects.extend(graph.index.keys().filter(|at| !known.contains(at)));
+    suspects
 }
 
 fn bound(snapshot: &Snapshot, process: u32, link: LinkKey, sublink: ipcz::ids::SublinkId) -> Option<RouterKey> {

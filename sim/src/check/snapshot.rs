@@ -29,7 +29,7 @@ pub struct Sight {
     /// Its running totals.
     pub totals: Totals,
     /// What it blames others for.
-    pub blames: Vec<(LinkKey, String)>,
+    pub blames: Vec<(NodeName, LinkKey, String)>,
 }
 
 /// What is in every process; `None` for those that died.
@@ -112,6 +112,6 @@ fn sight(view: &View<'_>, count_blocks: bool) -> Sight {
         open: 0,
         waits: view.waits(),
         totals: view.totals(),
-        blames: view.violations(),
+        blames: view.blamed(),
     }
 }

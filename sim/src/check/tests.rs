@@ -198,10 +198,10 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
         checker.rest(&snapshot, &names)
     };
     check(&mut Honesty::default(), &|_| ()).unwrap();
-    assert!(check(&mut Honesty::default(), &|sight| sight.blames.push((key(), "late".into()))).is_err());
+    assert!(check(&mut Honesty::default(), &|sight| sight.blames.push((name(1), key(), "late".into()))).is_err());
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.refused = 1).is_err());
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.unauthorised = 1).is_err());
-    assert!(Honesty::default().refused(1).is_err() && Honesty::default().refused(0).is_ok());
+    assert!(Honesty::default().refused(&[(0, 1)]).is_err() && Honesty::default().refused(&[]).is_ok());
     let lost = |sight: &mut Sight| {
         sight.links[0].dead = true;
         sight.totals = Totals { links_lost: 1, ..Totals::default() };
@@ -220,7 +220,7 @@ fn every_rule_of_a_router_is_looked_at() {
     let rule = |damage: &dyn Fn(&mut RouterView)| {
         let mut router = router(LinkSide::A);
         damage(&mut router);
-        match Steps::default().router(0, &router) {
+        match Steps::default().router(0, &router, false) {
             Ok(()) => "fine".to_owned(),
             Err(violation) => violation.property[..2].to_owned(),
         }

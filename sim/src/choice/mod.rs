@@ -16,6 +16,8 @@ use log::{Recorder, Sparse};
 use odometer::Path;
 use tape::Tape;
 
+use crate::leaks::{self, Leak};
+
 pub use log::{Deviation, Log, Wrong};
 pub use odometer::{Bounds, Odometer};
 pub use site::Site;
@@ -61,7 +63,7 @@ impl Source {
 
     /// The run number `seed` of the scenario `scenario`.
     pub fn seeded(seed: u64, scenario: &str) -> Source {
-        Source::new(Feeder::Seeded, Keyed::new(seed, scenario))
+        Source::new(Feeder::Seeded, Keyed::new(seed ^ leaks::slip(Leak::Environment), scenario))
     }
 
     /// Decisions spelt by `bytes`, as few as each needs: one byte up to 256 options, two up to 65,536, else four.

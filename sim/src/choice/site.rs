@@ -75,6 +75,7 @@ impl FromStr for Site {
             ("cut", _) => Ok(Site::Cut),
             ("name", _) => Ok(Site::Name),
             ("next", _) => Ok(Site::Next),
+            ("loose", _) => Ok(Site::Loose),
             (_, Some((name, n))) => match name.as_str() {
                 "fault" => Ok(Site::Fault(n)),
                 "workload" => Ok(Site::Workload(n)),

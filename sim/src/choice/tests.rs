@@ -117,7 +117,7 @@ fn a_log_is_zero_where_it_says_nothing_and_never_too_much() {
 
 #[test]
 fn every_site_has_a_name_of_its_own() {
-    let sites = [Site::Tie, Site::Latency, Site::Cut, Site::Name, Site::Next];
+    let sites = [Site::Tie, Site::Latency, Site::Cut, Site::Name, Site::Next, Site::Loose];
     let families = [Site::Fault, Site::Workload, Site::Policy, Site::Swarm];
     for site in sites.into_iter().chain(families.iter().flat_map(|family| [family(0), family(255)])) {
         assert_eq!(site.to_string().parse(), Ok(site));

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::args::{BenchArgs, RunArgs, Seeds, Setting};
+use super::args::{BenchArgs, Budget, FAILURES, RunArgs, Seeds, Setting, SweepArgs};
+use super::failures::MOST;
 use crate::policy::PolicySpec;
 
 /// The command that runs `file` with one seed as `args` say: what shows a failure again.
@@ -28,7 +29,7 @@ pub fn resume(args: &RunArgs, file: &Path, left: Seeds) -> String {
         }
     }
     if let Some(report) = &args.report {
-        let _ = write!(command, " --report {}", quoted(&report.display().to_string()));
+        let _ = write!(command, " --report {}", path(report));
     }
     command
 }
@@ -47,16 +48,67 @@ fn add_sets(command: &mut String, sets: &[Setting]) {
     }
 }
 
-fn common(args: &RunArgs, file: &Path) -> String {
-    let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
-    let mut command = format!("cargo run --release{build} -- run {}", quoted(&file.display().to_string()));
+/// The command that goes on with a sweep.
+pub fn sweep(args: &SweepArgs) -> String {
+    let mut command = format!("cargo run --release -- sweep {} --seeds {}..{}", path(&args.scenario), args.seeds.first, args.seeds.end());
     add_sets(&mut command, &args.sets);
-    if args.policy != PolicySpec::Timed {
+    if args.policy != PolicySpec::Portfolio {
         let _ = write!(command, " --policy {}", quoted(&args.policy.to_string()));
     }
-    if args.depth > 0 {
-        let _ = write!(command, " --depth {}", args.depth);
+    add_depth(&mut command, args.depth);
+    if args.jobs.get() > 1 {
+        let _ = write!(command, " --jobs {}", args.jobs);
     }
+    if let Some(state) = &args.state {
+        let _ = write!(command, " --state {}", path(state));
+    }
+    if args.max_failures.get() != MOST {
+        let _ = write!(command, " --max-failures {}", args.max_failures);
+    }
+    if args.failures != Path::new(FAILURES) {
+        let _ = write!(command, " --failures {}", path(&args.failures));
+    }
+    if let Some(Budget(ns)) = args.budget {
+        let _ = write!(command, " --budget {}s", ns / 1_000_000_000);
+    }
+    if args.json {
+        command.push_str(" --json");
+    }
+    command
+}
+
+/// The command that runs one seed of a sweep.
+pub fn seed(args: &SweepArgs, seed: u64) -> String {
+    let mut command = format!("cargo run --release -- run {}", path(&args.scenario));
+    add_sets(&mut command, &args.sets);
+    add_policy(&mut command, &args.policy);
+    add_depth(&mut command, args.depth);
+    let _ = write!(command, " --seed {seed}");
+    command
+}
+
+fn add_policy(command: &mut String, policy: &PolicySpec) {
+    if *policy != PolicySpec::Timed {
+        let _ = write!(command, " --policy {}", quoted(&policy.to_string()));
+    }
+}
+
+fn add_depth(command: &mut String, depth: u8) {
+    if depth > 0 {
+        let _ = write!(command, " --depth {depth}");
+    }
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+fn common(args: &RunArgs, file: &Path) -> String {
+    let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
+    let mut command = format!("cargo run --release{build} -- run {}", path(file));
+    add_sets(&mut command, &args.sets);
+    add_policy(&mut command, &args.policy);
+    add_depth(&mut command, args.depth);
     if let Some(plant) = &args.plant {
         let _ = write!(command, " --plant {}", quoted(plant));
     }

@@ -1,6 +1,6 @@
 //! The command line. Its help teaches by example.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -14,6 +14,7 @@ Examples:
   ipcz-sim run scenarios/relay-chain.toml              one run, seed 1
   ipcz-sim run scenarios/relay-chain.toml --seed 7     another one
   ipcz-sim run scenarios/*.toml --seeds 0..64 --jobs 2 many
+  ipcz-sim sweep scenarios/abc.toml --seeds 0..1000000 very many: it can be interrupted, and goes on
   ipcz-sim bench crowd                                 how fast it is here
 
 From a checkout, `cargo run --release --` stands for `ipcz-sim`.";
@@ -26,7 +27,7 @@ Exit codes:
   44  a requirement of [require] was not met, or nothing ran
   2   the command line or a scenario is wrong: nothing ran
   1   anything else: a report or standard output could not be written
-  75  interrupted by Ctrl-C: the command that does the rest is printed
+  75  interrupted by Ctrl-C or SIGTERM, or out of --budget: the command that does the rest is printed
 Of several the first of this order counts: 42, 43, 44, 2, 1, 75, 0.";
 
 const RUN_EXAMPLES: &str = "\
@@ -68,6 +69,18 @@ Exit codes:
   44  at least one was not
   42  a run failed with the bug and without it
   2   no such bug, or a build without them";
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  A long campaign; killed at any time, the same command goes on where it was:
+    ipcz-sim sweep scenarios/both-ends-run.toml --seeds 0..100000 --jobs 2
+
+  Ten minutes of it now, the rest another time (ends with 75 until it is through):
+    ipcz-sim sweep scenarios/both-ends-run.toml --seeds 0..100000 --budget 10m
+
+  With a bound on having missed a bug of depth 2:
+    ipcz-sim sweep scenarios/abc.toml --seeds 0..50000 --policy pctcp:2";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   A seed that fails leaves a file, which says all that it was made of:
@@ -89,7 +102,7 @@ Writes FILE.shrunk.toml, a scenario, and FILE.shrunk.rs, a test. Ends with 42 (t
 fail, or not with its workload written down.";
 
 /// Where replay files go.
-const FAILURES: &str = "target/failures";
+pub const FAILURES: &str = "target/failures";
 
 /// Deterministic simulator for ipcz: runs scenarios of many nodes in virtual time and checks at each step that what must hold does.
 #[derive(Debug, Parser)]
@@ -106,12 +119,17 @@ pub enum Command {
     /// Run scenarios, each with one seed or many, and say what held
     #[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\n{CODES}"))]
     Run(RunArgs),
+    /// Run very many seeds of one scenario, keeping a state that a killed sweep goes on from
+    #[command(after_help = SWEEP_EXAMPLES, after_long_help = format!("{SWEEP_EXAMPLES}\n\n{CODES}"))]
+    Sweep(SweepArgs),
     /// Run a failing run again from its replay file: to the same fingerprint and the same failure
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Make a failing run small: workload, nodes, faults and order, as long as it fails in the same way
     #[command(after_help = SHRINK_EXAMPLES)]
     Shrink(ShrinkArgs),
+    /// Print everything that a run's fingerprint covers, a line each: for `diff`
+    Transcript(TranscriptArgs),
     /// List scenarios: name, purpose and what --set can change
     List(ListArgs),
     /// Measure the simulator on this machine; without a name, list the benches
@@ -152,6 +170,9 @@ pub struct RunArgs {
     /// Arm a planted bug in every process, to see that it is found; needs a build with the feature `planted`
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
+    /// Arm a planted leak of nondeterminism, to see that it is found; needs a build with the feature `leaks`
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub leak: Option<String>,
     /// One line of JSON a seed, and nothing else, on standard output (keys: docs/simulator.md)
     #[arg(long)]
     pub json: bool,
@@ -176,6 +197,47 @@ impl RunArgs {
     }
 }
 
+/// Arguments of `sweep`.
+#[derive(Debug, clap::Args)]
+pub struct SweepArgs {
+    /// A scenario file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// Seeds from A up to, not including, B
+    #[arg(long, value_name = "A..B")]
+    pub seeds: Seeds,
+    /// How many seeds run at a time; changes nothing in what they give
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
+    /// What decides the order of events, as in `run`
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Portfolio)]
+    pub policy: PolicySpec,
+    /// How fine the runs are, as in `run`
+    #[arg(long, value_name = "D", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: u8,
+    /// Replace a number, flag or string of the scenario, as in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+    /// File for what is done; without it one in target/sweeps, named after the scenario and all that makes the runs what they are
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Begin anew, even if the state says that some seeds are done
+    #[arg(long)]
+    pub fresh: bool,
+    /// Stop after this wall time: a whole number and s or m
+    #[arg(long, value_name = "TIME")]
+    pub budget: Option<Budget>,
+    /// Stop when so many seeds have failed
+    #[arg(long, value_name = "K", default_value = "10")]
+    pub max_failures: NonZeroU64,
+    /// Folder for the replay files of failing seeds
+    #[arg(long, value_name = "DIR", default_value = FAILURES)]
+    pub failures: PathBuf,
+    /// What it came to as one line of JSON on standard output (keys: docs/simulator.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct ReplayArgs {
@@ -196,6 +258,29 @@ pub struct ShrinkArgs {
     /// Most runs to take, instead of a time
     #[arg(long, value_name = "N", conflicts_with = "budget")]
     pub runs: Option<u64>,
+}
+
+/// Arguments of `transcript`.
+#[derive(Debug, clap::Args)]
+pub struct TranscriptArgs {
+    /// Scenario file
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: PathBuf,
+    /// Which run of the scenario: any u64
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// As in `run`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<Setting>,
+    /// As in `run`
+    #[arg(long, value_name = "P", default_value_t = PolicySpec::Timed)]
+    pub policy: PolicySpec,
+    /// As in `run`
+    #[arg(long, value_name = "D", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub depth: u8,
+    /// As in `run`
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub leak: Option<String>,
 }
 
 /// Arguments of `list`.
@@ -289,6 +374,13 @@ pub struct Seeds {
     pub count: u64,
 }
 
+impl Seeds {
+    /// Just past the last.
+    pub fn end(&self) -> u64 {
+        self.first.saturating_add(self.count)
+    }
+}
+
 impl FromStr for Seeds {
     type Err = String;
 
@@ -308,7 +400,7 @@ impl std::fmt::Display for Seeds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count {
             1 => write!(f, "{}", self.first),
-            _ => write!(f, "{}..{}", self.first, self.first.saturating_add(self.count)),
+            _ => write!(f, "{}..{}", self.first, self.end()),
         }
     }
 }

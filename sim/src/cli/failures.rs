@@ -4,30 +4,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::out::tell;
-use super::play::{Finding, Gauge, Once, Plan, Played};
+use super::play::{Finding, Gauge, Once, Plan, Played, once};
 use crate::replay::{Replay, Text};
 use crate::run::RunOptions;
 
-/// Most files of one scenario; the first failures say most.
-const MOST: usize = 10;
+/// Most files of one scenario, as a rule; the first failures say most.
+pub const MOST: u64 = 10;
 
 /// Writes replay files.
 pub struct Failures<'a> {
     folder: &'a Path,
-    written: usize,
+    most: u64,
+    written: u64,
 }
 
 impl Failures<'_> {
-    /// Into this folder, which is made when it is needed.
-    pub fn new(folder: &Path) -> Failures<'_> {
-        Failures { folder, written: 0 }
+    /// Into this folder, which is made when it is needed, and at most so many.
+    pub fn new(folder: &Path, most: u64) -> Failures<'_> {
+        Failures { folder, most, written: 0 }
     }
 
     /// If the seed violated a property, runs it again with a log and writes what `replay` can read; answers the file. What hinders
     /// that is told, and takes nothing away from the finding.
     pub fn keep(&mut self, plan: &Plan, text: &Text, played: &Played) -> Option<PathBuf> {
         let Finding::Violated(_) = &played.finding else { return None };
-        if self.written >= MOST {
+        if self.written >= self.most {
             return None;
         }
         self.written += 1;
@@ -37,8 +38,9 @@ impl Failures<'_> {
 }
 
 fn write(folder: &Path, plan: &Plan, text: &Text, played: &Played) -> Result<PathBuf, String> {
-    let options = RunOptions { log: true, ..plan.options(played.seed) };
-    let Once { finding, outcome, .. } = plan.once(options.clone(), &Gauge::default());
+    // To its end, even if the sweep is told to stop meanwhile.
+    let options = RunOptions { log: true, stop: None, ..plan.options(played.seed) };
+    let Once { finding, outcome, .. } = once(&plan.scenario, &options, &Gauge::default());
     let (Finding::Violated(failure), Some(outcome)) = (&finding, outcome) else {
         return Err(format!("run again, it came to \"{}\"", finding.name()));
     };

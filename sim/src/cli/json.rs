@@ -24,6 +24,7 @@ struct Line<'a> {
     deliveries: Option<u64>,
     calls: Option<u64>,
     bypasses: Option<u64>,
+    faults: BTreeMap<&'static str, [u64; 2]>,
     forwarded: Option<u64>,
     introductions: Option<u64>,
     proxies_peak: Option<u64>,
@@ -107,6 +108,9 @@ pub fn line(scenario: &Scenario, file: &Path, played: &Played, replay: &str) -> 
         deliveries: count(|o| o.deliveries),
         calls: count(|o| o.calls.total()),
         bypasses: count(|o| o.bypasses),
+        faults: outcome
+            .map(|outcome| outcome.struck.iter().map(|struck| (struck.fault.name(), [struck.could, struck.did])).collect())
+            .unwrap_or_default(),
         forwarded: count(|o| o.forwarded),
         introductions: count(|o| o.introductions),
         proxies_peak: count(|o| o.peaks.proxies),

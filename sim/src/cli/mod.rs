@@ -1,4 +1,4 @@
-//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `pool`, `run`, `replay`, `bench`, `list`, `probes`), telling what came of it
+//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `pool`, `run`, `sweep`, `replay`, `bench`, `list`, `probes`), telling what came of it
 //! (`table`, `json`, `report`, `progress`). Nothing here decides anything about a run: it only chooses scenario and seed and reads the
 //! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate.
 
@@ -20,9 +20,12 @@ mod report;
 mod run;
 mod shrink;
 mod stopwatch;
+mod sweep;
 mod table;
 mod totals;
+mod transcript;
 mod usage;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -43,8 +46,10 @@ pub fn main() -> ExitCode {
     };
     done(match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Sweep(args) => sweep::sweep(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Shrink(args) => shrink::shrink(&args),
+        Command::Transcript(args) => transcript::transcript(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),

@@ -5,9 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
 
 use super::exit::Exit;
+use super::pool::STACK;
 use super::stopwatch::{Stopwatch, peak_memory};
+use super::verify::Side;
 use crate::fine::Fine;
 use crate::policy::{Length, PolicySpec};
 use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
@@ -61,6 +64,13 @@ pub struct Once {
     pub outcome: Option<Outcome>,
     /// Virtual time at its end, in ns since set-up.
     pub virtual_ns: u64,
+}
+
+impl Once {
+    /// Of a run that there was none of.
+    fn nothing() -> Once {
+        Once { finding: Finding::Nothing, outcome: None, virtual_ns: 0 }
+    }
 }
 
 /// What came of a seed.
@@ -128,20 +138,50 @@ impl Plan {
     /// Runs a seed.
     pub fn play(&self, seed: u64, gauge: &Gauge) -> Played {
         let watch = Stopwatch::start();
-        let Once { mut finding, outcome, virtual_ns } = self.once(self.options(seed), gauge);
-        let wall_ns = watch.ns();
-        if let (Finding::Held | Finding::Unmet, Some(second)) = (&finding, self.verify) {
-            let other = if let Second::Other(other) = second { other } else { seed };
-            let Once { finding: found, outcome: again, .. } = self.once(self.options(other), gauge);
-            finding = match found {
-                Finding::Stopped => Finding::Stopped,
-                Finding::Violated(failure) => {
-                    Finding::Differs(format!("only the second run violated \"{}\": {}", failure.property, failure.text))
-                }
-                _ => difference(outcome.as_ref(), again.as_ref()).map_or(finding, Finding::Differs),
-            };
-        }
+        let (once, wall_ns) = match self.verify {
+            None => (once(&self.scenario, &self.options(seed), gauge), watch.ns()),
+            Some(second) => self.twice(seed, second, gauge, &watch),
+        };
+        let Once { finding, outcome, virtual_ns } = once;
         Played { seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory(), replay_file: None }
+    }
+
+    /// A seed and the run to compare it with: what came of the first, and its wall time.
+    fn twice(&self, seed: u64, second: Second, gauge: &Gauge, watch: &Stopwatch) -> (Once, u64) {
+        let other = if let Second::Other(other) = second { other } else { seed };
+        let (first_side, mut second_side) = Side::pair();
+        let transcribed = |seed| RunOptions { transcript: true, ..self.options(seed) };
+        thread::scope(|scope| {
+            let follow = move || {
+                let once = compared(&self.scenario, &transcribed(other), gauge, Some(&mut second_side));
+                (once, second_side.found())
+            };
+            let following = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, follow);
+            let mut once = {
+                let mut side = first_side;
+                compared(&self.scenario, &transcribed(seed), gauge, Some(&mut side))
+            };
+            let wall_ns = watch.ns();
+            let (again, parting) = match following.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok((again, parting))) => (again, parting),
+                Ok(Err(_)) => (Once::nothing(), Some("the second run panicked".to_owned())),
+                Err(error) => (Once::nothing(), Some(format!("there was no second run, for want of a thread: {error}"))),
+            };
+            if let Finding::Held | Finding::Unmet = once.finding {
+                once.finding = match (again.finding, parting) {
+                    (Finding::Stopped, _) => Finding::Stopped,
+                    (Finding::Violated(failure), parting) => {
+                        let text = format!("only the second run violated \"{}\": {}", failure.property, failure.text);
+                        Finding::Differs(parting.map_or(text.clone(), |parting| format!("{parting}; {text}")))
+                    }
+                    (_, parting) => match (parting, difference(once.outcome.as_ref(), again.outcome.as_ref())) {
+                        (None, None) => once.finding,
+                        (parting, ends) => Finding::Differs(parting.into_iter().chain(ends).collect::<Vec<_>>().join("; ")),
+                    },
+                };
+            }
+            (once, wall_ns)
+        })
     }
 
     /// What a seed is run with.
@@ -156,30 +196,49 @@ impl Plan {
             ..RunOptions::default()
         }
     }
+}
 
-    /// One run.
-    pub fn once(&self, options: RunOptions, gauge: &Gauge) -> Once {
-        match caught(|| Run::new(&self.scenario, &options)) {
-            Ok(run) => drive(run, gauge),
-            Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
-        }
+/// One run.
+pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
+    compared(scenario, options, gauge, None)
+}
+
+/// One run, compared with another one if there is a `side`.
+fn compared(scenario: &Scenario, options: &RunOptions, gauge: &Gauge, side: Option<&mut Side>) -> Once {
+    match caught(|| Run::new(scenario, options)) {
+        Ok(run) => follow(run, gauge, side),
+        Err(text) => Once { finding: find(None, Some(panicked(text, NOWHERE))), outcome: None, virtual_ns: 0 },
     }
 }
 
 const NOWHERE: Progress = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
 
 /// Takes a run to its end.
-pub fn drive(mut run: Run, gauge: &Gauge) -> Once {
+pub fn drive(run: Run, gauge: &Gauge) -> Once {
+    follow(run, gauge, None)
+}
+
+fn follow(mut run: Run, gauge: &Gauge, mut side: Option<&mut Side>) -> Once {
     let mut told = 0;
     let ended = caught(|| {
         let mut steps = 0_u64;
+        if let Some(side) = &mut side {
+            // What happened before the first event is no part of it.
+            side.stepped(&run);
+        }
         while run.step() {
             steps += 1;
+            if let Some(side) = &mut side {
+                side.stepped(&run);
+            }
             if steps.is_multiple_of(STRIDE) {
                 told = tell(gauge, told, run.progress());
             }
         }
     });
+    if let Some(side) = side {
+        side.ended(&run);
+    }
     let progress = caught(|| run.progress()).unwrap_or(NOWHERE);
     tell(gauge, told, progress);
     let outcome = caught(|| run.finish()).ok();

@@ -13,7 +13,7 @@ use super::play::{Finding, Gauge, Plan, Played};
 /// How often `each` is given a chance to show progress.
 const TICK: Duration = Duration::from_millis(100);
 /// Stack of a thread that runs seeds, as a main thread's.
-const STACK: usize = 8 << 20;
+pub const STACK: usize = 8 << 20;
 
 /// What [`each_seed`] tells while it runs.
 pub enum Event<'a> {

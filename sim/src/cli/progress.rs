@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ipcz_reports::format::{number, plural, time};
+use ipcz_reports::format::{number, plural, rate, time};
 
 use super::out::tell;
 use super::play::Gauge;
@@ -19,6 +19,9 @@ pub struct Meter {
     seeds: u64,
     what: String,
     last: Stopwatch,
+    begun: Stopwatch,
+    /// Seeds that were done before.
+    before: u64,
 }
 
 impl Meter {
@@ -28,7 +31,13 @@ impl Meter {
         let template = if seeds > 1 { "{prefix} {bar:40} {pos}/{len} seeds, {msg}, {eta} left" } else { "{prefix} {spinner} {msg}" };
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(what.to_owned());
-        Meter { bar, seeds, what: what.to_owned(), last: Stopwatch::start() }
+        Meter { bar, seeds, what: what.to_owned(), last: Stopwatch::start(), begun: Stopwatch::start(), before: 0 }
+    }
+
+    /// Of them, so many were done before.
+    pub fn after(mut self, before: u64) -> Meter {
+        self.before = before;
+        self
     }
 
     /// So many seeds are done; the others are as far as the gauge says.
@@ -44,14 +53,15 @@ impl Meter {
                 let phase = phases[(gauge.phase.load(Relaxed) as usize).min(phases.len() - 1)].name();
                 format!("{phase}, {events}, virtual time {}", time(gauge.time.load(Relaxed)))
             }
-            _ => events,
+            _ => format!("{events}, {} seeds a second", number(rate(done, self.begun.ns()).unwrap_or(0))),
         };
         if plain {
             self.last = Stopwatch::start();
-            let seeds = if self.seeds > 1 { format!("{} of {} seeds, ", number(done), number(self.seeds)) } else { String::new() };
+            let seeds =
+                if self.seeds > 1 { format!("{} of {} seeds, ", number(self.before + done), number(self.seeds)) } else { String::new() };
             tell(&format!("{}: {seeds}{text}\n", self.what));
         } else {
-            self.bar.set_position(done);
+            self.bar.set_position(self.before + done);
             self.bar.set_message(text);
             self.bar.tick();
         }

@@ -7,12 +7,11 @@ use std::sync::atomic::AtomicBool;
 use super::args::ReplayArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
-use super::play::{Finding, Gauge, Once, Plan, Played, listen_to_panics};
+use super::play::{Finding, Gauge, Once, Played, listen_to_panics, once};
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::{Stopwatch, peak_memory};
 use super::{table, usage};
 use crate::code::Code;
-use crate::policy::PolicySpec;
 use crate::replay::{Found, Replay};
 use crate::run::RunOptions;
 
@@ -29,9 +28,8 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Trouble> {
         Ok(text) => text,
         Err(error) => return refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")),
     };
-    let read = Replay::parse(&text).and_then(|replay| Ok((replay.options()?, replay)));
-    let (options, replay) = match read {
-        Ok(read) => read,
+    let replay = match Replay::parse(&text) {
+        Ok(replay) => replay,
         Err(broken) => return refuse(&broken.to_string()),
     };
     if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
@@ -44,28 +42,31 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Trouble> {
             return Ok(Exit::Usage);
         }
     };
+    let options = match replay.options(&scenario) {
+        Ok(options) => options,
+        Err(broken) => return refuse(&broken.to_string()),
+    };
     listen_to_panics();
     let stop = Arc::new(AtomicBool::new(false));
     listen_to_ctrl_c(&stop)?;
-    let plan = Plan { scenario, plant: None, policy: PolicySpec::Timed, length: None, fine: None, verify: None, stop: Arc::clone(&stop) };
+    let options = RunOptions { stop: Some(stop), ..options };
     let watch = Stopwatch::start();
-    let Once { finding, outcome, virtual_ns } = plan.once(RunOptions { stop: Some(stop), ..options.clone() }, &Gauge::default());
+    let Once { finding, outcome, virtual_ns } = once(&scenario, &options, &Gauge::default());
     let wall_ns = watch.ns();
     let found = match (&finding, &outcome) {
-        (Finding::Violated(failure), Some(outcome)) => Some(Found::of(&plan.scenario, outcome, failure)),
+        (Finding::Violated(failure), Some(outcome)) => Some(Found::of(&scenario, outcome, failure)),
         _ => None,
     };
     let fingerprint = outcome.as_ref().map(|outcome| format!("{:032x}", outcome.fingerprint)).unwrap_or_default();
     let played =
         Played { seed: options.seed, finding, outcome, virtual_ns, wall_ns, memory: peak_memory(), replay_file: Some(args.file.clone()) };
-    print(&table::heading(&plan.scenario, &format!("replay of seed {}", played.seed)))?;
+    print(&table::heading(&scenario, &format!("replay of seed {}", played.seed)))?;
     if played.finding == Finding::Stopped {
         print("interrupted\n")?;
         return Ok(Exit::Interrupted);
     }
     print(
-        &(table::single(&played)
-            + &table::failure(&plan.scenario, &played, &format!("cargo run --release -- replay {}", args.file.display()))),
+        &(table::single(&played) + &table::failure(&scenario, &played, &format!("cargo run --release -- replay {}", args.file.display()))),
     )?;
     if found.as_ref() == Some(&replay.found) {
         print("\nthe same run, the same failure\n")?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
-use super::failures::Failures;
+use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Plan, Second, listen_to_panics};
 use super::pool::{Event, each_seed};
@@ -16,6 +16,7 @@ use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
 use crate::fine::Fine;
+use crate::leaks;
 use crate::policy::PolicySpec;
 use crate::replay::Text;
 use crate::run::measure;
@@ -37,6 +38,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
     }
     if let Some(Err(why)) = args.plant.as_deref().map(usage::plantable) {
         tell(&format!("ipcz-sim: --plant: {why}\n"));
+        return Ok(Exit::Usage);
+    }
+    if let Some(Err(why)) = args.leak.as_deref().map(leaks::arm) {
+        tell(&format!("ipcz-sim: --leak: {why}\n"));
         return Ok(Exit::Usage);
     }
     let Some(scenarios) = load(args) else { return Ok(Exit::Usage) };
@@ -130,7 +135,7 @@ fn one(args: &RunArgs, file: &Path, text: &Text, plan: &Plan, space: bool) -> Re
     let mut totals = Totals::default();
     let mut headed = false;
     let mut meter = Meter::new(&plan.scenario.name, seeds.count);
-    let mut failures = Failures::new(&args.failures);
+    let mut failures = Failures::new(&args.failures, MOST);
     let done = each_seed(plan, seeds, args.jobs.get(), &mut |event| {
         let mut played = match event {
             Event::Tick(done, gauge) => {

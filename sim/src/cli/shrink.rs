@@ -10,7 +10,7 @@ use ipcz_reports::format::{clip, number, plural};
 use super::args::ShrinkArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
-use super::play::{Finding, Gauge, Once, Plan, listen_to_panics};
+use super::play::{Finding, Gauge, Once, listen_to_panics, once};
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::Stopwatch;
 use super::usage;
@@ -33,8 +33,8 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
         Ok(text) => text,
         Err(error) => return refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")),
     };
-    let (options, replay) = match Replay::parse(&text).and_then(|replay| Ok((replay.options()?, replay))) {
-        Ok(read) => read,
+    let replay = match Replay::parse(&text) {
+        Ok(replay) => replay,
         Err(broken) => return refuse(&broken.to_string()),
     };
     if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
@@ -43,6 +43,10 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
     let scenario = match replay.scenario.scenario() {
         Ok(scenario) => scenario,
         Err(error) => return refuse(&format!("the scenario in it is wrong\n{}", usage::explain(&error))),
+    };
+    let options = match replay.options(&scenario) {
+        Ok(options) => options,
+        Err(broken) => return refuse(&broken.to_string()),
     };
     listen_to_panics();
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,16 +82,8 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
 
 /// One run; a panic in it is a failure.
 pub fn attempt(scenario: &Scenario, options: &RunOptions, stop: &Arc<AtomicBool>) -> Ran {
-    let plan = Plan {
-        scenario: scenario.clone(),
-        plant: None,
-        policy: PolicySpec::Timed,
-        length: None,
-        fine: None,
-        verify: None,
-        stop: Arc::clone(stop),
-    };
-    let Once { finding, outcome, .. } = plan.once(RunOptions { stop: Some(Arc::clone(stop)), ..options.clone() }, &Gauge::default());
+    let options = RunOptions { stop: Some(Arc::clone(stop)), ..options.clone() };
+    let Once { finding, outcome, .. } = once(scenario, &options, &Gauge::default());
     let failure = if let Finding::Violated(failure) = finding { Some(*failure) } else { None };
     Ran { failure, outcome }
 }

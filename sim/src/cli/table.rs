@@ -1,5 +1,6 @@
 //! Results for people. Everything but wall time, speed and memory is the same on every machine.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ipcz::probe::{Counts, Probe};
@@ -8,7 +9,8 @@ use ipcz_reports::format::{bytes, clip, measured, number, plural, rate, time};
 
 use super::json::{kind, kinds};
 use super::play::{Finding, Played};
-use super::totals::Totals;
+use super::totals::{Campaign, Totals};
+use crate::fault::Struck;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Requirement, Traffic};
 use crate::scenario::Scenario;
@@ -76,6 +78,7 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
+    faults(&mut out, &outcome.struck);
     probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
@@ -99,6 +102,13 @@ pub fn single(played: &Played) -> String {
     out
 }
 
+/// What struck, of how many opportunities; nothing where no faults are.
+fn faults(out: &mut String, struck: &[Struck]) {
+    for struck in struck.iter().filter(|struck| struck.could > 0) {
+        line(out, "fault", &format!("{} struck {} of {} times", struck.fault.name(), number(struck.did), number(struck.could)));
+    }
+}
+
 /// What a sweep came to, which took `wall_ns`.
 pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     let mut out = String::new();
@@ -114,21 +124,23 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     traffic(&mut out, [&totals.set_up, &totals.run, &totals.closing]);
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
+    faults(&mut out, &totals.struck);
     probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);
-    campaigns(&mut out, totals);
+    out += &campaigns(&totals.campaigns);
     line(&mut out, "delivery orders", &format!("{} distinct", number(totals.distinct_orders())));
     line(&mut out, "fingerprints", &format!("{} distinct, {:032x} over all", number(totals.distinct_fingerprints()), totals.combined()));
     out
 }
 
 /// How many runs each policy had, and what a bug could have been missed with.
-fn campaigns(out: &mut String, totals: &Totals) {
-    let runs: Vec<String> = totals.campaigns.iter().map(|(policy, campaign)| format!("{policy} {}", number(campaign.runs))).collect();
-    line(out, "policies", &runs.join(", "));
+pub fn campaigns(campaigns: &BTreeMap<String, Campaign>) -> String {
+    let mut out = String::new();
+    let runs: Vec<String> = campaigns.iter().map(|(policy, campaign)| format!("{policy} {}", number(campaign.runs))).collect();
+    line(&mut out, "policies", &runs.join(", "));
     let mut without = Vec::new();
-    for (policy, campaign) in &totals.campaigns {
+    for (policy, campaign) in campaigns {
         let Some((bound, longer)) = campaign.bound() else {
             without.push(policy.as_str());
             continue;
@@ -143,11 +155,12 @@ fn campaigns(out: &mut String, totals: &Totals) {
             bound.miss(),
             plural(bound.runs_for(0.05), "run"),
         );
-        line(out, "miss bound", &text);
+        line(&mut out, "miss bound", &text);
     }
     if !without.is_empty() {
-        line(out, "miss bound", &format!("none for {}: only pct and pctcp promise anything", without.join(", ")));
+        line(&mut out, "miss bound", &format!("none for {}: only pct and pctcp promise anything", without.join(", ")));
     }
+    out
 }
 
 /// Why a seed did not hold; empty if it did. `replay` runs it again.
@@ -216,7 +229,8 @@ pub fn process(outcome: &Outcome, process: u32) -> &str {
     outcome.processes.get(process as usize).map_or("nobody", String::as_str)
 }
 
-fn line(out: &mut String, name: &str, value: &str) {
+/// A value with its name.
+pub fn line(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "  {name:NAME$} {value}");
 }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipcz::probe::Counts;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::exit::Exit;
 use super::play::{Finding, Played};
+use crate::fault::Struck;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Traffic};
 
@@ -16,7 +18,8 @@ const KEPT: usize = 200;
 const NAMED: usize = 10;
 
 /// Runs of one policy, with the greatest numbers of any.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Default, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Campaign {
     /// Runs.
     pub runs: u64,
@@ -30,7 +33,8 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    fn add(&mut self, outcome: &Outcome) {
+    /// Adds a run.
+    pub fn add(&mut self, outcome: &Outcome) {
         self.runs += 1;
         self.depth = outcome.policy.depth();
         self.length = self.length.max(outcome.length.map_or(0, |length| length.0));
@@ -38,6 +42,15 @@ impl Campaign {
             self.chains = self.chains.max(if order.chains > 0 { order.chains } else { order.channels });
             self.steps = self.steps.max(order.steps);
         }
+    }
+
+    /// Adds runs of the same policy.
+    pub fn append(&mut self, more: &Campaign) {
+        self.runs += more.runs;
+        self.depth = self.depth.or(more.depth);
+        self.chains = self.chains.max(more.chains);
+        self.steps = self.steps.max(more.steps);
+        self.length = self.length.max(more.length);
     }
 
     /// The bound on having missed a bug, if the policy has one, and whether some run was longer than what it covers.
@@ -68,6 +81,8 @@ pub struct Totals {
     pub closing: Traffic,
     /// Bypasses.
     pub bypasses: u64,
+    /// Faults that could have struck and did.
+    pub struck: Vec<Struck>,
     /// Most proxies of any seed.
     pub peak_proxies: u64,
     /// Transitions of the protocol.
@@ -122,6 +137,13 @@ impl Totals {
     fn add_outcome(&mut self, outcome: &Outcome) {
         self.events += outcome.events;
         self.bypasses += outcome.bypasses;
+        for more in &outcome.struck {
+            match self.struck.iter_mut().find(|own| own.fault == more.fault) {
+                None => self.struck.push(*more),
+                Some(own) => (own.could, own.did) = (own.could + more.could, own.did + more.did),
+            }
+        }
+        self.struck.sort_by_key(|struck| struck.fault);
         self.probes = self.probes.and(&outcome.probes);
         self.peak_proxies = self.peak_proxies.max(outcome.peaks.proxies);
         add_traffic(&mut self.set_up, &outcome.set_up);

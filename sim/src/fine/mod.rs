@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 
 use ipcz::clock::Point;
+use serde::{Deserialize, Serialize};
 
 use crate::app::{Answer, Call, Stage, perform};
 use crate::check::{Checked, Violation};
@@ -40,7 +41,8 @@ impl Default for Fine {
 }
 
 /// Faults between two operations: each strikes once in so many times that it could, 0: never.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// A weak compare-exchange fails though it need not.
     pub spurious: u32,
@@ -257,7 +259,7 @@ impl Engine {
         self.now = stage.world.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
-                What::App(_) => Who::Workload,
+                What::App(_) | What::Resume(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
                 what => Who::Dispatcher(stage.world.end_of(what).unwrap_or(NONE)),
             };
@@ -350,7 +352,9 @@ impl Engine {
             None => {
                 let Some((job, errand)) = stage.threads.as_mut().and_then(|threads| threads.take(process)) else { return Ok(Turned::Over) };
                 chain.errand = errand;
-                match stage.begin(job)? {
+                // The end may have moved on since: whoever has it now reads it.
+                let here = stage.ghost.holder(job.end()).is_some_and(|(holder, _)| holder == process);
+                match if here { stage.begin(job)? } else { None } {
                     Some(call) => call,
                     None => {
                         stage.done(errand);

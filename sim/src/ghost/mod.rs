@@ -121,6 +121,8 @@ pub struct Pipe {
     pub role: Role,
     /// A link or node that was cut may have taken part of its route with it.
     pub touched: bool,
+    /// Somebody lied where its route was: nothing is known of it any more.
+    pub tainted: bool,
 }
 
 /// A parcel as it was taken.
@@ -158,7 +160,7 @@ impl Ghost {
             slot: 0,
             putting: false,
         }));
-        self.pipes.push(Pipe { role, touched: false });
+        self.pipes.push(Pipe { role, touched: false, tainted: false });
         self.open += 1;
         first
     }
@@ -230,6 +232,12 @@ impl Ghost {
         let number = from.sent;
         from.sent += 1;
         from.putting = true;
+        if self.pipes[end.pipe()].tainted
+            && let Some(attached) = attached
+        {
+            self.taint(attached);
+        }
+        let from = &mut self.ends[end.index()];
         if lost {
             from.next = from.sent;
         } else {
@@ -292,6 +300,8 @@ impl Ghost {
     pub fn arrive(&mut self, end: EndId, process: u32, handle: Handle) {
         let end = self.end_mut(end);
         end.place = Place::Held { process, handle };
+        // Who has it now is told anew what there is to be told.
+        (end.saw_closed, end.dead) = (false, false);
         end.holder += 1;
         end.armed = false;
     }
@@ -351,13 +361,66 @@ impl Ghost {
         self.pipes.iter_mut().for_each(|pipe| pipe.touched = true);
     }
 
-    /// As [`Ghost::touch`], for every pipe both ends of which are under way: their routes have no end to be found by.
-    pub fn touch_travelling(&mut self) {
-        for (pipe, ends) in self.pipes.iter_mut().zip(self.ends.chunks_exact(2)) {
-            if ends.iter().all(|end| matches!(end.place, Place::Carried { .. })) {
+    /// As [`Ghost::taint`], for every pipe.
+    pub fn taint_all(&mut self) {
+        self.pipes.iter_mut().for_each(|pipe| (pipe.touched, pipe.tainted) = (true, true));
+    }
+
+    /// Somebody lied where the route of this pipe was, and so of every pipe with an end under way in it.
+    pub fn taint(&mut self, end: EndId) {
+        let mut tainted = vec![end];
+        while let Some(end) = tainted.pop() {
+            let pipe = &mut self.pipes[end.pipe()];
+            if !std::mem::replace(&mut pipe.tainted, true) {
                 pipe.touched = true;
+                let unread = [end, end.peer()].into_iter().flat_map(|end| &self.ends[end.index()].unread);
+                tainted.extend(unread.filter_map(|parcel| parcel.attached));
             }
         }
+    }
+
+    /// A parcel with this tag came out of a tainted pipe: it and those before it are gone. Answers which it was.
+    pub fn take_tainted(&mut self, reader: EndId, tag: Option<(EndId, u64)>) -> Option<Taken> {
+        let from = &mut self.ends[reader.peer().index()];
+        let behind = match tag {
+            Some((end, number)) if end == reader.peer() => (number as u32).wrapping_sub(from.next as u32) as usize,
+            _ => 0,
+        };
+        if behind >= from.unread.len() {
+            return None;
+        }
+        from.next += behind as u64 + 1;
+        let number = from.next - 1;
+        let mut gone: Vec<Parcel> = from.unread.drain(..=behind).collect();
+        let parcel = gone.pop()?;
+        self.lost.extend(gone.iter().filter_map(|parcel| parcel.attached));
+        self.abandon();
+        Some(Taken { number, parcel })
+    }
+
+    /// An end that nobody will ever have again.
+    pub fn lose(&mut self, end: EndId) {
+        self.leave(end, Place::Closed);
+        self.abandon();
+    }
+
+    /// As [`Ghost::touch`] or [`Ghost::taint`], for every pipe with an end under way: what is left of such a route may have no end to be
+    /// found by.
+    pub fn touch_travelling(&mut self, tainted: bool) {
+        for pipe in 0..self.pipes.len() {
+            let ends = &self.ends[2 * pipe..2 * pipe + 2];
+            if ends.iter().any(|end| matches!(end.place, Place::Carried { .. })) {
+                self.pipes[pipe].touched = true;
+                if tainted {
+                    self.taint(EndId(2 * pipe as u32));
+                }
+            }
+        }
+    }
+
+    /// Whether somebody lied about any pipe.
+    pub fn any_tainted(&self) -> bool {
+        self.pipes.iter().any(|pipe| pipe.tainted)
     }
 
     /// Whether a parcel put into `over` could never be read if it carried `end`: because its reader is, however deep, in a parcel that
@@ -462,8 +525,8 @@ mod tests {
         assert!(ghost.would_ring(a.peer(), b) && !ghost.would_ring(a, b));
         ghost.put(b, 0, 16, Some(a.peer()), false);
         assert!(!ghost.may_be_closed(a.peer()));
-        ghost.touch_travelling();
-        assert!(!ghost.pipe(a).touched);
+        ghost.touch_travelling(false);
+        assert!(ghost.pipe(a).touched && ghost.pipe(b).touched);
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         Order::Scheduled(Schedule { holds: holds.into(), record: options.record_order })
     };
     let profile = |latency_ns, jitter_ns| LinkProfile { latency_ns, jitter_ns: jitter(jitter_ns), ..LinkProfile::default() };
-    let drops = scenario.fault.iter().filter_map(|fault| {
-        let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(fault.message.as_str()))?;
-        Some(DropRule { message, nth: fault.nth.saturating_sub(1) })
+    let drops = scenario.loss.iter().filter_map(|loss| {
+        let message = (0..=u8::MAX).find(|id| ipcz::wire::message_name(*id) == Some(loss.message.as_str()))?;
+        Some(DropRule { message, nth: loss.nth.saturating_sub(1) })
     });
     Config {
         order,
@@ -38,6 +38,8 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         template: Some(primary_buffer()),
         recent: options.recent,
         drops: drops.collect(),
+        faults: scenario.faults.clone(),
+        brokers: scenario.nodes.iter().map(|node| node.broker).collect(),
         loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
         ..Config::default()
     }

@@ -110,15 +110,22 @@ impl Run {
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
         if self.phase == Phase::SetUp {
-            return self.work();
+            self.work()?;
+            self.stage.world.forget_time();
+            return Ok(());
         }
+        self.stage.world.forget_time();
         self.plan.release_held(&mut self.stage)?;
         self.react()
     }
 
     fn turn(&mut self) -> Checked {
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        match engine.turn(&mut self.stage)? {
+        let turned = engine.turn(&mut self.stage)?;
+        if self.stage.suffer() {
+            engine.bury(&mut self.stage);
+        }
+        match turned {
             Turned::Stopped => return Ok(()),
             Turned::Began => return self.watched(),
             Turned::Over => (),
@@ -146,8 +153,8 @@ impl Run {
         self.stage.threads = None;
         self.descent = Descent::Never;
         self.latest = self.stage.world.now();
-        self.settle();
-        self.rest()
+        self.settle()?;
+        if self.stage.world.idle() { self.rest() } else { Ok(()) }
     }
 }
 

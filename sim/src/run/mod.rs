@@ -2,11 +2,14 @@
 //! `check/`.
 
 mod config;
+#[cfg(test)]
+mod fault_tests;
 mod fine;
 mod outcome;
 mod stall;
 #[cfg(test)]
 mod tests;
+mod transcript;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +21,7 @@ pub use outcome::{
 
 use ipcz::inspect::Totals;
 
-use crate::app::{Act, Plan, SetUp, Stage, Workload};
+use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
     Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
     requirements,
@@ -26,13 +29,17 @@ use crate::check::{
 use crate::choice::Source;
 use crate::fine::Engine;
 use crate::ghost::EndId;
+use crate::leaks;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
+use crate::swarm::expand;
 use crate::world::{Event, World};
 use fine::Descent;
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;
+/// How long whoever found no link memory asks again, in ns (routing.md 18, D6).
+const SCARCE: u64 = 700_000_000;
 /// Events a scheduled world may take for each thing it has to finish, and for each longest latency of [`SETTLE`].
 const EVENTS_EACH: u64 = 64;
 const FEW: u64 = 10;
@@ -89,14 +96,19 @@ pub struct Run {
 impl Run {
     /// Sets the world up; nothing has happened in it yet.
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
-        let scenario = Arc::new(scenario.clone());
         let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
-        let source = if options.log { source.recording() } else { source };
+        let mut source = if options.log { source.recording() } else { source };
+        let scenario = expand(scenario, &mut source);
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
         let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
-        stage.world.trace(|trace| trace.observe(Some(Box::new(watch.clone()))));
+        stage.world.trace(|trace| {
+            trace.observe(Some(Box::new(watch.clone())));
+            if options.transcript {
+                trace.transcribe();
+            }
+        });
         let mut plan = Plan::new(Arc::clone(&scenario));
         let set_up = SetUp::begin(&mut stage, &scenario, options.planted.as_deref(), &mut plan.ends);
         let mut run = Run {
@@ -181,12 +193,13 @@ impl Run {
         if process.is_some() {
             self.stage.mark(process);
         }
+        self.stage.suffer();
         self.react()?;
         if let Some(process) = process {
             self.look(process)?;
         }
         if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
-            self.settle();
+            self.settle()?;
         }
         if self.events.is_multiple_of(SELDOM) {
             self.seldom();
@@ -199,6 +212,11 @@ impl Run {
         let number = token & ((1 << 56) - 1);
         match token >> 56 {
             0 => self.plan.token(&mut self.stage, number),
+            2 => self.stage.read_late(EndId(number as u32)),
+            3 => {
+                self.stage.release(number as u32);
+                Ok(())
+            }
             _ => self.workload.token(&mut self.stage, number),
         }
     }
@@ -225,6 +243,7 @@ impl Run {
     fn react(&mut self) -> Checked {
         loop {
             self.stage.serve()?;
+            self.stage.suffer();
             if self.stage.news.is_empty() {
                 return Ok(());
             }
@@ -260,12 +279,13 @@ impl Run {
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
+        let lied_to = self.stage.checks.honesty.lied_to(process);
         if let Some(router) = router {
-            self.stage.checks.steps.router(process, &router)?;
+            self.stage.checks.steps.router(process, &router, lied_to)?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
             for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
-                self.stage.checks.steps.router(process, router)?;
+                self.stage.checks.steps.router(process, router, lied_to)?;
             }
         }
         Ok(())
@@ -309,10 +329,7 @@ impl Run {
                 }
                 Ok(())
             }
-            Phase::Work => {
-                self.settle();
-                Ok(())
-            }
+            Phase::Work => self.settle(),
             Phase::Settle => self.rest(),
             Phase::Closing if self.half_closed => self.peers_told(),
             Phase::Closing => self.leaks(),
@@ -328,6 +345,7 @@ impl Run {
         (self.worked, self.latest) = (self.start, self.start);
         self.stage.names = Names::of(&self.stage.world);
         self.before = (config::traffic(&self.stage.world), self.totals());
+        self.stage.world.arm_faults(None);
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
@@ -356,10 +374,13 @@ impl Run {
         Ok(())
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self) -> Checked {
         self.phase = Phase::Settle;
         self.worked = self.stage.world.now();
+        self.stage.heal();
+        self.stage.catch_up()?;
         self.allow();
+        self.react()
     }
 
     /// From now on everything must come to rest within the liveness bound.
@@ -371,7 +392,8 @@ impl Run {
         }
         // A bypass takes 3 latencies. What an introduction takes before it is the constant's.
         let latencies = 3 * self.proxies_now as u64 + settle;
-        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest));
+        let faults = LATE * self.stage.world.longest_fault() + if self.stage.checks.shape.scarce { SCARCE } else { 0 };
+        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults);
     }
 
     /// Events within which a scheduled world, where time says nothing, must come to rest. A parcel that is under way may have to pass
@@ -392,8 +414,10 @@ impl Run {
         self.after = Some(config::traffic(&self.stage.world));
         let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
-        let refused = stage.world.trace(|trace| trace.totals().refused);
-        stage.checks.honesty.refused(refused)?;
+        let refused = stage.world.refusals();
+        stage.checks.honesty.refused(&refused)?;
+        let stale = stage.world.trace(|trace| trace.totals().stale);
+        stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
@@ -404,6 +428,7 @@ impl Run {
         }
         self.count_up();
         let reached = Reached {
+            struck: self.stage.world.struck(),
             delivered: self.stage.deliveries,
             bypasses: self.outcome.bypasses,
             proxies_peak: self.outcome.peaks.proxies,
@@ -440,6 +465,7 @@ impl Run {
         self.allow();
         for process in 0..self.stage.homes.len() {
             let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
+            let held = leaks::through_a_map(held);
             for end in held {
                 self.stage.close(end)?;
             }
@@ -613,6 +639,7 @@ impl Run {
             checks.leaks.tally.report(Leaks::NAME),
         ];
         outcome::name_receivers(&mut self.outcome.recording);
+        self.outcome.struck = self.stage.world.struck();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();
         self.outcome.log = self.stage.world.choose(|source| source.log());

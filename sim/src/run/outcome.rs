@@ -9,6 +9,7 @@ use ipcz::probe::Counts;
 use crate::app::Act;
 use crate::choice::{Log, Source};
 use crate::events::Hold;
+use crate::fault::Struck;
 use crate::fine::{self, Fine};
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -28,6 +29,8 @@ pub struct RunOptions {
     pub recent: usize,
     /// Whether everything that happens is recorded in [`Outcome::recording`].
     pub record: bool,
+    /// Whether the trace can be read: [`Run::take_transcript`](super::Run::take_transcript).
+    pub transcript: bool,
     /// Whether decisions other than option 0 are kept in [`Outcome::log`].
     pub log: bool,
     /// Whether what the applications did is kept in [`Outcome::acts`].
@@ -55,6 +58,7 @@ impl Default for RunOptions {
             planted: None,
             recent: 64,
             record: false,
+            transcript: false,
             log: false,
             acts: false,
             fine: None,
@@ -367,6 +371,8 @@ pub struct Outcome {
     pub answers: u64,
     /// Introductions completed: pairs of nodes.
     pub introductions: u64,
+    /// How often each fault of the scenario could have struck and did.
+    pub struck: Vec<Struck>,
     /// Transitions of the protocol, set-up included, closing not.
     pub probes: Counts,
     /// Greatest numbers.
@@ -424,6 +430,7 @@ impl Outcome {
             forwarded: 0,
             answers: 0,
             introductions: 0,
+            struck: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,

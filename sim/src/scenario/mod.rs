@@ -3,6 +3,7 @@
 
 mod error;
 mod expr;
+mod faults;
 mod files;
 mod names;
 mod order;
@@ -18,8 +19,8 @@ mod workload;
 pub use error::ScenarioError;
 pub use files::files;
 pub use types::{
-    Action, Fault, LinkSpec, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
-    Verbs, Wait,
+    Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
+    Swarm, Verbs, Wait,
 };
 
 use std::path::Path;

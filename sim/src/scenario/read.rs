@@ -79,6 +79,14 @@ impl Scope {
         }
     }
 
+    /// A flag, given as true or false.
+    pub fn flag_of(&self, value: &Value) -> Result<bool, ScenarioError> {
+        match &value.kind {
+            Kind::Flag(flag) => Ok(*flag),
+            _ => Err(value.unexpected("true or false")),
+        }
+    }
+
     /// Whether a `when` lets its entry stand; without one it does.
     pub fn stands(&self, when: Option<&Value>) -> Result<bool, ScenarioError> {
         const EXPECTED: &str = "a condition over the flags of [let], like \"quiet && !introduced\"";

@@ -10,10 +10,10 @@ use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
 use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
-use super::{order, steps, workload};
+use super::{faults, order, steps, workload};
 
-const TOP: [&str; 13] =
-    ["name", "purpose", "let", "nodes", "links", "step", "random", "order", "fault", "memory", "run", "require", "when"];
+const TOP: [&str; 14] =
+    ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "memory", "run", "require", "when"];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -31,8 +31,9 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let links = Links::read(root.get("links"), &scope, &nodes, &mut portals)?;
     let drafts = steps::read(root.get("step"), &scope, &nodes, &mut portals)?;
     let random = root.get("random").map(|value| workload::random(value, &scope, &nodes)).transpose()?;
+    let swarm = root.get("swarm").map(|value| workload::swarm(value, &scope)).transpose()?;
     let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
-    let fault = root.get("fault").map(|value| workload::fault(value, &scope)).transpose()?.flatten();
+    let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
     let steps = order::arrange(drafts, &nodes, &portals)?;
@@ -49,8 +50,10 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         jitter_ns: links.jitter_ns,
         steps,
         random,
+        swarm,
         holds,
-        fault,
+        loss,
+        faults,
         memory,
         run,
         require,
@@ -238,8 +241,8 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
     const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 9] =
-        ["direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
+    const KEYS: [&str; 10] =
+        ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -252,6 +255,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         introductions: count("introductions")?,
         closed: count("closed")?,
         messages_max: count("messages_max")?,
+        faults: table.get("faults").map_or(Ok(Vec::new()), |value| faults::required(value, scope))?,
         probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {

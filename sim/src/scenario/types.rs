@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ipcz::probe::Probe;
 
 use crate::events::Hold;
+use crate::fault::{Fault, Strengths};
 use crate::world::Looseness;
 
 /// Index of a node in [`Scenario::nodes`].
@@ -39,8 +40,12 @@ pub struct Scenario {
     pub random: Option<Random>,
     /// Order constraints between events.
     pub holds: Vec<Hold>,
-    /// The fault planted in the virtual transport.
-    pub fault: Option<Fault>,
+    /// Draws a random world instead of the nodes, links and workload above.
+    pub swarm: Option<Swarm>,
+    /// The message that the virtual transport silently loses.
+    pub loss: Option<Loss>,
+    /// What goes wrong, and how often.
+    pub faults: Strengths,
     /// Sizes of link memory.
     pub memory: Memory,
     /// Constants of the run.
@@ -218,8 +223,23 @@ pub struct Random {
     pub cut_links: u64,
     /// How many nodes may die.
     pub cut_nodes: u64,
+    /// How often an application leaves what has come to a portal unread for a while, of how many times.
+    pub lazy: [u32; 2],
+    /// Whether portals whose peer is closed are kept, to be used, handed on or closed like others.
+    pub keep: bool,
     /// The nodes that take part, ascending, each once.
     pub on: Vec<NodeId>,
+}
+
+/// What random worlds are drawn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swarm {
+    /// Nodes, the broker among them; from 2.
+    pub nodes: Range,
+    /// Operations of the workload.
+    pub operations: Range,
+    /// Kinds of faults that may be drawn.
+    pub faults: Vec<Fault>,
 }
 
 /// Weights of the verbs of a random workload.
@@ -248,7 +268,7 @@ pub struct Range {
 
 /// The virtual transport silently drops one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Loss {
     /// Kind of message, as wire.md names it (`AcceptParcel`).
     pub message: String,
     /// Which one of that kind over the whole run, from 1.
@@ -292,6 +312,8 @@ pub struct Require {
     pub introductions: Option<u64>,
     /// Portals that saw their peer closed.
     pub closed: Option<u64>,
+    /// Strikes of kinds of faults.
+    pub faults: Vec<(Fault, u64)>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
     /// Transitions of the protocol that must happen, each so often.

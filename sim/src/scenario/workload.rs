@@ -1,48 +1,18 @@
-//! `[random]`, `[[order]]` and `[fault]`.
+//! `[random]`, `[swarm]` and `[[order]]`.
 
 use super::error::{Place, ScenarioError};
+use super::faults::chance;
 use super::names::Nodes;
 use super::read::{Scope, check_keys, need, suggest};
 use super::tree::{Kind, Table, Value};
-use super::types::{Fault, NodeId, Random, Range, Verbs};
+use super::types::{NodeId, Random, Range, Swarm, Verbs};
 use crate::events::{EventId, Hold};
-
-/// Every kind of message of wire.md 9.1.
-const MESSAGES: [&str; 28] = [
-    "ConnectFromBrokerToNonBroker",
-    "ConnectFromNonBrokerToBroker",
-    "ReferNonBroker",
-    "ConnectToReferredBroker",
-    "ConnectToReferredNonBroker",
-    "NonBrokerReferralAccepted",
-    "NonBrokerReferralRejected",
-    "ConnectFromBrokerToBroker",
-    "RequestIntroduction",
-    "AcceptIntroduction",
-    "RejectIntroduction",
-    "RequestIndirectIntroduction",
-    "AddBlockBuffer",
-    "AcceptParcel",
-    "AcceptParcelDriverObjects",
-    "RouteClosed",
-    "RouteDisconnected",
-    "BypassPeer",
-    "AcceptBypassLink",
-    "StopProxying",
-    "ProxyWillStop",
-    "BypassPeerWithLink",
-    "StopProxyingToLocalPeer",
-    "FlushRouter",
-    "RequestMemory",
-    "ProvideMemory",
-    "RelayMessage",
-    "AcceptRelayedMessage",
-];
+use crate::fault::{ALL, Fault};
 
 /// Reads `[random]`.
 pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Random, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on"])?;
+    check_keys(table, &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on", "lazy", "keep"])?;
     let duration_ns = table.get("duration").map(|value| scope.time(value)).transpose()?;
     let operations = table.get("operations").map(|value| scope.number(value, 1)).transpose()?;
     if duration_ns.is_none() && operations.is_none() {
@@ -59,6 +29,8 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
         bytes: Range { min: 0, max: 0 },
         cut_links: 0,
         cut_nodes: 0,
+        lazy: table.get("lazy").map_or(Ok([0, 1]), |value| chance(value, scope))?,
+        keep: table.get("keep").map_or(Ok(false), |value| scope.flag_of(value))?,
         on: on(table.get("on"), scope, nodes)?,
     };
     if verbs.send > 0 {
@@ -75,6 +47,35 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
         random.cut_nodes = inner.get("nodes").map_or(Ok(0), |value| scope.number(value, 0))?;
     }
     Ok(random)
+}
+
+/// Reads `[swarm]`.
+pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError> {
+    let table = value.table()?;
+    check_keys(table, &["nodes", "operations", "faults"])?;
+    let counts = |key, least, most| -> Result<Range, ScenarioError> {
+        let value = need(table, key, &value.place)?;
+        let range = range(value, least, |value| scope.number(value, least))?;
+        if range.max > most {
+            return Err(value.place.error(format!("{} is too large", range.max), format!("a number up to {most}")));
+        }
+        Ok(range)
+    };
+    let faults = match table.get("faults") {
+        None => ALL.iter().map(|about| about.fault).collect(),
+        Some(list) => {
+            list.list("a list of kinds of faults, like [\"delay\"]")?.iter().map(|item| kind(item, scope)).collect::<Result<_, _>>()?
+        }
+    };
+    Ok(Swarm { nodes: counts("nodes", 2, 64)?, operations: counts("operations", 1, 1_000_000)?, faults })
+}
+
+fn kind(value: &Value, scope: &Scope) -> Result<Fault, ScenarioError> {
+    let name = scope.text(value, "a kind of fault")?;
+    Fault::named(&name).ok_or_else(|| {
+        let error = value.place.error(format!("unknown kind of fault \"{name}\""), "a kind of [faults], like \"delay\"");
+        suggest(error, &name, ALL.iter().map(|about| about.name))
+    })
 }
 
 fn verbs(value: &Value, scope: &Scope) -> Result<Verbs, ScenarioError> {
@@ -153,20 +154,4 @@ pub(super) fn order(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Vec<H
             Ok(hold)
         })
         .collect()
-}
-
-/// Reads `[fault]`.
-pub(super) fn fault(value: &Value, scope: &Scope) -> Result<Option<Fault>, ScenarioError> {
-    let table = value.table()?;
-    check_keys(table, &["drop"])?;
-    let Some(drop) = table.get("drop") else { return Ok(None) };
-    let inner = drop.table()?;
-    check_keys(inner, &["message", "nth"])?;
-    let kind = need(inner, "message", &drop.place)?;
-    let message = scope.text(kind, "a kind of message")?;
-    if !MESSAGES.contains(&message.as_str()) {
-        let error = kind.place.error(format!("unknown kind of message \"{message}\""), "a kind of wire.md 9.1, like \"AcceptParcel\"");
-        return Err(suggest(error, &message, MESSAGES.iter().copied()));
-    }
-    Ok(Some(Fault { message, nth: scope.number(need(inner, "nth", &drop.place)?, 1)? }))
 }

@@ -8,11 +8,13 @@ mod script;
 mod tests;
 mod text;
 
+use crate::choice::Source;
 use crate::events::Hold;
 use crate::fine::Fine;
-use crate::policy::{Length, PolicySpec};
+use crate::policy::{Length, Policy, PolicySpec};
 use crate::run::{Failure, Outcome, RunOptions, Verdict, run};
 use crate::scenario::Scenario;
+use crate::swarm::expand;
 
 pub use ddmin::ddmin;
 use script::{Script, Verb};
@@ -70,7 +72,7 @@ pub struct Sizes {
     pub pipes: usize,
     /// Operations after set-up, cuts not.
     pub operations: usize,
-    /// Cuts, and messages that are dropped.
+    /// Cuts, kinds of faults that may strike, and a message that is dropped.
     pub faults: usize,
     /// What is not in the default order: constraints, or decisions.
     pub deviations: usize,
@@ -141,6 +143,9 @@ pub fn shrink(
     runner: &mut dyn FnMut(&Scenario, &RunOptions) -> Ran,
     enough: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Shrunk, Unshrunk> {
+    let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
+    let scenario = &*expand(scenario, &mut source.clone());
+    let options = &RunOptions { source: Some(source), ..options.clone() };
     let first = runner(scenario, &RunOptions { acts: true, log: true, record_order: true, ..options.clone() });
     let Some(failure) = first.failure else { return Err(Unshrunk::Holds) };
     let outcome = first.outcome.ok_or(Unshrunk::Lost(1))?;
@@ -148,6 +153,13 @@ pub fn shrink(
     let script = Script::of(scenario, &outcome.acts);
     let before = sizes(&script, deviations(&outcome), outcome.events);
     let length = Length(outcome.events.max(1));
+    let holds: Vec<Hold> = scenario.holds.iter().chain(&options.holds).copied().collect();
+    let policy = match options.policy.of_seed(options.seed) {
+        PolicySpec::Timed if !holds.is_empty() => PolicySpec::Fifo,
+        policy => policy,
+    };
+    // A log decides in a replay; without it somebody must.
+    let fine = options.fine.clone().map(|fine| Fine { policy: Policy::Random, ..fine });
     let mut lab = Lab {
         runner,
         enough,
@@ -156,12 +168,7 @@ pub fn shrink(
         planted: options.planted.clone(),
         length,
         script,
-        way: Way {
-            policy: options.policy.of_seed(options.seed),
-            seed: options.seed,
-            holds: scenario.holds.clone(),
-            fine: options.fine.clone(),
-        },
+        way: Way { policy, seed: options.seed, holds, fine },
         text: failure.text,
         sizes: before,
     };
@@ -184,7 +191,7 @@ fn sizes(script: &Script, deviations: usize, events: u64) -> Sizes {
         nodes: script.nodes.len(),
         pipes: script.known.len() + opened,
         operations: script.ops.len() - faults,
-        faults: faults + usize::from(script.drop),
+        faults: faults + usize::from(script.drop) + script.faults.len(),
         deviations,
         events,
     }

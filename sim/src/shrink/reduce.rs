@@ -4,6 +4,7 @@ use super::ddmin::ddmin;
 use super::script::{Op, Script, Verb};
 use super::{Lab, Unshrunk, Way};
 use crate::events::Hold;
+use crate::fault::Fault;
 use crate::policy::PolicySpec;
 use crate::run::Outcome;
 
@@ -141,10 +142,10 @@ impl Lab<'_> {
         let nodes: Vec<usize> = self.script.nodes.iter().copied().collect();
         for gone in nodes.iter().rev() {
             for kept in &nodes {
-                let spec = |node: usize| self.script.base.nodes[node].broker;
                 if self.tired() {
                     return;
                 }
+                let spec = |node: usize| self.script.base.nodes[node].broker;
                 let both = [gone, kept].iter().all(|node| self.script.nodes.contains(node));
                 if gone != kept && both && !spec(*gone) && !spec(*kept) && self.smaller(&self.script.merge(*gone, *kept), others) {
                     break;
@@ -218,6 +219,13 @@ impl Lab<'_> {
                 self.smaller(&script, others.min(4));
             }
         }
+        let kinds: Vec<Fault> = self.script.faults.keys().copied().collect();
+        let base = self.script.clone();
+        ddmin(kinds, &mut |left| {
+            let mut script = base.clone();
+            script.faults.retain(|kind, _| left.contains(kind));
+            self.smaller(&script, others.min(4))
+        });
         let single: [fn(&mut Op); 4] = [
             |op| op.at_ns = 0,
             |op| {

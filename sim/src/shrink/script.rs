@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::app::{Act, Deed};
+use crate::fault::Strengths;
 use crate::ghost::EndId;
 use crate::scenario::{NodeId, Scenario};
 
@@ -101,12 +102,14 @@ pub struct Script {
     pub partial: bool,
     /// Whether a message is dropped as the scenario says.
     pub drop: bool,
+    /// Kinds of faults that may strike.
+    pub faults: Strengths,
 }
 
 impl Script {
     /// What was done in a run of a scenario.
     pub fn of(scenario: &Scenario, acts: &[Act]) -> Script {
-        let base = Arc::new(Scenario { steps: Vec::new(), random: None, ..scenario.clone() });
+        let base = Arc::new(Scenario { steps: Vec::new(), random: None, swarm: None, ..scenario.clone() });
         let first = base.connects.len();
         let known = base.pipes.iter().enumerate();
         let known = known.map(|(at, pipe)| (first + at, Known { name: pipe.name.clone(), nodes: [pipe.a, pipe.b] })).collect();
@@ -121,7 +124,8 @@ impl Script {
             link_capacity: base.memory.link_capacity,
             settle: base.run.settle,
             partial: true,
-            drop: base.fault.is_some(),
+            drop: base.loss.is_some(),
+            faults: base.faults.clone(),
             base,
         }
         .valid()

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::script::{Place, Script, Verb};
 use super::{Signature, Way};
 use crate::events::Hold;
+use crate::fault::Strength;
 use crate::ghost::EndId;
 use crate::policy::PolicySpec;
 use crate::world::Looseness;
@@ -145,8 +146,20 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
     if !run.is_empty() || script.partial {
         let _ = write!(out, "\n[run]\n{run}{}", if script.partial { "partial = true\n" } else { "" });
     }
-    if let Some(fault) = script.base.fault.as_ref().filter(|_| script.drop) {
-        let _ = write!(out, "\n[fault]\ndrop = {{ message = \"{}\", nth = {} }}\n", fault.message, fault.nth);
+    let loss = script.base.loss.as_ref().filter(|_| script.drop);
+    if loss.is_some() || !script.faults.is_empty() {
+        out += "\n[faults]\n";
+    }
+    if let Some(loss) = loss {
+        let _ = writeln!(out, "drop = {{ message = \"{}\", nth = {} }}", loss.message, loss.nth);
+    }
+    for (fault, Strength { chance: [of, all], nth, lasts_ns, most }) in &script.faults {
+        let when = match nth {
+            Some((on, nth)) => format!("nth = {nth}, on = \"{}\"", node(*on as usize)),
+            None => format!("chance = \"{of}/{all}\""),
+        };
+        let most = if *most == u64::MAX || nth.is_some() { String::new() } else { format!(", most = {most}") };
+        let _ = writeln!(out, "{} = {{ {when}, lasts = \"{}\"{most} }}", fault.name(), time(*lasts_ns));
     }
     out
 }

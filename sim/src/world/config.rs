@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::order::Order;
 use super::pages::Template;
+use crate::fault::Strengths;
 
 /// How long a message is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +58,10 @@ pub struct Config {
     pub recent: usize,
     /// Messages lost on purpose.
     pub drops: Vec<DropRule>,
+    /// Faults that may strike once they are armed.
+    pub faults: Strengths,
+    /// By process: whether it is a broker, as far as faults care.
+    pub brokers: Vec<bool>,
     /// Processes that hold messages back.
     pub loose: BTreeMap<u32, Looseness>,
 }
@@ -71,6 +76,8 @@ impl Default for Config {
             template: None,
             recent: 256,
             drops: Vec::new(),
+            faults: Strengths::new(),
+            brokers: Vec::new(),
             loose: BTreeMap::new(),
         }
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod activity;
 mod config;
+mod fault;
 mod loose;
 mod objects;
 mod order;
@@ -31,6 +32,7 @@ use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 
 pub use config::{Config, DropRule, LinkProfile, Looseness};
+pub use fault::Strike;
 pub use loose::PATIENCE;
 pub use order::{Order, OrderReport, Schedule, bare_heap};
 pub use pages::Template;
@@ -39,6 +41,7 @@ pub use state::Population;
 
 use crate::choice::Source;
 use crate::events::EventId;
+use crate::fault::{Fault, Struck};
 use crate::policy::Policy;
 use crate::trace::{Kind, Recent, Trace};
 use activity::{Access, Stop};
@@ -250,8 +253,9 @@ impl World {
     pub fn create_node(&mut self, process: u32, kind: NodeType, options: NodeOptions) -> Result<Handle, Error> {
         let Some(tenant) = self.tenants.get_mut(process as usize) else { return Err(Error::InvalidArgument) };
         let Body::Process(body) = &tenant.body else { return Err(Error::InvalidArgument) };
+        let node = body.create_node(kind, Arc::clone(&tenant.ports.driver), options)?;
         tenant.nodes += 1;
-        body.create_node(kind, Arc::clone(&tenant.ports.driver), options)
+        Ok(node)
     }
 
     /// A transport between two processes, one end each; without a profile the configured one.
@@ -304,12 +308,14 @@ impl World {
 
     /// Whether nothing is left to happen but deadlines and tokens: no message, error or deactivation is under way.
     pub fn quiet(&self) -> bool {
-        self.shared.lock().queue.traffic() == 0
+        let state = self.shared.lock();
+        state.queue.traffic() == 0 && state.faults.resumed.is_empty()
     }
 
     /// When the next event is.
     pub fn next_time(&self) -> Option<u64> {
-        self.shared.lock().queue.next_time()
+        let state = self.shared.lock();
+        if state.faults.resumed.is_empty() { state.queue.next_time() } else { Some(state.now) }
     }
 
     /// Carries out the next event; none if the world is idle.
@@ -348,7 +354,8 @@ impl World {
     /// Takes everything that waits to happen, in order of its time. Answers what time it is.
     pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
         let mut state = self.shared.lock();
-        let State { now, queue, source, .. } = &mut *state;
+        let State { now, queue, source, faults, .. } = &mut *state;
+        out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
         while let Some(entry) = queue.pop(*now, source) {
             out.push(entry);
         }
@@ -369,6 +376,12 @@ impl World {
     /// Which transport end an event is about, if it is one of a transport.
     pub(crate) fn end_of(&self, what: What) -> Option<u32> {
         self.shared.lock().end_of(what)
+    }
+
+    /// Who holds or is to hold a transport end, and its other end.
+    pub(crate) fn meant(&self, end: u32) -> Option<[u32; 2]> {
+        let state = self.shared.lock();
+        Some([state.ends.get(end as usize)?.meant, state.ends.get(end as usize ^ 1)?.meant])
     }
 
     /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
@@ -414,9 +427,70 @@ impl World {
         }
     }
 
-    /// Whether the process was killed.
+    /// As [`World::cut_link`], but only `a` learns it now; `b` does when it next transmits, or when faults are disarmed.
+    pub fn half_open(&mut self, a: u32, b: u32) {
+        self.shared.lock().half_open(a, b);
+    }
+
+    /// Lets the transports between two processes refuse the next message of `from`.
+    pub fn refuse_next(&mut self, from: u32, to: u32) {
+        self.shared.lock().refuse_next(from, to);
+    }
+
+    /// From now on the configured faults may strike: all of them, or the one named.
+    pub fn arm_faults(&mut self, only: Option<Fault>) {
+        self.shared.lock().arm(only);
+    }
+
+    /// Virtual time decides nothing from here on: faults that only make something late do not strike.
+    pub fn forget_time(&mut self) {
+        self.shared.lock().forget_time();
+    }
+
+    /// No fault strikes from now on, and every end of a broken link is told.
+    pub fn disarm_faults(&mut self) {
+        self.shared.lock().disarm();
+    }
+
+    /// Whether a fault strikes, of which the caller has an opportunity.
+    pub fn strikes(&mut self, fault: Fault, actor: u32) -> bool {
+        self.shared.lock().strikes(fault, actor)
+    }
+
+    /// Moves what struck since the last time, and concerns more than the engine, to `out`.
+    pub fn take_strikes(&mut self, out: &mut Vec<Strike>) {
+        self.shared.lock().faults.take_strikes(out);
+    }
+
+    /// How often each configured fault could have struck and did.
+    pub fn struck(&self) -> Vec<Struck> {
+        self.shared.lock().faults.struck()
+    }
+
+    /// The longest that a configured fault lasts, in ns.
+    pub fn longest_fault(&self) -> u64 {
+        self.shared.lock().faults.longest()
+    }
+
+    /// Whether a fault stopped the process in the middle of something: nothing it does counts, and it is to be killed.
+    pub fn is_dying(&self, process: u32) -> bool {
+        self.shared.lock().is_dying(process)
+    }
+
+    /// Who sent a message that was refused, and who refused it.
+    pub fn refusals(&self) -> Vec<(u32, u32)> {
+        self.shared.lock().refusals.clone()
+    }
+
+    /// How long strikes of a configured fault last, in ns.
+    pub fn lasts(&self, fault: Fault) -> u64 {
+        self.shared.lock().faults.lasts(fault)
+    }
+
+    /// Whether the process was killed, or is about to be.
     pub fn is_gone(&self, process: u32) -> bool {
-        self.shared.lock().gone(process)
+        let state = self.shared.lock();
+        state.gone(process) || state.is_dying(process)
     }
 
     /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.

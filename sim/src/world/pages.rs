@@ -50,13 +50,15 @@ pub(crate) struct Memory {
     resident: usize,
     /// Objects that keep it, also those in messages.
     pub owners: usize,
-    /// Mappings that keep it.
-    pub mappings: usize,
+    /// Who allocated it.
+    pub maker: u32,
+    /// Who has mapped it, once for each mapping: they keep it.
+    pub mappings: Vec<u32>,
 }
 
 impl Memory {
-    pub fn new(len: usize) -> Memory {
-        Memory { len, base: None, own: None, resident: 0, owners: 1, mappings: 0 }
+    pub fn new(len: usize, maker: u32) -> Memory {
+        Memory { len, base: None, own: None, resident: 0, owners: 1, maker, mappings: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
@@ -189,13 +191,13 @@ mod tests {
     #[test]
     fn a_pristine_primary_buffer_costs_no_page() {
         let template = template();
-        let mut memory = Memory::new(LEN);
+        let mut memory = Memory::new(LEN, 0);
         initialise(&mut memory, &template);
         assert_eq!(memory.resident(), 0);
         assert_eq!((memory.load(8, Width::W32), memory.load(95_936, Width::W32)), (12, 0xfa34_0000));
         memory.store(95_944, Width::W32, 7, Some(&template));
         assert_eq!((memory.resident(), memory.load(95_936, Width::W32), memory.load(8, Width::W64)), (1, 0xfa34_0000, 12));
-        let mut other = Memory::new(LEN);
+        let mut other = Memory::new(LEN, 0);
         other.write(0, &[1, 0, 0, 0, 0, 0, 0, 0, 13], Some(&template));
         other.store(95_936, Width::W32, 0xfa34_0000, Some(&template));
         assert_eq!((other.resident(), other.load(8, Width::W64)), (2, 13));
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn copies_share_pages_until_one_is_written() {
-        let mut memory = Memory::new(3000);
+        let mut memory = Memory::new(3000, 0);
         memory.write(1000, &[9; 1100], None);
         let mut copy = memory.clone();
         let page = |m: &Memory, i: usize| m.own.as_ref().and_then(|t| t[i].as_ref().map(Arc::as_ptr));
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn words_wrap_at_their_width() {
-        let mut memory = Memory::new(64);
+        let mut memory = Memory::new(64, 0);
         memory.store(4, Width::W32, 5, None);
         assert_eq!(memory.update(0, Width::W32, Rmw::Add(u64::from(u32::MAX)), None), Ok((0, u64::from(u32::MAX))));
         assert_eq!(memory.update(0, Width::W32, Rmw::Add(2), None), Ok((u64::from(u32::MAX), 1)));
@@ -230,6 +232,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "exceeds")]
     fn a_word_beyond_the_end_is_our_bug() {
-        Memory::new(60).load(56, Width::W64);
+        Memory::new(60, 0).load(56, Width::W64);
     }
 }

@@ -12,9 +12,12 @@ use ipcz::mapping::{Mapping, Rmw, VirtualMemory, Width};
 use ipcz::trap::{TrapEvent, TrapTarget};
 
 use super::activity::{self, Access, Go, Kind as How, Stop};
+use super::fault::Strike;
 use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
 use crate::choice::Site;
+use crate::fault::Fault;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// A world's state behind its one lock, never held while a process is called.
@@ -118,7 +121,14 @@ impl Driver for SimDriver {
             None => ([process; 2], state.config().profile(process, process)),
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
-                let [Some(a), Some(b)] = far else { return Err(DriverError::InvalidArgument) };
+                let [Some(a), Some(b)] = far else {
+                    state.trace.counters().stale += 1;
+                    return Err(DriverError::InvalidArgument);
+                };
+                if state.strikes(Fault::RefuseIntroduction, process) {
+                    state.tell_run(Strike::NotIntroduced(a, b));
+                    return Err(DriverError::ResourceExhausted);
+                }
                 ([a, b], state.config().profile(a, b))
             }
         };
@@ -156,8 +166,12 @@ impl Driver for SimDriver {
         match u32::try_from(bytes) {
             Ok(0) => Err(DriverError::InvalidArgument),
             Err(_) => Err(DriverError::ResourceExhausted),
+            Ok(_) if state.strikes(Fault::RefuseMemory, process) => {
+                state.tell_run(Strike::NoMemory(process));
+                Err(DriverError::ResourceExhausted)
+            }
             Ok(_) => {
-                let index = state.add_memory(bytes);
+                let index = state.add_memory(bytes, process);
                 Ok(state.objects.open(process, Holds::Memory(index)))
             }
         }
@@ -172,6 +186,10 @@ impl Driver for SimDriver {
     fn duplicate(&self, memory: ObjectId) -> Result<ObjectId, DriverError> {
         let (process, mut state) = self.world();
         let index = state.objects.memory(process, memory).ok_or(DriverError::InvalidArgument)?;
+        if state.strikes(Fault::RefuseMemory, process) {
+            state.tell_run(Strike::NoMemory(process));
+            return Err(DriverError::ResourceExhausted);
+        }
         state.memory(index).owners += 1;
         Ok(state.objects.open(process, Holds::Memory(index)))
     }
@@ -179,14 +197,25 @@ impl Driver for SimDriver {
     fn map(&self, memory: ObjectId) -> Result<Mapping, DriverError> {
         let (process, mut state) = self.world();
         let index = state.objects.memory(process, memory).ok_or(DriverError::InvalidArgument)?;
+        // Who cannot map what it is sent drops the link (driver.md): only a maker's mapping is refused here.
+        if state.memory(index).maker == process && state.strikes(Fault::RefuseMemory, process) {
+            state.tell_run(Strike::NoMemory(process));
+            return Err(DriverError::ResourceExhausted);
+        }
         let len = state.memory(index).len();
-        state.map(index);
-        Ok(Mapping::Virtual(Arc::new(SimMemory { shared: Arc::clone(&self.0.shared), index, len })))
+        state.map(index, process);
+        Ok(Mapping::Virtual(Arc::new(SimMemory { shared: Arc::clone(&self.0.shared), process, index, len })))
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), DriverError> {
         let (process, mut state) = self.world();
+        if state.strikes(Fault::RefuseRandom, process) {
+            return Err(DriverError::Unknown);
+        }
         state.source.fill(Site::Name, process, out);
+        if let Some(last) = out.last_mut() {
+            *last ^= leaks::slip(Leak::ThreadId) as u8;
+        }
         Ok(())
     }
 }
@@ -196,7 +225,7 @@ struct SimClock(Port);
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        Time(self.0.shared.lock().now)
+        Time(self.0.shared.lock().clock(self.0.process))
     }
 
     fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
@@ -226,6 +255,7 @@ impl TrapTarget for SimTraps {
 /// One mapping of a memory object.
 pub(crate) struct SimMemory {
     shared: Arc<Shared>,
+    process: u32,
     index: u32,
     len: usize,
 }
@@ -233,8 +263,8 @@ pub(crate) struct SimMemory {
 impl SimMemory {
     /// The same mapping in a copy of its world.
     pub fn fork(&self, shared: &Arc<Shared>) -> SimMemory {
-        shared.lock().map(self.index);
-        SimMemory { shared: Arc::clone(shared), index: self.index, len: self.len }
+        shared.lock().map(self.index, self.process);
+        SimMemory { shared: Arc::clone(shared), process: self.process, index: self.index, len: self.len }
     }
 
     /// Lets other activities run first.
@@ -251,7 +281,7 @@ impl SimMemory {
 
 impl Drop for SimMemory {
     fn drop(&mut self) {
-        self.shared.lock().unmap(self.index);
+        self.shared.lock().unmap(self.index, self.process);
     }
 }
 
@@ -268,15 +298,31 @@ impl VirtualMemory for SimMemory {
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
         self.before(How::Store, at, width.bytes());
-        self.shared.lock().store(self.index, at, width, value);
+        let mut state = self.shared.lock();
+        if !state.is_dying(self.process) {
+            state.store(self.index, at, width, value);
+        }
     }
 
     fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
         let kind = if matches!(op, Rmw::Add(_)) { How::Add } else { How::Exchange };
         let go = self.before(kind, at, width.bytes());
         let mut state = self.shared.lock();
+        if state.is_dying(self.process) {
+            return match op {
+                Rmw::CompareExchange { expected, .. } => Ok(expected),
+                Rmw::Add(_) => Ok(state.memory(self.index).load(at, width)),
+            };
+        }
         if go == Go::Spurious {
             return Err(state.memory(self.index).load(at, width));
+        }
+        if let Rmw::CompareExchange { expected, .. } = op
+            && state.faults.armed()
+            && state.memory(self.index).load(at, width) == expected
+            && state.fails_for_nothing(self.process)
+        {
+            return Err(expected);
         }
         state.update(self.index, at, width, op)
     }
@@ -291,7 +337,10 @@ impl VirtualMemory for SimMemory {
 
     fn write(&self, at: usize, data: &[u8]) {
         self.before(How::Write, at, data.len());
-        self.shared.lock().write(self.index, at, data);
+        let mut state = self.shared.lock();
+        if !state.is_dying(self.process) {
+            state.write(self.index, at, data);
+        }
     }
 
     fn fence(&self) {

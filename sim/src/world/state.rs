@@ -10,6 +10,7 @@ use ipcz::trap::TrapEvent;
 use slab::Slab;
 
 use super::config::Config;
+use super::fault::{Faults, Oddity};
 use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
 use super::order::{Channel, Label, Queue, What};
@@ -18,12 +19,14 @@ use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
 use crate::events::EventKind;
+use crate::leaks::{self, Leak};
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
-struct Seat {
+pub(crate) struct Seat {
     gone: bool,
     timer: Option<u64>,
+    pub odd: Oddity,
 }
 
 /// What the world must call, with the state unlocked.
@@ -80,6 +83,9 @@ pub(crate) struct State {
     seats: Vec<Seat>,
     pub pool: Vec<Vec<u8>>,
     pub doomed: Vec<Carried>,
+    pub faults: Faults,
+    /// Senders and receivers of refused messages.
+    pub refusals: Vec<(u32, u32)>,
 }
 
 impl State {
@@ -101,6 +107,8 @@ impl State {
             seats: Vec::new(),
             pool: Vec::new(),
             doomed: Vec::new(),
+            faults: Faults::new(&config.faults),
+            refusals: Vec::new(),
             config: Arc::new(config),
         }
     }
@@ -129,9 +137,27 @@ impl State {
         self.seats.get(process as usize).is_none_or(|seat| seat.gone)
     }
 
+    pub fn seat(&mut self, process: u32) -> &mut Seat {
+        &mut self.seats[process as usize]
+    }
+
+    /// Whether a fault stopped the process in the middle of something.
+    pub fn is_dying(&self, process: u32) -> bool {
+        self.faults.odd && self.seats.get(process as usize).is_some_and(|seat| seat.odd.dying)
+    }
+
+    /// What time a process thinks it is.
+    pub fn clock(&self, process: u32) -> u64 {
+        if self.faults.odd { self.now + self.seats[process as usize].odd.skew } else { self.now }
+    }
+
     /// Where among the events of one instant one of `actor` stands.
     pub fn tie(&mut self, actor: u32) -> u16 {
-        if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
+        if self.config.chosen_ties {
+            self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16
+        } else {
+            leaks::slip(Leak::StackAddress) as u16
+        }
     }
 
     pub fn schedule(&mut self, at: u64, actor: u32, token: u64) {
@@ -141,7 +167,8 @@ impl State {
     }
 
     pub fn wake_at(&mut self, process: u32, at: u64) {
-        let at = at.max(self.now);
+        let skew = self.clock(process) - self.now;
+        let at = at.saturating_sub(skew).max(self.now);
         let seat = &mut self.seats[process as usize];
         if seat.timer != Some(at) {
             seat.timer = Some(at);
@@ -212,8 +239,8 @@ impl State {
 
     // Memory.
 
-    pub fn add_memory(&mut self, len: usize) -> u32 {
-        self.memories.insert(Memory::new(len)) as u32
+    pub fn add_memory(&mut self, len: usize, maker: u32) -> u32 {
+        self.memories.insert(Memory::new(len, maker)) as u32
     }
 
     pub fn memory(&mut self, index: u32) -> &mut Memory {
@@ -225,18 +252,27 @@ impl State {
         self.free_memory(index);
     }
 
-    pub fn map(&mut self, index: u32) {
-        self.memories[index as usize].mappings += 1;
+    pub fn map(&mut self, index: u32, process: u32) {
+        self.memories[index as usize].mappings.push(process);
     }
 
-    pub fn unmap(&mut self, index: u32) {
-        self.memories[index as usize].mappings -= 1;
+    /// Memories that both processes have mapped.
+    pub fn shared_memories(&self, a: u32, b: u32) -> Vec<u32> {
+        let both = |memory: &Memory| memory.mappings.contains(&a) && memory.mappings.contains(&b);
+        self.memories.iter().filter(|(_, memory)| both(memory)).map(|(index, _)| index as u32).collect()
+    }
+
+    pub fn unmap(&mut self, index: u32, process: u32) {
+        let mappings = &mut self.memories[index as usize].mappings;
+        if let Some(at) = mappings.iter().position(|mapper| *mapper == process) {
+            mappings.swap_remove(at);
+        }
         self.free_memory(index);
     }
 
     fn free_memory(&mut self, index: u32) {
         let memory = &self.memories[index as usize];
-        if memory.owners == 0 && memory.mappings == 0 {
+        if memory.owners == 0 && memory.mappings.is_empty() {
             self.memories.remove(index as usize);
         }
     }
@@ -244,13 +280,13 @@ impl State {
     /// Forgets all mappings: those of a copied world are made anew.
     pub fn unmap_all(&mut self) {
         for (_, memory) in &mut self.memories {
-            memory.mappings = 0;
+            memory.mappings.clear();
         }
     }
 
     /// Frees memory that the copied world did not map again.
     pub fn free_unmapped(&mut self) {
-        self.memories.retain(|_, memory| memory.owners > 0 || memory.mappings > 0);
+        self.memories.retain(|_, memory| memory.owners > 0 || !memory.mappings.is_empty());
     }
 
     pub fn store(&mut self, index: u32, at: usize, width: Width, value: u64) {
@@ -285,9 +321,20 @@ impl State {
 
     /// Takes the next event: what happened, and what is to be called for it.
     pub fn next(&mut self) -> Option<(Step, Option<Call>)> {
-        let entry = self.queue.pop(self.now, &mut self.source)?;
-        self.now = self.now.max(entry.time);
-        let (event, call) = self.happen(entry.what);
+        let what = match self.faults.resumed.pop_front() {
+            Some(what) => what,
+            None => {
+                let entry = self.queue.pop(self.now, &mut self.source)?;
+                self.now = self.now.max(entry.time);
+                entry.what
+            }
+        };
+        let (event, call) = if (self.faults.armed() || self.faults.odd) && self.defers(self.notified(what), what) {
+            self.trace.counters().events += 1;
+            (Event::Nothing, None)
+        } else {
+            self.happen(what)
+        };
         Some((Step { time: self.now, event }, call))
     }
 
@@ -296,7 +343,7 @@ impl State {
         match what {
             What::Deliver(slot) => Some(self.messages[slot as usize].to()),
             What::Waiting(end) | What::Error(end) | What::Deactivated(end) | What::Release(end) => Some(end),
-            What::Timer(_) | What::App(_) => None,
+            What::Timer(_) | What::App(_) | What::Resume(_) => None,
         }
     }
 
@@ -322,11 +369,25 @@ impl State {
                     (Event::Timer { process }, Some(Call::Timer { process }))
                 }
             }
+            What::Resume(process) => {
+                self.resume(process);
+                (Event::Nothing, None)
+            }
             What::App(slot) => {
                 let token = self.tokens.remove(slot as usize);
                 self.trace.record(Kind::App, 0, self.now, token);
                 (Event::App { token }, None)
             }
+        }
+    }
+
+    /// The process that an event would notify; nobody if none.
+    fn notified(&self, what: What) -> u32 {
+        match what {
+            What::Deliver(slot) => self.ends[self.messages[slot as usize].to() as usize].holder,
+            What::Waiting(end) | What::Error(end) | What::Deactivated(end) => self.ends[end as usize].holder,
+            What::Timer(process) => process,
+            What::App(_) | What::Release(_) | What::Resume(_) => NOBODY,
         }
     }
 }

@@ -8,11 +8,14 @@ use ipcz::ids::ObjectId;
 
 use super::Event;
 use super::config::LinkProfile;
+use super::fault::Trouble;
 use super::objects::{Carried, Holds};
 use super::order::{Channel, Label, What};
 use super::state::{Call, LAST_TIE, State};
 use crate::choice::{Choices, Site};
 use crate::events::EventKind;
+use crate::fault::Fault;
+use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
 /// Life of a transport end (driver.md 5).
@@ -46,6 +49,7 @@ pub(crate) struct End {
     deaf: bool,
     failed: bool,
     closed: bool,
+    pub trouble: Trouble,
 }
 
 /// A message between its transmission and its delivery.
@@ -56,6 +60,8 @@ pub(crate) struct Message {
     number: u64,
     bytes: Vec<u8>,
     handles: Vec<Carried>,
+    /// How much later than usual it arrives.
+    late: u64,
     /// Waits at an end not yet activated.
     arrived: bool,
     lost: bool,
@@ -68,6 +74,8 @@ impl Message {
     }
 }
 
+const ACCEPT_BYPASS_LINK: u8 = 31;
+
 /// Buffers kept for later messages, and the largest kept.
 const POOL: (usize, usize) = (64, 64 << 10);
 
@@ -78,7 +86,8 @@ fn label(ends: &[End], end: u32, kind: EventKind) -> Label {
 }
 
 impl State {
-    pub fn transport_pair(&mut self, holders: [u32; 2], profile: LinkProfile) -> [u32; 2] {
+    pub fn transport_pair(&mut self, holders: [u32; 2], mut profile: LinkProfile) -> [u32; 2] {
+        profile.latency_ns += leaks::slip(Leak::CurrentDir);
         let first = self.ends.len() as u32;
         self.ends.extend(holders.map(|holder| End {
             holder,
@@ -93,6 +102,7 @@ impl State {
             deaf: false,
             failed: false,
             closed: false,
+            trouble: Trouble::default(),
         }));
         [first, first + 1]
     }
@@ -116,16 +126,17 @@ impl State {
         self.ends[end as usize].phase == Phase::Idle
     }
 
-    /// Schedules an arrival at `end` behind all earlier ones.
-    fn arrive(&mut self, end: u32, what: What, kind: EventKind) {
+    /// Schedules an arrival at `end` behind all earlier ones, `late` later than it would be.
+    fn arrive(&mut self, end: u32, what: What, kind: EventKind, late: u64) {
         if self.queue.is_scheduled() {
             return self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
         }
         let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
-        let mut time = self.now.saturating_add(profile.latency_ns);
+        let mut time = self.now.saturating_add(profile.latency_ns).saturating_add(late).saturating_add(leaks::slip(Leak::WallClock));
         if profile.jitter_ns > 0 {
             time = time.saturating_add(self.source.draw(Site::Latency, end, profile.jitter_ns.saturating_add(1)).into());
         }
+        let time = self.after_burst(end, time);
         let tie = self.tie(holder);
         let last = &mut self.ends[end as usize].last;
         *last = if time > last.0 { (time, tie) } else { (last.0, last.1.max(tie)) };
@@ -136,6 +147,7 @@ impl State {
     pub fn transmit(&mut self, process: u32, transport: ObjectId, frames: &[Frame<'_>]) -> Result<(), DriverError> {
         let end = self.objects.transport(process, transport);
         let mut result = end.map(|_| ()).ok_or(DriverError::InvalidArgument);
+        let odd = self.faults.armed() || self.faults.odd;
         for frame in frames {
             let mut handles = Vec::new();
             for handle in frame.handles {
@@ -145,11 +157,34 @@ impl State {
                 }
             }
             match (end, result) {
+                (Some(end), Ok(())) if odd => result = self.send_oddly(process, end, frame.data, handles),
                 (Some(end), Ok(())) => self.send(process, end, frame.data, handles),
                 _ => self.discard(handles),
             }
         }
         result
+    }
+
+    /// As [`State::send`], where faults may strike.
+    fn send_oddly(&mut self, process: u32, end: u32, data: &[u8], handles: Vec<Carried>) -> Result<(), DriverError> {
+        if !self.is_dying(process) && self.strikes(Fault::CrashBeforeSend, process) {
+            self.crash(process);
+        }
+        if self.is_dying(process) {
+            self.discard(handles);
+            return Ok(());
+        }
+        // A route that this very message would bring here is not known to be at stake yet: it is not the one refused.
+        if data.get(2) != Some(&ACCEPT_BYPASS_LINK) && std::mem::take(&mut self.ends[end as usize].trouble.refuse) {
+            self.discard(handles);
+            return Err(DriverError::Disconnected);
+        }
+        self.send(process, end, data, handles);
+        self.pay(end);
+        if self.strikes(Fault::CrashAfterSend, process) {
+            self.crash(process);
+        }
+        Ok(())
     }
 
     fn send(&mut self, process: u32, end: u32, data: &[u8], handles: Vec<Carried>) {
@@ -164,20 +199,40 @@ impl State {
         }
         let mut bytes = self.pool.pop().unwrap_or_default();
         bytes.extend_from_slice(data);
-        let number = self.sent;
+        let late = if self.faults.armed() { self.trouble(process, to, end, &mut bytes, handles.len()) } else { 0 };
+        self.dispatch(process, end, bytes, handles, late);
+    }
+
+    fn dispatch(&mut self, from: u32, end: u32, bytes: Vec<u8>, handles: Vec<Carried>, late: u64) {
+        let number = self.sent + leaks::slip(Leak::StaticCounter);
         self.sent += 1;
-        let slot = self.messages.insert(Message { to: peer, from: process, number, bytes, handles, arrived: false, lost: false });
-        if let Some(looseness) = self.config.loose.get(&process).copied() {
+        let slot = self.messages.insert(Message { to: end ^ 1, from, number, bytes, handles, late, arrived: false, lost: false });
+        if let Some(looseness) = self.config.loose.get(&from).copied() {
             return self.send_loosely(end, slot as u32, looseness);
         }
         self.depart(slot as u32);
     }
 
+    /// Sends bytes of a process over one of its ends that it did not transmit there, or not again.
+    pub fn repeat(&mut self, process: u32, end: u32, bytes: &[u8], late: u64) {
+        if !self.ends[end as usize].mute {
+            self.dispatch(process, end, bytes.to_vec(), Vec::new(), late);
+        }
+    }
+
+    /// Whether both ends of a transport are active and nothing has happened to it.
+    pub fn is_live(&self, end: u32) -> bool {
+        [end, end ^ 1].iter().all(|end| {
+            let end = &self.ends[*end as usize];
+            end.phase == Phase::Active && !end.mute && !end.deaf
+        })
+    }
+
     /// A message goes on its way.
     pub fn depart(&mut self, slot: u32) {
         let message = &self.messages[slot as usize];
-        let id = message.bytes.get(2).copied().unwrap_or_default();
-        self.arrive(message.to, What::Deliver(slot), EventKind::Message(id));
+        let (id, late) = (message.bytes.get(2).copied().unwrap_or_default(), message.late);
+        self.arrive(message.to, What::Deliver(slot), EventKind::Message(id), late);
     }
 
     /// The bytes of a message under way.
@@ -251,7 +306,7 @@ impl State {
     fn tell(&mut self, index: u32) {
         let end = &self.ends[index as usize];
         if !end.closed && matches!(end.phase, Phase::Idle | Phase::Active) {
-            self.arrive(index, What::Error(index), EventKind::Error);
+            self.arrive(index, What::Error(index), EventKind::Error, 0);
         }
     }
 
@@ -269,6 +324,7 @@ impl State {
     pub fn refused(&mut self, index: u32) {
         self.trace.counters().refused += 1;
         self.trace.record(Kind::Refuse, index, self.now, 0);
+        self.refusals.push((self.far_holder(index), self.ends[index as usize].holder));
         let end = &mut self.ends[index as usize];
         if end.phase == Phase::Active && !end.deaf {
             end.deaf = true;
@@ -295,17 +351,57 @@ impl State {
     /// Severs every transport between two processes.
     pub fn cut_link(&mut self, a: u32, b: u32) {
         self.trace.record(Kind::Fault, a, self.now, b.into());
-        for first in (0..self.ends.len() as u32).step_by(2) {
-            let holders = (self.ends[first as usize].holder, self.ends[first as usize + 1].holder);
-            if holders == (a, b) || holders == (b, a) {
-                self.release_all(first);
-                self.release_all(first + 1);
-                for end in [first, first + 1] {
-                    self.lose_tail(end);
-                    self.ends[end as usize].mute = true;
+        for first in self.between(a, b) {
+            self.silence(first);
+            self.tell(first);
+            self.tell(first + 1);
+        }
+    }
+
+    /// The first ends of all transports between two processes.
+    fn between(&self, a: u32, b: u32) -> Vec<u32> {
+        let holders = |first: u32| [0, 1].map(|end| self.ends[(first + end) as usize].holder);
+        (0..self.ends.len() as u32).step_by(2).filter(|first| holders(*first) == [a, b] || holders(*first) == [b, a]).collect()
+    }
+
+    /// Nothing more is said over a transport, and what was said last is lost.
+    fn silence(&mut self, first: u32) {
+        self.release_all(first);
+        self.release_all(first + 1);
+        for end in [first, first + 1] {
+            self.lose_tail(end);
+            self.ends[end as usize].mute = true;
+        }
+    }
+
+    /// Severs every transport between two processes; only one of them is told now.
+    pub fn half_open(&mut self, told: u32, other: u32) {
+        self.trace.record(Kind::Fault, told, self.now, 1 << 33 | u64::from(other));
+        for first in self.between(told, other) {
+            self.silence(first);
+            for end in [first, first + 1] {
+                if self.ends[end as usize].holder == told {
+                    self.tell(end);
+                } else {
+                    self.ends[end as usize].trouble.owed = true;
                 }
-                self.tell(first);
-                self.tell(first + 1);
+            }
+        }
+    }
+
+    /// Tells an end of its broken transport, if it was not told yet.
+    pub fn pay(&mut self, end: u32) {
+        if std::mem::take(&mut self.ends[end as usize].trouble.owed) {
+            self.tell(end);
+        }
+    }
+
+    /// Lets every transport between two processes refuse the next message of the first.
+    pub fn refuse_next(&mut self, from: u32, to: u32) {
+        for first in self.between(from, to) {
+            for end in [first, first + 1] {
+                let end = &mut self.ends[end as usize];
+                end.trouble.refuse = end.holder == from;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use ipcz::planted::{Depth, Fault};
 
-use super::super::play::{Finding, Gauge, Once, Plan, caught, drive};
+use super::super::play::{Finding, Gauge, Once, Plan, caught, drive, once};
 use super::portfolio::at_operations;
 use crate::choice::Source;
 use crate::fine::{Faults, Fine};
@@ -28,18 +28,15 @@ pub struct Trial {
     pub scenario: Scenario,
     /// Between which steps others may run.
     pub depth: Depth,
-    /// What goes wrong at depth L1.
+    /// What orders runs at L0.
+    pub policy: PolicySpec,
+    /// What goes wrong at L1.
     pub faults: Faults,
     /// How long a run is about, in what its policy counts; measured once.
     pub length: OnceLock<Length>,
 }
 
 impl Trial {
-    /// A trial.
-    pub fn new(name: String, scenario: Scenario, depth: Depth, faults: Faults) -> Trial {
-        Trial { name, scenario, depth, faults, length: OnceLock::new() }
-    }
-
     fn length(&self) -> Length {
         *self.length.get_or_init(|| match self.depth {
             Depth::Message => measure(&self.scenario),
@@ -54,7 +51,7 @@ impl Trial {
     /// What orders a run.
     pub fn policy(&self, seed: u64) -> PolicySpec {
         match self.depth {
-            Depth::Message => PolicySpec::Portfolio.of_seed(seed),
+            Depth::Message => self.policy.of_seed(seed),
             Depth::Operation => at_operations(seed),
         }
     }
@@ -104,7 +101,7 @@ impl<'a> Track<'a> {
             scenario: trial.scenario.clone(),
             plant: plant.map(str::to_owned),
             verify: None,
-            policy: if fine.is_some() { PolicySpec::Timed } else { PolicySpec::Portfolio },
+            policy: trial.policy.clone(),
             length: Some(trial.length()),
             fine,
             stop: Arc::clone(stop),
@@ -114,7 +111,7 @@ impl<'a> Track<'a> {
 
     fn play(&mut self, seed: u64) -> Once {
         if self.trial.depth == Depth::Message {
-            return self.plan.once(self.plan.options(seed), &Gauge::default());
+            return once(&self.plan.scenario, &self.plan.options(seed), &Gauge::default());
         }
         if self.base.is_none() {
             let reached = caught(|| {
@@ -124,7 +121,7 @@ impl<'a> Track<'a> {
             match reached {
                 Ok(Some(base)) => self.base = Some(base),
                 // It is over before depth L1 begins; what came of it is told as always.
-                _ => return self.plan.once(self.plan.options(1), &Gauge::default()),
+                _ => return once(&self.plan.scenario, &self.plan.options(1), &Gauge::default()),
             }
         }
         let copied = caught(|| {
@@ -135,7 +132,7 @@ impl<'a> Track<'a> {
         });
         match copied {
             Ok(Some(run)) => drive(run, &Gauge::default()),
-            _ => self.plan.once(self.plan.options(seed), &Gauge::default()),
+            _ => once(&self.plan.scenario, &self.plan.options(seed), &Gauge::default()),
         }
     }
 }
@@ -235,7 +232,8 @@ mod tests {
     fn a_run_that_fails_without_the_bug_is_no_find() {
         let canary = include_str!("../../../../scenarios/canary.toml");
         let scenario = Scenario::parse("canary.toml", canary, &[]).unwrap();
-        let trial = Trial::new("canary".to_owned(), scenario, Depth::Message, Faults::default());
+        let (depth, policy, faults, length) = (Depth::Message, PolicySpec::Timed, Faults::default(), OnceLock::new());
+        let trial = Trial { name: "canary".to_owned(), scenario, depth, policy, faults, length };
         let hunt = within(3, "gap-filled-silently", &[trial], Depth::Message);
         assert!(hunt.find.is_none() && hunt.alarm.is_some(), "{hunt:?}");
     }

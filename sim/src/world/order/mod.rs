@@ -40,11 +40,13 @@ pub(crate) enum What {
     App(u32),
     /// A loose end sends what it held back long enough.
     Release(u32),
+    /// A process's pause is over.
+    Resume(u32),
 }
 
 impl What {
     fn is_traffic(self) -> bool {
-        !matches!(self, What::Timer(_) | What::App(_))
+        !matches!(self, What::Timer(_) | What::App(_) | What::Resume(_))
     }
 }
 

@@ -1,10 +1,14 @@
 //! What a run was: a fingerprint over everything that happened, counters, and the last messages.
 
+mod transcript;
+
 use std::collections::VecDeque;
 use std::fmt;
 
 use ipcz::trap::TrapEvent;
 use xxhash_rust::xxh3::Xxh3;
+
+pub use transcript::{Names, Parting, Transcript};
 
 /// Bytes of a message that the list of recent messages keeps.
 pub const RECENT_BYTES: usize = 1024;
@@ -52,6 +56,8 @@ pub struct Totals {
     pub delivered: u64,
     /// Messages refused by a process.
     pub refused: u64,
+    /// Questions to a driver about objects that are closed.
+    pub stale: u64,
     /// Messages lost: to an end that was gone, to a cut, or to a drop rule.
     pub lost: u64,
     /// Parcels that an application rejected.
@@ -81,6 +87,13 @@ pub(crate) enum Kind {
     Held = 17,
 }
 
+impl Kind {
+    const ALL: [Kind; 17] = {
+        use Kind::*;
+        [Transmit, Deliver, Hold, Lose, Refuse, Error, Deactivated, Timer, App, Store, Write, Trap, Call, Reject, Fault, Operation, Held]
+    };
+}
+
 /// The trace of one world.
 pub struct Trace {
     hash: Xxh3,
@@ -90,6 +103,7 @@ pub struct Trace {
     recent: VecDeque<Recent>,
     keep: usize,
     observer: Option<Box<dyn Observer>>,
+    transcript: Option<Box<Transcript>>,
 }
 
 impl Clone for Trace {
@@ -104,6 +118,7 @@ impl Clone for Trace {
             recent: self.recent.clone(),
             keep: self.keep,
             observer: self.observer.as_ref().map(|o| o.clone_box()),
+            transcript: self.transcript.clone(),
         }
     }
 }
@@ -125,7 +140,18 @@ impl Trace {
             recent: VecDeque::with_capacity(keep),
             keep,
             observer: None,
+            transcript: None,
         }
+    }
+
+    /// From here on records are also kept, until they are taken.
+    pub fn transcribe(&mut self) {
+        self.transcript = Some(Box::default());
+    }
+
+    /// The records kept since they were last taken, if any are.
+    pub fn transcript(&mut self) -> Option<&mut Transcript> {
+        self.transcript.as_deref_mut()
     }
 
     /// Hash over everything recorded so far.
@@ -175,11 +201,17 @@ impl Trace {
         bytes[4..8].copy_from_slice(&a.to_le_bytes());
         bytes[8..16].copy_from_slice(&b.to_le_bytes());
         bytes[16..].copy_from_slice(&c.to_le_bytes());
+        if let Some(transcript) = &mut self.transcript {
+            transcript.begin();
+        }
         self.fold(&bytes);
     }
 
     /// Bytes that belong to the record before.
     pub(crate) fn fold(&mut self, bytes: &[u8]) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.extend(bytes);
+        }
         if self.chunk.len() + bytes.len() > CHUNK {
             self.hash.update(&self.chunk);
             self.chunk.clear();
@@ -216,6 +248,10 @@ impl Trace {
     /// A message is handed over.
     pub(crate) fn deliver(&mut self, time: u64, from: u32, to: u32, end: u32, number: u64, bytes: &[u8]) {
         self.record(Kind::Deliver, end, time, number);
+        if let (Some(transcript), Some(id)) = (&mut self.transcript, bytes.get(2)) {
+            // The hash knows the message from its transmission; a reader does not.
+            transcript.extend(&[*id]);
+        }
         self.totals.delivered += 1;
         if let Some(observer) = &mut self.observer {
             observer.delivered(from, to, end / 2, bytes);

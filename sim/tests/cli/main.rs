@@ -1,5 +1,8 @@
 //! The built command: what it prints, what it ends with.
 
+mod replay;
+mod sweep;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use ipcz::inspect::LinkView;
 
+use super::acts::Deed;
 use super::stage::{Home, Stage};
 use crate::world::Strike;
 
@@ -29,6 +30,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutLink { processes: [a, b] });
         self.checks.honesty.excuse(a, b);
         self.checks.broken.wound(a, b, until);
         for (client, broker) in [(a, b), (b, a)] {
@@ -152,6 +154,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
         let until = self.noticed();
         if self.homes[process as usize].broker {

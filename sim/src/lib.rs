@@ -14,6 +14,7 @@ pub mod policy;
 pub mod replay;
 pub mod run;
 pub mod scenario;
+pub mod shrink;
 pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use ipcz::inspect::LinkView;
 
+use super::acts::Deed;
 use super::stage::{Home, Stage};
 use crate::world::Strike;
 
@@ -29,6 +30,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutLink { processes: [a, b] });
         self.checks.honesty.excuse(a, b);
         self.checks.broken.wound(a, b, until);
         for (client, broker) in [(a, b), (b, a)] {
@@ -109,7 +111,8 @@ impl Stage {
     /// Somebody lied over the link between two processes. Whom a broker lies to, nobody can trust: it may be linked with anybody under
     /// any name.
     fn distrust(&mut self, a: u32, b: u32) {
-        if a == b || b == u32::MAX || self.world.is_gone(a) || self.world.is_gone(b) {
+        // Who lies and dies has lied nevertheless: what it said arrives.
+        if a == b || b == u32::MAX {
             return;
         }
         self.cuts += 1;
@@ -151,6 +154,7 @@ impl Stage {
         }
         self.calls.cuts += 1;
         self.cuts += 1;
+        self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
         let until = self.noticed();
         if self.homes[process as usize].broker {
@@ -198,6 +202,7 @@ impl Stage {
             self.checks.broken.wound(process, neighbour, until);
         }
         self.checks.honesty.excuse_all(process);
+        self.checks.honesty.late |= self.world.longest_fault() > 0;
     }
 
     /// The processes that a process has a link with.

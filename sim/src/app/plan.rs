@@ -258,7 +258,11 @@ impl Plan {
                     }
                 }
                 Action::Hand { portal, over, .. } => {
-                    if let (Some(end), Some(over)) = (self.ends[portal], self.ends[over]) {
+                    // A portal that would travel through itself stays.
+                    if let (Some(end), Some(over)) = (self.ends[portal], self.ends[over])
+                        && end.pipe() != over.pipe()
+                        && !stage.ghost.would_ring(end, over)
+                    {
                         stage.put(over, 0, Some(end))?;
                     }
                 }

@@ -9,6 +9,7 @@ use ipcz::inspect::Totals;
 use ipcz::trap::{TrapEvent, TrapFlags};
 use ipcz::{Error, Received};
 
+use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
 use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
@@ -109,6 +110,8 @@ pub struct Stage {
     pub lost_totals: Totals,
     /// Lines for a recording, if there is one.
     pub said: Option<Vec<(u32, String)>>,
+    /// What was done, if that is noted.
+    pub acts: Option<Vec<Act>>,
     /// Pairs of processes over whose link somebody lied.
     pub lies: Vec<(u32, u32)>,
     /// Ends whose owner has yet to read what is there.
@@ -170,6 +173,7 @@ impl Stage {
             longest: 0,
             lost_totals: Totals::default(),
             said: None,
+            acts: None,
             lies: Vec::new(),
             unread: Vec::new(),
             lazy: ([0, 1], 0),
@@ -201,6 +205,7 @@ impl Stage {
             longest: self.longest,
             lost_totals: self.lost_totals,
             said: self.said.clone(),
+            acts: self.acts.clone(),
             lies: self.lies.clone(),
             unread: self.unread.clone(),
             lazy: self.lazy,
@@ -281,7 +286,9 @@ impl Stage {
         let made = self.process(process)?.open_portals(node);
         let (a, b) = made.map_err(|error| unexpected("OpenPortals", error).in_process(process))?;
         self.trace(process, call::OPEN, &[a.to_bits(), b.to_bits()]);
-        self.adopt(role, [(process, a), (process, b)])
+        let end = self.adopt(role, [(process, a), (process, b)])?;
+        self.note(Deed::Open { process, end });
+        Ok(end)
     }
 
     fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
@@ -314,6 +321,10 @@ impl Stage {
     /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
     /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
+        self.note(match attached {
+            Some(attached) => Deed::Hand { end: attached, over: end },
+            None => Deed::Send { end, bytes: length as u64 },
+        });
         let job = Job::Put { end, length, attached };
         if self.threads.is_some() {
             return self.later(end, job).map(|()| true);
@@ -327,6 +338,9 @@ impl Stage {
 
     /// Closes an end, if its holder still has it.
     pub fn close(&mut self, end: EndId) -> Checked {
+        if self.ghost.holder(end).is_some() {
+            self.note(Deed::Close { end });
+        }
         self.later(end, Job::Close { end })
     }
 
@@ -680,6 +694,7 @@ impl Stage {
         if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
             self.ghost.arrive(attached, process, *handle);
             self.house(attached, process);
+            self.note(Deed::Arrived { end: attached, process });
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
         }

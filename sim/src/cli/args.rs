@@ -89,6 +89,18 @@ Examples:
 
 Ends as the run did (42) if it is the same run, with 43 if it is another one now: then both code versions are named.";
 
+const SHRINK_EXAMPLES: &str = "\
+Examples:
+  A seed that fails leaves a file; what of it is needed to fail?
+    ipcz-sim run scenarios/crowd.toml --set N=12
+    ipcz-sim shrink target/failures/crowd-*.toml
+
+  The same result each time, however fast the machine:
+    ipcz-sim shrink target/failures/crowd-*.toml --runs 5000
+
+Writes FILE.shrunk.toml, a scenario, and FILE.shrunk.rs, a test. Ends with 42 (the small run fails), or with 44 if the run does not
+fail, or not with its workload written down.";
+
 /// Where replay files go.
 pub const FAILURES: &str = "target/failures";
 
@@ -113,6 +125,9 @@ pub enum Command {
     /// Run a failing run again from its replay file: to the same fingerprint and the same failure
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Make a failing run small: workload, nodes, faults and order, as long as it fails in the same way
+    #[command(after_help = SHRINK_EXAMPLES)]
+    Shrink(ShrinkArgs),
     /// Print everything that a run's fingerprint covers, a line each: for `diff`
     Transcript(TranscriptArgs),
     /// List scenarios: name, purpose and what --set can change
@@ -229,6 +244,20 @@ pub struct ReplayArgs {
     /// A file that a failing `run` or `sweep` wrote
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `shrink`.
+#[derive(Debug, clap::Args)]
+pub struct ShrinkArgs {
+    /// A file that a failing `run` or `sweep` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Longest time to take: a whole number and s or m
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub budget: Budget,
+    /// Most runs to take, instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "budget")]
+    pub runs: Option<u64>,
 }
 
 /// Arguments of `transcript`.

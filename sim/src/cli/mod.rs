@@ -18,6 +18,7 @@ mod progress;
 mod replay;
 mod report;
 mod run;
+mod shrink;
 mod stopwatch;
 mod sweep;
 mod table;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Transcript(args) => transcript::transcript(&args),
         Command::List(args) => list::list(&args),
         Command::Bench(args) => bench::bench(&args),

@@ -21,7 +21,7 @@ pub use outcome::{
 
 use ipcz::inspect::Totals;
 
-use crate::app::{LATE, Plan, SetUp, Stage, Workload};
+use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
     Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
     requirements,
@@ -349,6 +349,7 @@ impl Run {
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
+        self.stage.acts = self.options.acts.then(Vec::new);
         self.plan.begin(&mut self.stage)?;
         self.workload.begin(&mut self.stage)?;
         self.watched()?;
@@ -422,7 +423,7 @@ impl Run {
         stage.checks.closure.rest(&stage.ghost)?;
         stage.checks.delivery.rest(&stage.ghost)?;
         stage.checks.shape.rest(&stage.ghost, &snapshot)?;
-        if stage.cuts == 0 && !self.plan.is_done() {
+        if stage.cuts == 0 && !self.plan.is_done() && !self.scenario.run.partial {
             return Err(self.stalled("steps wait for what will never happen"));
         }
         self.count_up();
@@ -445,10 +446,18 @@ impl Run {
         if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
             return self.judge();
         }
+        self.keep_acts();
         self.phase = Phase::Closing;
         self.closing = true;
         self.half_closed = true;
         self.close(EndId::is_first)
+    }
+
+    /// What was done until now is all that counts.
+    fn keep_acts(&mut self) {
+        let start = self.start;
+        let acts = self.stage.acts.take().into_iter().flatten();
+        self.outcome.acts.extend(acts.map(|act| Act { at_ns: act.at_ns - start, ..act }));
     }
 
     /// The applications close what they hold of these ends.
@@ -614,6 +623,7 @@ impl Run {
     /// What it came to, or has come to so far.
     pub fn finish(mut self) -> Outcome {
         self.count_up();
+        self.keep_acts();
         self.outcome.fine = self.fine();
         let checks = &self.stage.checks;
         self.outcome.checks = vec![

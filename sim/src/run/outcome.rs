@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ipcz::probe::Counts;
 
+use crate::app::Act;
 use crate::choice::{Log, Source};
 use crate::events::Hold;
 use crate::fault::Struck;
@@ -32,6 +33,8 @@ pub struct RunOptions {
     pub transcript: bool,
     /// Whether decisions other than option 0 are kept in [`Outcome::log`].
     pub log: bool,
+    /// Whether what the applications did is kept in [`Outcome::acts`].
+    pub acts: bool,
     /// Depth L1, from a point of the run on; without it L0 all the way.
     pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
@@ -57,6 +60,7 @@ impl Default for RunOptions {
             record: false,
             transcript: false,
             log: false,
+            acts: false,
             fine: None,
             stop: None,
             policy: PolicySpec::Timed,
@@ -403,6 +407,8 @@ pub struct Outcome {
     pub order: Option<OrderReport>,
     /// What was decided otherwise than by option 0, with [`RunOptions::log`].
     pub log: Option<Log>,
+    /// What the applications did until rest, with [`RunOptions::acts`].
+    pub acts: Vec<Act>,
     /// What was done at depth L1.
     pub fine: fine::Counts,
 }
@@ -442,6 +448,7 @@ impl Outcome {
             length: None,
             order: None,
             log: None,
+            acts: Vec::new(),
             fine: fine::Counts::default(),
         }
     }

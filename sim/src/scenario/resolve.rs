@@ -225,7 +225,7 @@ fn memory(value: &Value, scope: &Scope) -> Result<Memory, ScenarioError> {
 
 fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["settle", "fine"])?;
+    check_keys(table, &["settle", "fine", "partial"])?;
     let settle = table.get("settle").map(|value| scope.number(value, 1)).transpose()?;
     let fine = table.get("fine").map(|value| {
         let id = scope.text(value, "the id of a step")?;
@@ -234,7 +234,8 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
         }
         Err(value.place.error(format!("no step has the id \"{id}\""), "the id of a step, at which depth L1 begins"))
     });
-    Ok(Run { settle, fine: fine.transpose()? })
+    let partial = table.get("partial").map_or(Ok(false), |value| scope.flag(value))?;
+    Ok(Run { settle, partial, fine: fine.transpose()? })
 }
 
 fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {

@@ -289,6 +289,8 @@ pub struct Memory {
 pub struct Run {
     /// The constant c of the liveness bound; `None` leaves the engine's default.
     pub settle: Option<u64>,
+    /// Steps that can't be done are left out without cuts too.
+    pub partial: bool,
     /// The id of the step at which a run of depth L1 goes down to it; `None`: when set-up is over.
     pub fine: Option<String>,
 }

@@ -63,6 +63,8 @@ pub struct RouterView {
     pub status_peer_closed: bool,
     /// Raised: and has been read.
     pub status_dead: bool,
+    /// Traps that wait for what is so already.
+    pub missed_traps: usize,
     /// Routers of portals attached to parcels waiting in this router's queues.
     pub carried: Vec<RouterKey>,
 }
@@ -295,6 +297,7 @@ impl<'a> View<'a> {
             closed: router.closed,
             status_peer_closed: router.status_peer_closed,
             status_dead: router.status_dead,
+            missed_traps: router.missed_traps(),
             carried: parcels.flat_map(|parcel| parcel.objects.iter().map(|Object::Portal(router)| *router)).collect(),
         }
     }

@@ -140,8 +140,6 @@ catalogue! {
             "A side is marked stable by a load and a store: what the other side did in between is undone.",
         LockLoadStore "lock-load-store" Operation "memory/link_state.rs"
             "A link is locked by a load and a store: both sides may get the lock.",
-        UnlockLoadStore "unlock-load-store" Operation "memory/link_state.rs"
-            "A link is unlocked by a load and a store: that the other side has begun to wait in between is undone.",
         WakeLoadStore "wake-load-store" Operation "memory/link_state.rs"
             "The waiting bit is taken by a load and a store: a lock taken in between is undone.",
         WakeLookedEarly "wake-looked-early" Operation "routing/flush.rs"

@@ -53,7 +53,7 @@ leaks! {
     HashOrder "hash-order" Inside "A node's portals are closed in the order of a hash map."
     WallClock "wall-clock" Inside "A link's latency has the wall clock in it."
     AllocationAddress "allocation-address" Inside "The address of an allocation takes part in the workload's pick of a portal."
-    StackAddress "stack-address" Inside "The address of a local variable decides between events of one instant."
+    StackAddress "stack-address" Inside "The address of a local variable takes part in the choice of what a portal travels over."
     ThreadId "thread-id" Inside "The thread's id is in the names that nodes make."
     StaticCounter "static-counter" Inside "Messages are numbered over all runs of the process."
     OsEntropy "os-entropy" Inside "The length of a parcel is drawn from the operating system."

@@ -12,6 +12,7 @@ use crate::fine::{Faults, Fine};
 use crate::policy::{Length, Policy, PolicySpec};
 use crate::run::{Failure, Outcome, RunOptions};
 use crate::scenario::{Scenario, ScenarioError};
+use crate::swarm::expand;
 
 /// The format that this code writes and reads.
 const FORMAT: u32 = 1;
@@ -77,8 +78,13 @@ pub struct How {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Deep {
+    /// Who went next, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// [`Fine::limit`].
     pub limit: u64,
+    /// [`Fine::closing`].
+    pub closing: bool,
     /// [`Fine::faults`].
     #[serde(default)]
     pub faults: Faults,
@@ -112,8 +118,8 @@ pub struct Found {
 
 impl Found {
     /// What `outcome`, which ended with `failure`, came to.
-    pub fn of(scenario: &Scenario, outcome: &Outcome, failure: &Failure) -> Found {
-        let node = failure.process.and_then(|at| scenario.nodes.get(at as usize)).map(|node| node.name.clone());
+    pub fn of(outcome: &Outcome, failure: &Failure) -> Found {
+        let node = failure.process.and_then(|at| outcome.processes.get(at as usize)).cloned();
         Found {
             fingerprint: format!("{:032x}", outcome.fingerprint),
             property: failure.property.to_owned(),
@@ -169,7 +175,7 @@ const MARK: &str = "# A failing run. Again: cargo run --release -- replay THIS\n
 
 impl Replay {
     /// Of a run of `text` with `options` that kept a log and failed.
-    pub fn new(text: &Text, scenario: &Scenario, options: &RunOptions, outcome: &Outcome, log: &Log, failure: &Failure) -> Replay {
+    pub fn new(text: &Text, options: &RunOptions, outcome: &Outcome, log: &Log, failure: &Failure) -> Replay {
         let name = |event: EventId| event.text(&outcome.processes).to_string();
         Replay {
             format: FORMAT,
@@ -179,10 +185,15 @@ impl Replay {
                 length: outcome.length.map(|length| length.0),
                 holds: options.holds.iter().map(|hold| format!("{}{BEFORE}{}", name(hold.before), name(hold.after))).collect(),
                 planted: options.planted.clone(),
-                fine: options.fine.as_ref().map(|fine| Deep { limit: fine.limit, faults: fine.faults }),
+                fine: options.fine.as_ref().map(|fine| Deep {
+                    policy: fine.spec.as_ref().map(|spec| spec.of_seed(options.seed).to_string()),
+                    limit: fine.limit,
+                    closing: fine.closing,
+                    faults: fine.faults,
+                }),
             },
             code: Code::this().clone(),
-            found: Found::of(scenario, outcome, failure),
+            found: Found::of(outcome, failure),
             decisions: Decisions { names: log.seed.to_string(), scenario: log.scenario.clone(), deviations: log.text() },
             scenario: text.clone(),
         }
@@ -225,7 +236,12 @@ impl Replay {
         let seed = |name: &str, text: &str| {
             text.parse::<u64>().map_err(|_| Broken(format!("{name} = \"{text}\": expected a whole number below 2^64")))
         };
-        let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
+        let Decisions { names, scenario: name, deviations } = &self.decisions;
+        let log = Log::parse(seed("decisions.names", names)?, name, deviations);
+        let log = log.map_err(|wrong| Broken(format!("line {} of decisions.deviations: {}", wrong.line, wrong.why)))?;
+        let source = Source::replay(&log);
+        // The nodes of a random world are in the log.
+        let nodes: Vec<String> = expand(scenario, &mut source.clone()).nodes.iter().map(|node| node.name.clone()).collect();
         let policy: PolicySpec = policy.parse().map_err(|bad| Broken(format!("run.policy: {bad}")))?;
         policy.check(&nodes).map_err(|bad| Broken(format!("run.policy: {bad}")))?;
         let hold = |text: &String| -> Result<Hold, String> {
@@ -233,14 +249,17 @@ impl Replay {
             Ok(Hold { before: EventId::parse(before, &nodes)?, after: EventId::parse(after, &nodes)? })
         };
         let holds: Result<Vec<Hold>, String> = holds.iter().map(hold).collect();
-        let Decisions { names, scenario, deviations } = &self.decisions;
-        let log = Log::parse(seed("decisions.names", names)?, scenario, deviations);
-        let log = log.map_err(|wrong| Broken(format!("line {} of decisions.deviations: {}", wrong.line, wrong.why)))?;
         Ok(RunOptions {
             seed: seed("run.seed", &self.run.seed)?,
-            source: Some(Source::replay(&log)),
+            source: Some(source),
             planted: planted.clone(),
-            fine: fine.as_ref().map(|deep| Fine { policy: Policy::Fifo, faults: deep.faults, limit: deep.limit, ..Fine::default() }),
+            fine: fine.as_ref().map(|deep| Fine {
+                policy: Policy::Fifo,
+                spec: None,
+                faults: deep.faults,
+                closing: deep.closing,
+                limit: deep.limit,
+            }),
             // Nothing is spread any more; without a length one would be measured.
             length: Some(Length(length.unwrap_or(1))),
             policy,
@@ -285,16 +304,16 @@ mod tests {
         file!("crowd.toml", "N=4", "pipes=20", "duration=100ms", "cuts.links=3", "cuts.nodes=1")
     }
 
-    fn worlds() -> [Text; 5] {
+    fn worlds() -> [Text; 6] {
         let hands = file!("races/four-hands.toml",);
-        [abc(), file!("both-ends-run.toml", "N=8"), file!("loose/a.toml",), crowd(), hands]
+        [abc(), file!("both-ends-run.toml", "N=8"), file!("loose/a.toml",), crowd(), hands, file!("swarm.toml",)]
     }
 
     const POLICIES: [&str; 12] =
         ["timed", "fifo", "random", "pct:1", "pct:3", "pctcp:1", "pctcp:3", "pos", "delay:3", "swap", "hold:AcceptParcel", "portfolio"];
 
     /// The file of a run, whatever it came to.
-    fn write(text: &Text, scenario: &Scenario, options: &RunOptions, outcome: &Outcome) -> String {
+    fn write(text: &Text, options: &RunOptions, outcome: &Outcome) -> String {
         let made_up = || Failure {
             property: "none",
             checker: "none",
@@ -306,7 +325,7 @@ mod tests {
             portal: None,
         };
         let failure = if let Verdict::Violated(failure) = &outcome.verdict { *failure.clone() } else { made_up() };
-        Replay::new(text, scenario, options, outcome, outcome.log.as_ref().unwrap(), &failure).text().unwrap()
+        Replay::new(text, options, outcome, outcome.log.as_ref().unwrap(), &failure).text().unwrap()
     }
 
     /// Runs, writes a file, reads it and runs it: the two must be one. Answers the verdict.
@@ -315,7 +334,7 @@ mod tests {
         let scenario = text.scenario().unwrap_or_else(|error| panic!("{error}"));
         let options = RunOptions { log: true, ..options };
         let outcome = run(&scenario, &options);
-        let file = write(text, &scenario, &options, &outcome);
+        let file = write(text, &options, &outcome);
         let replay = Replay::parse(&file).unwrap_or_else(|broken| panic!("{broken}\n{file}"));
         assert_eq!(replay.text().unwrap(), file);
         let scenario = replay.scenario.scenario().unwrap_or_else(|error| panic!("{error}"));
@@ -330,14 +349,16 @@ mod tests {
     }
 
     fn options(seed: u64, policy: &str, depth: u8) -> RunOptions {
-        RunOptions { seed, policy: policy.parse().unwrap(), fine: (depth == 1).then(Fine::default), ..RunOptions::default() }
+        let policy: PolicySpec = policy.parse().unwrap();
+        let fine = (depth == 1).then(|| Fine { spec: Some(policy.clone()), closing: seed.is_multiple_of(2), ..Fine::default() });
+        RunOptions { seed, policy, fine, ..RunOptions::default() }
     }
 
     #[test]
     fn runs_of_every_policy_and_depth_are_had_again() {
         for text in worlds() {
             for policy in POLICIES {
-                for (seed, depth) in [(0, 0), (1, 0), (2, 1)] {
+                for (seed, depth) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
                     replayed(&text, options(seed, policy, depth));
                 }
             }
@@ -384,7 +405,7 @@ mod tests {
         let outcome = run(&scenario, &options);
         for text in ["a\r\nb\rc", "'''\"\"\"\\", "\u{7f}\u{1}é\u{2028}", "\n\n", " x = 1 # y "] {
             let odd = Text { file: text.to_owned(), set: vec![format!("x={text}")], text: text.to_owned() };
-            let file = write(&odd, &scenario, &options, &outcome);
+            let file = write(&odd, &options, &outcome);
             assert_eq!(Replay::parse(&file).unwrap_or_else(|broken| panic!("{broken}\n{file}")).scenario, odd);
         }
     }
@@ -393,7 +414,7 @@ mod tests {
     fn what_is_wrong_with_a_file_is_told() {
         let scenario = abc().scenario().unwrap();
         let options = RunOptions { log: true, ..options(7, "random", 1) };
-        let good = write(&abc(), &scenario, &options, &run(&scenario, &options));
+        let good = write(&abc(), &options, &run(&scenario, &options));
         let told = |file: &str| {
             let read = Replay::parse(file).and_then(|replay| replay.options(&scenario));
             read.err().unwrap_or_else(|| panic!("nothing is wrong with\n{file}")).to_string()

@@ -131,10 +131,6 @@ fn faults(world: &Scenario, swarm: &Swarm, draw: &mut Draw<'_>) -> Strengths {
             strengths.insert(about.fault, Strength { chance: [1, odds as u32], nth: None, lasts_ns, most });
         }
     }
-    if strengths.contains_key(&Fault::TinyCapacity) {
-        // Who finds no block and gets no memory leaves routes behind that never end: a world of that is looked at by itself.
-        strengths.remove(&Fault::ExhaustBlocks);
-    }
     strengths
 }
 

@@ -101,9 +101,9 @@ impl LinkState {
     }
 
     /// Carries a transition of the status word out in one atomic step, unless `split` is planted.
-    fn change(&self, split: Bug, step: impl Fn(u32) -> (u32, bool)) -> bool {
+    fn change(&self, split: Option<Bug>, step: impl Fn(u32) -> (u32, bool)) -> bool {
         let mut old = self.status();
-        if self.planted(split) {
+        if split.is_some_and(|bug| self.planted(bug)) {
             let (new, answer) = step(old);
             if new != old {
                 self.mapping().store32(self.at(STATUS_AT), new, Ordering::Release);
@@ -125,13 +125,13 @@ impl LinkState {
 
     /// Marks `me` stable: no decaying links behind this link.
     pub fn set_stable(&self, me: LinkSide) {
-        self.change(Bug::StableLoadStore, |word| (status::set_stable(word, me), true));
+        self.change(Some(Bug::StableLoadStore), |word| (status::set_stable(word, me), true));
     }
 
     /// Locks the link for `me`, or notes that `me` waits for the other side's stability; see [`status::try_lock`].
     pub fn try_lock(&self, me: LinkSide) -> Result<(), status::Refused> {
         let seen = Cell::new(0);
-        let locked = self.change(Bug::LockLoadStore, |word| {
+        let locked = self.change(Some(Bug::LockLoadStore), |word| {
             seen.set(word);
             status::try_lock(word, me)
         });
@@ -140,12 +140,12 @@ impl LinkState {
 
     /// Gives up the lock of `me`.
     pub fn unlock(&self, me: LinkSide) {
-        self.change(Bug::UnlockLoadStore, |word| (status::unlock(word, me), true));
+        self.change(None, |word| (status::unlock(word, me), true));
     }
 
     /// Whether `who` waited and is now to be told; see [`status::take_waiting`].
     pub fn take_waiting(&self, who: LinkSide) -> bool {
-        self.change(Bug::WakeLoadStore, |word| status::take_waiting(word, who))
+        self.change(Some(Bug::WakeLoadStore), |word| status::take_waiting(word, who))
     }
 
     /// Whether `side` holds the lock.

@@ -21,6 +21,15 @@ fn satisfied(conditions: &TrapConditions, status: &PortalStatus) -> TrapFlags {
     flags
 }
 
+#[cfg(feature = "inspect")]
+impl Router {
+    /// Traps whose level conditions hold: they should have fired.
+    pub fn missed_traps(&self) -> usize {
+        let status = self.status();
+        self.traps.iter().filter(|trap| !satisfied(&trap.conditions, &status).is_empty()).count()
+    }
+}
+
 impl Routing {
     /// The level conditions that hold already, if any does.
     pub fn look_for_trap(&self, key: RouterKey, conditions: &TrapConditions) -> Result<(), (TrapFlags, PortalStatus)> {

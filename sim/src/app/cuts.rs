@@ -111,7 +111,8 @@ impl Stage {
     /// Somebody lied over the link between two processes. Whom a broker lies to, nobody can trust: it may be linked with anybody under
     /// any name.
     fn distrust(&mut self, a: u32, b: u32) {
-        if a == b || b == u32::MAX || self.world.is_gone(a) || self.world.is_gone(b) {
+        // Who lies and dies has lied nevertheless: what it said arrives.
+        if a == b || b == u32::MAX {
             return;
         }
         self.cuts += 1;
@@ -201,6 +202,7 @@ impl Stage {
             self.checks.broken.wound(process, neighbour, until);
         }
         self.checks.honesty.excuse_all(process);
+        self.checks.honesty.late |= self.world.longest_fault() > 0;
     }
 
     /// The processes that a process has a link with.

@@ -229,7 +229,7 @@ fn hand(stage: &mut Stage, node: u32) -> Checked {
 fn hand_on(stage: &mut Stage, node: u32, end: EndId) -> Checked {
     let home = &stage.homes[node as usize];
     let all = home.free.len() + home.connections.len();
-    let chosen = draw(stage, site::OVER, node, all) + leaks::slip(Leak::CodeAddress) as usize;
+    let chosen = draw(stage, site::OVER, node, all) + (leaks::slip(Leak::CodeAddress) + leaks::slip(Leak::StackAddress)) as usize;
     let home = &stage.homes[node as usize];
     // The next one takes the place of a portal that cannot carry it: itself, its peer, one that would close a ring.
     let carriers = home.free.iter().chain(&home.connections).cycle().skip(chosen).take(all);

@@ -159,12 +159,20 @@ impl Broken {
                 continue;
             }
             self.tally.count();
+            if lies {
+                // Followed again and again: a lie may join two routes at any time.
+                match self.ends_of(world, ghost, names, find, (here, router), 2).as_slice() {
+                    [] => ghost.touch_travelling(true),
+                    ends => ends.iter().for_each(|end| ghost.taint(*end)),
+                }
+                continue;
+            }
             match self.pipe_of(world, ghost, names, find, (here, router)) {
                 Some(end) => {
                     self.wounds[index].followed[side].insert((link, sublink));
-                    if lies { ghost.taint(end) } else { ghost.touch(end) }
+                    ghost.touch(end);
                 }
-                None => ghost.touch_travelling(lies),
+                None => ghost.touch_travelling(false),
             }
         }
     }
@@ -216,13 +224,28 @@ impl Broken {
 
     /// Follows a route in both directions until it meets a portal.
     fn pipe_of(&mut self, world: &World, ghost: &Ghost, names: &Names, find: &Find<'_>, start: (u32, RouterKey)) -> Option<EndId> {
+        self.ends_of(world, ghost, names, find, start, 1).first().copied()
+    }
+
+    /// The first `most` portals that a route leads to.
+    fn ends_of(
+        &mut self,
+        world: &World,
+        ghost: &Ghost,
+        names: &Names,
+        find: &Find<'_>,
+        start: (u32, RouterKey),
+        most: usize,
+    ) -> Vec<EndId> {
+        let mut ends = Vec::new();
         let mut seen = vec![start];
         let mut next = 0;
         while let Some(&(process, key)) = seen.get(next) {
             next += 1;
             let Some(router) = router(world, process, key) else { continue };
-            if let Some(end) = router.portal.and_then(|handle| find(ghost, process, handle)) {
-                return Some(end);
+            ends.extend(router.portal.and_then(|handle| find(ghost, process, handle)));
+            if ends.len() == most {
+                break;
             }
             for (link, _) in links(&router) {
                 let far = match link {
@@ -234,7 +257,7 @@ impl Broken {
                 seen.extend(far.filter(|far| !seen.contains(far)));
             }
         }
-        None
+        ends
     }
 
     /// The other end of a node link.

@@ -19,17 +19,21 @@ pub struct Secrecy {
 
 /// Which process was told by which of parcels in link memory, by their numbers. It may take a few more to have been told, never fewer.
 #[derive(Clone, Debug)]
-pub struct Blocks {
-    bits: Vec<u64>,
+pub enum Blocks {
+    /// In a small world, exactly: (to, from, number). Copies of it are cheap.
+    Few(Vec<(u32, u32, u64)>),
+    /// Bits of a hash.
+    Many(Vec<u64>),
 }
 
 impl Default for Blocks {
     fn default() -> Blocks {
-        Blocks { bits: vec![0; Blocks::WORDS] }
+        Blocks::Few(Vec::new())
     }
 }
 
 impl Blocks {
+    const FEW: usize = 32;
     const WORDS: usize = 1 << 16;
 
     fn place(to: u32, from: u32, number: u64) -> (usize, u64) {
@@ -41,14 +45,32 @@ impl Blocks {
 
     /// `from` told `to` of such a parcel.
     pub fn told(&mut self, to: u32, from: u32, number: u64) {
-        let (word, bit) = Blocks::place(to, from, number);
-        self.bits[word] |= bit;
+        match self {
+            Blocks::Few(few) if few.contains(&(to, from, number)) => (),
+            Blocks::Few(few) if few.len() < Blocks::FEW => few.push((to, from, number)),
+            Blocks::Few(few) => {
+                let few = std::mem::take(few);
+                *self = Blocks::Many(vec![0; Blocks::WORDS]);
+                for (to, from, number) in few.into_iter().chain([(to, from, number)]) {
+                    self.told(to, from, number);
+                }
+            }
+            Blocks::Many(bits) => {
+                let (word, bit) = Blocks::place(to, from, number);
+                bits[word] |= bit;
+            }
+        }
     }
 
     /// Whether `from` may have told `to` of such a parcel.
     pub fn may(&self, to: u32, from: u32, number: u64) -> bool {
-        let (word, bit) = Blocks::place(to, from, number);
-        self.bits[word] & bit != 0
+        match self {
+            Blocks::Few(few) => few.contains(&(to, from, number)),
+            Blocks::Many(bits) => {
+                let (word, bit) = Blocks::place(to, from, number);
+                bits[word] & bit != 0
+            }
+        }
     }
 
     /// Whether `process` may know a parcel that `knowers` know.
@@ -150,6 +172,16 @@ mod tests {
             checker.taken(end, &taken, process, 9).unwrap();
         }
         assert!(checker.taken(end, &taken, 3, 9).is_err());
+    }
+
+    #[test]
+    fn what_was_told_stays_told_however_much_there_is() {
+        let mut blocks = Blocks::default();
+        for number in 0..200 {
+            blocks.told(1, 0, number);
+            assert!((0..=number).all(|number| blocks.may(1, 0, number)), "{number}");
+        }
+        assert!((0..200).filter(|number| blocks.may(2, 0, *number)).count() < 3);
     }
 
     #[test]

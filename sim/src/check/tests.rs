@@ -36,6 +36,7 @@ fn router(side: LinkSide) -> RouterView {
         closed: false,
         status_peer_closed: false,
         status_dead: false,
+        missed_traps: 0,
         carried: Vec::new(),
     }
 }

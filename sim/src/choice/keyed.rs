@@ -9,19 +9,36 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Site;
 
-/// Draws of one (site, actor): how many there were, and the ChaCha block that the latest came from.
+/// Draws of one (site, actor): how many there were, and the values around the latest.
 #[derive(Clone, Copy, Debug)]
-struct Stream {
+struct Stream<const WINDOW: usize = BLOCK> {
     next: u64,
-    block: u64,
-    window: [u64; WINDOW as usize],
+    /// Which window it is; [`u64::MAX`]: none yet.
+    place: u64,
+    window: [u64; WINDOW],
 }
 
 /// Values of eight bytes in a ChaCha block.
-const WINDOW: u64 = 8;
+const BLOCK: usize = 8;
+/// Values that the generator makes at a time.
+const BATCH: usize = 4 * BLOCK;
 
-impl Stream {
-    const NEW: Stream = Stream { next: 0, block: u64::MAX, window: [0; WINDOW as usize] };
+impl<const WINDOW: usize> Stream<WINDOW> {
+    const NEW: Stream<WINDOW> = Stream { next: 0, place: u64::MAX, window: [0; WINDOW] };
+
+    /// The next value of the stream `number` of `rng`.
+    #[inline]
+    fn next(&mut self, rng: &mut ChaCha8Rng, number: u64) -> u64 {
+        let (place, at) = (self.next / WINDOW as u64, self.next % WINDOW as u64);
+        if self.place != place {
+            rng.set_stream(number);
+            rng.set_word_pos(u128::from(place) * WINDOW as u128 * 2);
+            self.window = std::array::from_fn(|_| rng.next_u64());
+            self.place = place;
+        }
+        self.next += 1;
+        self.window[at as usize]
+    }
 }
 
 /// ChaCha8 keyed by seed and scenario; the stream is (site, actor), the position the number of earlier draws there.
@@ -32,11 +49,16 @@ pub(super) struct Keyed {
     /// Likewise.
     pub scenario: Arc<str>,
     rng: ChaCha8Rng,
+    /// Of [`PICK`], the only one that is drawn from at every operation of depth L1.
+    pick: Stream<BATCH>,
     /// By site, then actor: actors are small dense numbers as a rule.
     dense: BTreeMap<u32, Vec<Stream>>,
     /// Actors of [`DENSE`] and above.
     sparse: BTreeMap<(u32, u32), Stream>,
 }
+
+/// What policies pick by.
+const PICK: (Site, u32) = (Site::Policy(0), 0);
 
 /// Streams of actors below are looked up by index.
 pub(super) const DENSE: u32 = 1 << 18;
@@ -49,11 +71,16 @@ impl Keyed {
         for (half, salt) in key.chunks_exact_mut(16).zip(0..) {
             half.copy_from_slice(&xxh3_128_with_seed(&text, salt).to_le_bytes());
         }
-        Keyed { seed, scenario: scenario.into(), rng: ChaCha8Rng::from_seed(key), dense: BTreeMap::new(), sparse: BTreeMap::new() }
+        let rng = ChaCha8Rng::from_seed(key);
+        Keyed { seed, scenario: scenario.into(), rng, pick: Stream::NEW, dense: BTreeMap::new(), sparse: BTreeMap::new() }
     }
 
     /// The next 64 bits of (site, actor).
     pub fn next(&mut self, site: Site, actor: u32) -> u64 {
+        let number = u64::from(site.number()) << 32 | u64::from(actor);
+        if (site, actor) == PICK {
+            return self.pick.next(&mut self.rng, number);
+        }
         let site = site.number();
         let stream = if actor < DENSE {
             let streams = self.dense.entry(site).or_default();
@@ -64,15 +91,7 @@ impl Keyed {
         } else {
             self.sparse.entry((site, actor)).or_insert(Stream::NEW)
         };
-        let (block, at) = (stream.next / WINDOW, stream.next % WINDOW);
-        if stream.block != block {
-            self.rng.set_stream(u64::from(site) << 32 | u64::from(actor));
-            self.rng.set_word_pos(u128::from(block) * 16);
-            stream.window = std::array::from_fn(|_| self.rng.next_u64());
-            stream.block = block;
-        }
-        stream.next += 1;
-        stream.window[at as usize]
+        stream.next(&mut self.rng, number)
     }
 
     /// A number below `n`, from exactly one draw: the product of 64 random bits, whose bias is below 2^-32.

@@ -49,7 +49,7 @@ fn write(folder: &Path, plan: &Plan, text: &Text, played: &Played) -> Result<Pat
         return Err("run again, it failed otherwise: it is not deterministic".to_owned());
     }
     let log = outcome.log.as_ref().ok_or("it kept no log")?;
-    let replay = Replay::new(text, &plan.scenario, &options, &outcome, log, failure);
+    let replay = Replay::new(text, &options, &outcome, log, failure);
     let path = folder.join(replay.file_name());
     let text = replay.text()?;
     let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, text.as_bytes()));

@@ -198,6 +198,16 @@ impl Plan {
     }
 }
 
+/// The policy and depth of the command line as a [`Plan`] has them: at depth L1 the policy says who is next there, and down to where
+/// that begins nothing is reordered.
+pub fn order(policy: &PolicySpec, depth: u8) -> (PolicySpec, Option<Fine>) {
+    if depth == 0 {
+        return (policy.clone(), None);
+    }
+    let spec = (*policy != PolicySpec::Timed).then(|| policy.clone());
+    (PolicySpec::Timed, Some(Fine { spec, ..Fine::default() }))
+}
+
 /// One run.
 pub fn once(scenario: &Scenario, options: &RunOptions, gauge: &Gauge) -> Once {
     compared(scenario, options, gauge, None)

@@ -54,7 +54,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Trouble> {
     let Once { finding, outcome, virtual_ns } = once(&scenario, &options, &Gauge::default());
     let wall_ns = watch.ns();
     let found = match (&finding, &outcome) {
-        (Finding::Violated(failure), Some(outcome)) => Some(Found::of(&scenario, outcome, failure)),
+        (Finding::Violated(failure), Some(outcome)) => Some(Found::of(outcome, failure)),
         _ => None,
     };
     let fingerprint = outcome.as_ref().map(|outcome| format!("{:032x}", outcome.fingerprint)).unwrap_or_default();

@@ -9,15 +9,13 @@ use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
 use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
-use super::play::{Finding, Plan, Second, listen_to_panics};
+use super::play::{Finding, Plan, Second, listen_to_panics, order};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
-use crate::fine::Fine;
 use crate::leaks;
-use crate::policy::PolicySpec;
 use crate::replay::Text;
 use crate::run::measure;
 use crate::scenario::Scenario;
@@ -56,13 +54,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
     let mut exit = Exit::Held;
     for (at, (file, text, scenario)) in scenarios.into_iter().enumerate() {
         let verify = args.verify.then(|| args.verify_with.map_or(Second::Same, Second::Other));
+        let plant = args.plant.clone();
+        let (policy, fine) = order(&args.policy, args.depth);
         // Measured once for all seeds: it is the same for each.
-        let length = (args.policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
-        let (plant, policy) = (args.plant.clone(), args.policy.clone());
-        let spec = (policy != PolicySpec::Timed).then(|| policy.clone());
-        let fine = (args.depth == 1).then(|| Fine { spec, ..Fine::default() });
-        // Down to where depth L1 begins nothing is reordered.
-        let policy = if fine.is_some() { PolicySpec::Timed } else { policy };
+        let length = (policy.needs_length() && seeds.count > 1).then(|| measure(&scenario));
         let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &text, &plan, at > 0)?;
         exit = exit.max(ended);

@@ -27,7 +27,7 @@ impl Fetches {
         let Access { kind, memory, at, bytes } = access;
         let after_front = self.front.take() == Some(memory);
         if bytes <= 8 && is_polled(len, at) {
-            self.front = matches!(kind, Kind::Load | Kind::Exchange).then_some(memory);
+            self.front = matches!(kind, Kind::Load | Kind::Exchange { .. }).then_some(memory);
             return false;
         }
         if !matches!(kind, Kind::Load | Kind::Read) || after_front || bytes == 0 {
@@ -59,7 +59,7 @@ mod tests {
         assert!(!fetches.again(load(DATA), 131_072) && !fetches.again(load(DATA + 4), 131_072));
         assert!(!fetches.again(Access { memory: 1, ..load(DATA) }, 131_072));
         assert!(fetches.again(Access { kind: Kind::Read, bytes: 1, ..load(DATA + 3) }, 131_072));
-        assert!(!fetches.again(Access { kind: Kind::Store, ..load(DATA) }, 131_072));
+        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }, 131_072));
         fetches.clear();
         assert!(!fetches.again(load(DATA), 131_072));
     }

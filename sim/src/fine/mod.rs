@@ -11,12 +11,12 @@ use std::panic::resume_unwind;
 use ipcz::clock::Point;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Answer, Call, Stage, perform};
+use crate::app::{Answer, Call, Stage, Threads, perform};
 use crate::check::{Checked, Violation};
-use crate::choice::{Choices, Site};
+use crate::choice::{Choices, Site, Source};
 use crate::policy::{Policy, PolicySpec, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
-use crate::world::{Input, Next, Told, What, World};
+use crate::world::{Input, Next, State, Told, What, World};
 use fetches::Fetches;
 
 /// How a run goes on at depth L1.
@@ -147,6 +147,22 @@ struct Chain {
     fetches: Fetches,
 }
 
+/// What a chain does next, and what it waits for until then.
+struct Waiting {
+    ready: Ready,
+    gate: Gate,
+}
+
+enum Gate {
+    Open,
+    /// The lock of this process must be free.
+    Lock(u32),
+    /// It must be so late.
+    Time(u64),
+    /// The same, and nobody holds a lock.
+    Calm(u64),
+}
+
 /// The activities of one world.
 pub(crate) struct Engine {
     fine: Fine,
@@ -159,6 +175,10 @@ pub(crate) struct Engine {
     current: Option<u32>,
     births: u64,
     now: u64,
+    /// Chains with something to do, by age.
+    order: Vec<Waiting>,
+    /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
+    busy: Vec<Option<bool>>,
     ready: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
@@ -167,6 +187,8 @@ pub(crate) struct Engine {
     pub counts: Counts,
 }
 
+/// Where an input stands that has not begun.
+const BEGINNING: Stop = Stop::Turn(Point::Effect);
 /// No chain yet.
 const NONE: u32 = u32::MAX;
 
@@ -182,6 +204,8 @@ impl Engine {
             current: None,
             births: 0,
             now: 0,
+            order: Vec::with_capacity(16),
+            busy: Vec::new(),
             ready: Vec::with_capacity(16),
             arrived: Vec::new(),
             abandoned: Vec::new(),
@@ -219,103 +243,143 @@ impl Engine {
         self.add(who)
     }
 
+    /// A chain has become the youngest, and may have something else to do.
+    fn age(&mut self, number: u32, threads: Option<&Threads>) {
+        self.births += 1;
+        self.chains[number as usize].born = self.births;
+        if let Some(at) = self.place(number) {
+            self.order.remove(at);
+        }
+        self.order.extend(self.look(number, threads));
+    }
+
+    /// A chain, as old as before, may have something else to do.
+    fn refresh(&mut self, number: u32, threads: Option<&Threads>) {
+        if let Some(at) = self.place(number) {
+            self.order.remove(at);
+        }
+        if let Some(waiting) = self.look(number, threads) {
+            let at = self.order.partition_point(|other| other.ready.born < waiting.ready.born);
+            self.order.insert(at, waiting);
+        }
+    }
+
+    /// Where a chain stands in the order, if it has something to do.
+    fn place(&self, number: u32) -> Option<usize> {
+        self.order.iter().rposition(|waiting| waiting.ready.chain == number)
+    }
+
     /// Lets one activity go on to its next operation, or an input begin.
     pub fn turn(&mut self, stage: &mut Stage) -> Checked<Turned> {
-        self.collect(stage);
-        self.find_ready(stage);
+        // One lock for all that is asked and noted before the operation itself.
+        let mut state = stage.world.state();
+        self.collect(&mut state, &mut stage.threads);
+        self.find_ready(&stage.world);
         if self.ready.is_empty() {
+            drop(state);
             if self.chains.iter().any(|chain| chain.running.is_some()) {
                 return Err(self.deadlock(stage));
             }
             if !self.wait(stage) {
                 return Ok(Turned::Rest);
             }
+            state = stage.world.state();
         }
         let Engine { fine, ready, .. } = self;
         let options = ready.len() as u32;
         let chosen = if options == 1 {
             0
         } else {
-            stage.world.choose(|source| {
-                let proposal = fine.policy.pick(ready, source);
-                source.settle(Site::Next, 0, options, proposal)
-            })
+            let proposal = fine.policy.pick(ready, &mut state.source);
+            state.source.settle(Site::Next, 0, options, proposal)
         };
-        let chain = self.ready[chosen as usize].chain;
-        if self.current != Some(chain) {
-            self.current = Some(chain);
+        let number = self.ready[chosen as usize].chain;
+        if self.current != Some(number) {
+            self.current = Some(number);
             self.counts.switches += 1;
         }
         if self.counts.operations() > self.fine.limit {
+            drop(state);
             let text = format!("after {} operations there is still something to do:\n  {}", self.fine.limit, self.who_waits(&stage.world));
             return Err(Violation::new(LIVENESS, "once nothing new begins, everything comes to rest", text));
         }
-        if self.chains[chain as usize].running.is_some() { self.go_on(stage, chain) } else { self.begin(stage, chain) }
+        let Some(running) = &self.chains[number as usize].running else {
+            drop(state);
+            return self.begin(stage, number);
+        };
+        let (process, stop) = (running.process, running.stop);
+        let go = self.carry_out(&mut state, number, process, stop);
+        drop(state);
+        self.go_on(stage, number, stop, go)
     }
 
     /// Gives everything that has come to be to its chain.
-    fn collect(&mut self, stage: &mut Stage) {
+    fn collect(&mut self, state: &mut State, threads: &mut Option<Threads>) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        self.now = stage.world.take_events(&mut arrived);
+        self.now = state.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) | What::Resume(_) => Who::Workload,
                 What::Timer(process) => Who::Timer(process),
-                what => Who::Dispatcher(stage.world.end_of(what).unwrap_or(NONE)),
+                what => Who::Dispatcher(state.end_of(what).unwrap_or(NONE)),
             };
-            let chain = self.chain(who) as usize;
-            let chain = &mut self.chains[chain];
-            if chain.queue.is_empty() {
-                self.births += 1;
-                chain.born = self.births;
+            let number = self.chain(who);
+            let queue = &mut self.chains[number as usize].queue;
+            queue.push_back(entry);
+            if queue.len() == 1 {
+                self.age(number, threads.as_ref());
             }
-            chain.queue.push_back(entry);
         }
         self.arrived = arrived;
-        let Some(threads) = &mut stage.threads else { return };
-        while let Some(process) = threads.woken() {
-            let chain = self.chain(Who::Application(process)) as usize;
-            self.births += 1;
-            self.chains[chain].born = self.births;
+        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
+            let number = self.chain(Who::Application(process));
+            self.age(number, threads.as_ref());
         }
     }
 
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
-    fn find_ready(&mut self, stage: &Stage) {
-        self.ready.clear();
-        let now = self.now;
-        for (number, chain) in self.chains.iter().enumerate() {
-            let (touches, writes) = match (&chain.running, chain.who) {
-                (Some(running), _) => match running.stop {
-                    Stop::Turn(Point::LockBusy | Point::LockWanted) if stage.world.is_busy(running.process) => continue,
-                    stop => touches(stop, running.process),
-                },
-                (None, Who::Application(process)) => {
-                    if chain.next.is_none() && !stage.threads.as_ref().is_some_and(|threads| threads.has(process)) {
-                        continue;
-                    }
-                    (lock_of(process), true)
-                }
-                (None, Who::Dispatcher(end)) if !chain.queue.is_empty() => (1 << 61 | u64::from(end), true),
-                (None, Who::Timer(process)) if chain.queue.front().is_some_and(|entry| entry.time <= now) => (lock_of(process), true),
-                // What the workload does beside calls looks into processes.
-                (None, Who::Workload)
-                    if chain.queue.front().is_some_and(|entry| entry.time <= now) && self.no_lock_is_held(&stage.world) =>
-                {
-                    (0, true)
-                }
-                (None, _) => continue,
-            };
-            self.ready.push(Ready { chain: number as u32, born: chain.born, touches, writes, ..Ready::default() });
-        }
-        if self.ready.len() > 1 {
-            let current = self.current;
-            self.ready.sort_unstable_by_key(|ready| (Some(ready.chain) != current, ready.born));
+    fn find_ready(&mut self, world: &World) {
+        let current = self.current.and_then(|number| self.place(number));
+        let Engine { order, ready, chains, busy, now, .. } = self;
+        let mut is_open = |waiting: &Waiting| match waiting.gate {
+            Gate::Open => true,
+            Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
+            Gate::Time(time) => time <= *now,
+            Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
+        };
+        ready.clear();
+        ready.extend(current.map(|at| &order[at]).filter(|waiting| is_open(waiting)).map(|waiting| waiting.ready));
+        for (at, waiting) in order.iter().enumerate() {
+            if Some(at) != current && is_open(waiting) {
+                ready.push(waiting.ready);
+            }
         }
     }
 
-    fn no_lock_is_held(&self, world: &World) -> bool {
-        self.chains.iter().filter_map(|chain| chain.running.as_ref()).all(|running| !world.is_busy(running.process))
+    /// What a chain would do next, if it has anything to do.
+    fn look(&self, number: u32, threads: Option<&Threads>) -> Option<Waiting> {
+        let chain = &self.chains[number as usize];
+        let due = chain.queue.front().map(|entry| entry.time);
+        let (gate, (touches, writes)) = match (&chain.running, chain.who) {
+            (Some(Running { process, stop, .. }), _) => {
+                let gate = match stop {
+                    Stop::Turn(Point::LockBusy | Point::LockWanted) => Gate::Lock(*process),
+                    _ => Gate::Open,
+                };
+                (gate, touches(*stop, *process))
+            }
+            (None, Who::Application(process)) => {
+                if chain.next.is_none() && !threads.is_some_and(|threads| threads.has(process)) {
+                    return None;
+                }
+                (Gate::Open, (lock_of(process), true))
+            }
+            (None, Who::Dispatcher(end)) => due.map(|_| (Gate::Open, (1 << 61 | u64::from(end), true)))?,
+            (None, Who::Timer(process)) => (Gate::Time(due?), (lock_of(process), true)),
+            // What the workload does beside calls looks into processes.
+            (None, Who::Workload) => (Gate::Calm(due?), (0, true)),
+        };
+        Some(Waiting { ready: Ready { chain: number, born: chain.born, touches, writes, ..Ready::default() }, gate })
     }
 
     /// Nobody is ready and nothing is under way: the next deadline is due. False if there is none.
@@ -323,26 +387,37 @@ impl Engine {
         let Some(time) = self.chains.iter().filter_map(|chain| Some(chain.queue.front()?.time)).min() else { return false };
         stage.world.advance(time);
         self.now = self.now.max(time);
-        self.find_ready(stage);
+        self.find_ready(&stage.world);
         true
     }
 
     /// The next input of a chain begins, and runs up to its first operation.
     fn begin(&mut self, stage: &mut Stage, number: u32) -> Checked<Turned> {
         self.counts.inputs += 1;
-        self.chains[number as usize].fetches.clear();
-        if let Who::Application(process) = self.chains[number as usize].who {
-            return self.begin_call(stage, number, process);
+        let chain = &mut self.chains[number as usize];
+        chain.fetches.clear();
+        let began = match chain.who {
+            Who::Application(process) => self.begin_call(stage, number, process)?,
+            _ => self.begin_event(stage, number),
+        };
+        if began != Turned::Began {
+            self.refresh(number, stage.threads.as_ref());
+            return Ok(began);
         }
-        let Some(entry) = self.chains[number as usize].queue.pop_front() else { return Ok(Turned::Over) };
+        let turned = self.go_on(stage, number, BEGINNING, Go::On)?;
+        Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
+    }
+
+    fn begin_event(&mut self, stage: &mut Stage, number: u32) -> Turned {
+        let Some(entry) = self.chains[number as usize].queue.pop_front() else { return Turned::Over };
         let (event, call) = stage.world.happen(entry.what);
         if let crate::world::Event::App { token } = event {
-            return Ok(Turned::Token(token));
+            return Turned::Token(token);
         }
-        let Some(call) = call else { return Ok(Turned::Over) };
+        let Some(call) = call else { return Turned::Over };
         let process = call.process();
         let input: Input = stage.world.input(call);
-        self.start(stage, number, process, Activity::new(move || Done::Told(input.run())))
+        self.start(number, process, Activity::new(move || Done::Told(input.run())))
     }
 
     fn begin_call(&mut self, stage: &mut Stage, number: u32, process: u32) -> Checked<Turned> {
@@ -368,67 +443,80 @@ impl Engine {
             let answer = perform(&body, &call.doing);
             Done::Answered(call, answer)
         });
-        self.start(stage, number, process, activity)
+        Ok(self.start(number, process, activity))
     }
 
-    fn start(&mut self, stage: &mut Stage, number: u32, process: u32, mut activity: Activity<Done>) -> Checked<Turned> {
-        let resumed = activity.resume(Go::On);
-        let turned = self.after(stage, number, process, activity, resumed)?;
-        Ok(if turned == Turned::Stopped { Turned::Began } else { turned })
-    }
-
-    /// A chain does what it was about to do.
-    fn go_on(&mut self, stage: &mut Stage, number: u32) -> Checked<Turned> {
-        let chain = &mut self.chains[number as usize];
-        let Some(Running { process, mut activity, stop }) = chain.running.take() else { return Ok(Turned::Over) };
-        let len = stage.world.operation(number, stop);
-        let mut go = Go::On;
-        match stop {
-            Stop::Turn(_) => self.counts.turns += 1,
-            Stop::Access(access) => {
-                self.counts.accesses += 1;
-                let faults = self.fine.faults;
-                if chain.fetches.again(access, len) {
-                    go = Go::Tell;
-                    if faults.flipped > 0 {
-                        let struck = strikes(&stage.world, site::FLIPPED, number, faults.flipped);
-                        go = if struck { Go::Flipped(1 << (access.at % 7)) } else { Go::On };
-                    }
-                } else if access.kind == Kind::Exchange && strikes(&stage.world, site::SPURIOUS, number, faults.spurious) {
-                    go = Go::Spurious;
-                }
-            }
+    fn start(&mut self, number: u32, process: u32, activity: Activity<Done>) -> Turned {
+        if self.busy.len() <= process as usize {
+            self.busy.resize(process as usize + 1, None);
         }
-        let resumed = activity.resume(go);
+        self.chains[number as usize].running = Some(Running { process, activity, stop: BEGINNING });
+        Turned::Began
+    }
+
+    /// Counts and notes what a chain is about to do; of a word in memory it is also done, so that the activity need not ask the world.
+    fn carry_out(&mut self, state: &mut State, number: u32, process: u32, stop: Stop) -> Go {
+        let len = state.operation(number, stop);
+        let Stop::Access(access) = stop else {
+            self.counts.turns += 1;
+            return Go::On;
+        };
+        self.counts.accesses += 1;
+        let faults = self.fine.faults;
+        let mut flipped = 0;
+        if self.chains[number as usize].fetches.again(access, len) {
+            if faults.flipped == 0 {
+                return Go::Tell;
+            }
+            flipped = u64::from(strikes(&mut state.source, site::FLIPPED, number, faults.flipped)) << (access.at % 7);
+        }
+        match access.kind {
+            Kind::Read if flipped != 0 => Go::Flipped(flipped),
+            Kind::Exchange { .. } if strikes(&mut state.source, site::SPURIOUS, number, faults.spurious) && !state.is_dying(process) => {
+                Go::Done(Err(state.load(access)))
+            }
+            _ => state.carry_out(process, access).map_or(Go::On, |result| Go::Done(result.map(|value| value ^ flipped))),
+        }
+    }
+
+    /// A chain goes on up to its next operation, or to its end.
+    fn go_on(&mut self, stage: &mut Stage, number: u32, stop: Stop, go: Go) -> Checked<Turned> {
+        let Some(running) = &mut self.chains[number as usize].running else { return Ok(Turned::Over) };
+        let process = running.process;
+        let resumed = running.activity.resume(go);
         if let (Go::Tell, Stop::Access(access)) = (go, stop) {
             let place = activity::place().unwrap_or_default();
-            self.abandoned.push(activity);
+            self.abandoned.extend(self.chains[number as usize].running.take().map(|running| running.activity));
             return Err(double_fetch(access, process, &place));
         }
-        self.after(stage, number, process, activity, resumed)
-    }
-
-    /// An activity stands again or is over.
-    fn after(&mut self, stage: &mut Stage, number: u32, process: u32, activity: Activity<Done>, resumed: Resumed<Done>) -> Checked<Turned> {
-        self.births += 1;
-        let chain = &mut self.chains[number as usize];
-        chain.born = self.births;
-        let done = match resumed {
+        self.busy[process as usize] = None;
+        match resumed {
             Resumed::Stopped(stop) => {
-                chain.running = Some(Running { process, activity, stop });
-                if self.crashes > 0 && strikes(&stage.world, site::CRASH, process, self.fine.faults.crash) {
+                running.stop = stop;
+                self.age(number, stage.threads.as_ref());
+                if self.crashes > 0 && strikes(&mut stage.world.state().source, site::CRASH, process, self.fine.faults.crash) {
                     self.crashes -= 1;
                     stage.kill(process);
                     self.bury(stage);
                 }
-                return Ok(Turned::Stopped);
+                Ok(Turned::Stopped)
             }
-            Resumed::Done(done) => done,
+            Resumed::Done(done) => {
+                self.chains[number as usize].running = None;
+                self.over(stage, number, done)?;
+                self.age(number, stage.threads.as_ref());
+                Ok(Turned::Over)
+            }
             Resumed::Panicked(panic) => {
+                self.chains[number as usize].running = None;
                 self.end();
                 resume_unwind(panic)
             }
-        };
+        }
+    }
+
+    /// An input is over.
+    fn over(&mut self, stage: &mut Stage, number: u32, done: Done) -> Checked {
         match done {
             Done::Told(told) => stage.world.told(told),
             Done::Answered(call, answer) => {
@@ -442,11 +530,12 @@ impl Engine {
                 chain.next = next;
             }
         }
-        Ok(Turned::Over)
+        Ok(())
     }
 
     /// What dead processes were doing stands still for ever.
     pub fn bury(&mut self, stage: &mut Stage) {
+        self.busy.fill(None);
         for chain in &mut self.chains {
             let process = match (&chain.running, chain.who) {
                 (Some(running), _) => running.process,
@@ -465,6 +554,9 @@ impl Engine {
                     stage.news.push(crate::app::News::Did { errand });
                 }
             }
+        }
+        for number in 0..self.chains.len() as u32 {
+            self.refresh(number, stage.threads.as_ref());
         }
     }
 
@@ -518,11 +610,15 @@ impl Drop for Engine {
     }
 }
 
+fn no_lock_is_held(chains: &[Chain], world: &World) -> bool {
+    chains.iter().filter_map(|chain| chain.running.as_ref()).all(|running| !world.is_busy(running.process))
+}
+
 const LIVENESS: &str = "liveness";
 
 /// Whether a fault strikes that does so once in `odds` times.
-fn strikes(world: &World, site: Site, actor: u32, odds: u32) -> bool {
-    odds > 0 && world.choose(|source| source.choose(site, actor, 2, Some(&[odds - 1, 1]))) == 1
+fn strikes(source: &mut Source, site: Site, actor: u32, odds: u32) -> bool {
+    odds > 0 && source.choose(site, actor, 2, Some(&[odds - 1, 1])) == 1
 }
 
 /// What an activity touches next, and whether it may change it ([`Ready`]).

@@ -131,3 +131,16 @@ fn a_length_that_is_read_twice_is_a_double_fetch_with_its_place() {
     assert_eq!(failure.checker, "double fetch");
     assert!(failure.text.contains("Block::open"), "{}", failure.text);
 }
+
+#[test]
+fn a_length_that_is_another_one_the_second_time_is_seen_in_what_arrives() {
+    let fine = Fine { faults: Faults { flipped: 1, ..Faults::default() }, ..Fine::default() };
+    for seed in 0..20 {
+        assert_eq!(schedule(&base(fine.clone()), seed).verdict, Verdict::Held, "nothing is loaded twice, seed {seed}");
+    }
+    let options = RunOptions { planted: Some("length-read-twice".to_owned()), ..options(fine) };
+    let mut base = Run::new(&hands(), &options);
+    assert!(base.go_to_fine());
+    let Verdict::Violated(failure) = schedule(&base, 1).verdict else { panic!("not found") };
+    assert_eq!(failure.checker, "delivery", "{}", failure.text);
+}

@@ -121,12 +121,19 @@ impl Run {
 
     fn turn(&mut self) -> Checked {
         let Some(engine) = &mut self.engine else { return Ok(()) };
-        let turned = engine.turn(&mut self.stage)?;
-        if self.stage.suffer() {
-            engine.bury(&mut self.stage);
-        }
+        // Nothing strikes where nothing may.
+        let armed = self.stage.world.state().faults.armed();
+        let turned = loop {
+            let turned = engine.turn(&mut self.stage)?;
+            if armed && self.stage.suffer() {
+                engine.bury(&mut self.stage);
+            }
+            if turned != Turned::Stopped {
+                break turned;
+            }
+        };
         match turned {
-            Turned::Stopped => return Ok(()),
+            Turned::Stopped => (),
             Turned::Began => return self.watched(),
             Turned::Over => (),
             Turned::Token(token) => {
@@ -146,15 +153,14 @@ impl Run {
         self.react()
     }
 
-    /// Everything is at rest: the checkers, and the closing of everything, are L0 again.
+    /// Everything is at rest: from here on it is L0 again, whose next step finds that out, and checks it.
     fn come_up(&mut self) -> Checked {
         self.outcome.fine = self.fine();
         self.engine = None;
         self.stage.threads = None;
         self.descent = Descent::Never;
         self.latest = self.stage.world.now();
-        self.settle()?;
-        if self.stage.world.idle() { self.rest() } else { Ok(()) }
+        self.settle()
     }
 }
 

@@ -6,6 +6,7 @@ use ipcz::wire::message_name;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Kind;
+use crate::fault;
 
 /// Bytes of a record without its data.
 const HEAD: usize = 24;
@@ -189,6 +190,10 @@ fn describe(record: &[u8], names: &Names<'_>) -> String {
         }
         Kind::Reject => format!("{} rejects a parcel of end {b}, context {c}", process(a)),
         Kind::Fault if c == u64::MAX => format!("{} killed", process(a)),
+        Kind::Fault if c >> 32 == 1 => {
+            let fault = fault::ALL.get(c as u32 as usize).map_or("unknown", |about| about.name);
+            format!("fault {fault} strikes at {a}")
+        }
         Kind::Fault => format!("link {}-{} cut", process(a), process(c as u32)),
         Kind::Operation if b >> 40 != 0 => format!("activity {a} at turn {}", b >> 32 & 0xff),
         Kind::Operation => {

@@ -13,28 +13,48 @@ use std::thread;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use ipcz::clock::Point;
+use ipcz::mapping::Width;
 
 /// Bytes of a stack. Only what is touched costs memory.
 const STACK: usize = 1 << 20;
 
 /// How memory is accessed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
 pub enum Kind {
     /// An atomic load.
-    Load = 1,
+    Load,
     /// An atomic store.
-    Store,
+    Store(u64),
     /// An add.
-    Add,
+    Add(u64),
     /// A compare-exchange.
-    Exchange,
+    Exchange {
+        /// What must be there.
+        expected: u64,
+        /// What will be there.
+        new: u64,
+    },
     /// A copy out.
     Read,
     /// A copy in.
     Write,
     /// A fence.
     Fence,
+}
+
+impl Kind {
+    /// Its number in the trace.
+    pub fn number(self) -> u8 {
+        match self {
+            Kind::Load => 1,
+            Kind::Store(_) => 2,
+            Kind::Add(_) => 3,
+            Kind::Exchange { .. } => 4,
+            Kind::Read => 5,
+            Kind::Write => 6,
+            Kind::Fence => 7,
+        }
+    }
 }
 
 /// An access to memory that is about to happen.
@@ -48,6 +68,13 @@ pub struct Access {
     pub at: usize,
     /// How many.
     pub bytes: usize,
+}
+
+impl Access {
+    /// The width of the word, if it is about one.
+    pub fn width(self) -> Width {
+        if self.bytes == Width::W32.bytes() { Width::W32 } else { Width::W64 }
+    }
 }
 
 /// Why an activity is suspended.
@@ -66,10 +93,10 @@ pub enum Go {
     On,
     /// The same, and it is to say where in the code it is ([`place`]).
     Tell,
-    /// Its load meets the value in memory with these bits flipped.
+    /// The same, but what it copies out has these bits flipped.
     Flipped(u64),
-    /// Its compare-exchange fails though the expected value is there.
-    Spurious,
+    /// It was done: this is what a load or an update answers.
+    Done(Result<u64, u64>),
 }
 
 /// The way out of a coroutine's stack.
@@ -231,10 +258,11 @@ mod tests {
 
     #[test]
     fn activities_take_turns_wherever_they_stand() {
-        let body = |base: usize| move || (0..3).map(|i| matches!(touch(base + i), Go::Spurious).into()).fold(0, |sum, b: u64| sum * 2 + b);
+        let body =
+            |base: usize| move || (0..3).map(|i| matches!(touch(base + i), Go::Flipped(_)).into()).fold(0, |sum, b: u64| sum * 2 + b);
         let (mut a, mut b) = (Activity::new(body(10)), Activity::new(body(20)));
-        assert_eq!((at(a.resume(Go::On)), at(b.resume(Go::On)), at(b.resume(Go::Spurious))), (10, 20, 21));
-        assert_eq!((at(a.resume(Go::On)), at(a.resume(Go::Spurious)), at(b.resume(Go::On))), (11, 12, 22));
+        assert_eq!((at(a.resume(Go::On)), at(b.resume(Go::On)), at(b.resume(Go::Flipped(1)))), (10, 20, 21));
+        assert_eq!((at(a.resume(Go::On)), at(a.resume(Go::Flipped(1))), at(b.resume(Go::On))), (11, 12, 22));
         assert!(!is_running() && touch(0) == Go::On);
         assert!(matches!(a.resume(Go::On), Resumed::Done(2)) && matches!(b.resume(Go::On), Resumed::Done(4)));
     }

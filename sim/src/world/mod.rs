@@ -21,7 +21,7 @@ mod bench;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use ipcz::Error;
 use ipcz::api::{NodeOptions, Process};
@@ -43,14 +43,12 @@ use crate::choice::Source;
 use crate::events::EventId;
 use crate::fault::{Fault, Struck};
 use crate::policy::Policy;
-use crate::trace::{Kind, Recent, Trace};
-use activity::{Access, Stop};
+use crate::trace::{Recent, Trace};
 use objects::Holds;
 use ports::{Shared, SimMemory};
-use state::State;
 
 pub(crate) use order::{Next, What};
-pub(crate) use state::Call;
+pub(crate) use state::{Call, State};
 
 /// Something other than a [`Process`] that lives in a world: a hostile peer, a test's fake.
 pub trait Actor: Activity + Wake {
@@ -351,15 +349,9 @@ impl World {
         }
     }
 
-    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
-    pub(crate) fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
-        let mut state = self.shared.lock();
-        let State { now, queue, source, faults, .. } = &mut *state;
-        out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
-        while let Some(entry) = queue.pop(*now, source) {
-            out.push(entry);
-        }
-        *now
+    /// The state itself, for depth L1. Nobody may be called meanwhile.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
     }
 
     /// Whether somebody holds the lock of a process.
@@ -373,33 +365,13 @@ impl World {
         state.now = state.now.max(time);
     }
 
-    /// Which transport end an event is about, if it is one of a transport.
-    pub(crate) fn end_of(&self, what: What) -> Option<u32> {
-        self.shared.lock().end_of(what)
-    }
-
     /// Who holds or is to hold a transport end, and its other end.
     pub(crate) fn meant(&self, end: u32) -> Option<[u32; 2]> {
         let state = self.shared.lock();
         Some([state.ends.get(end as usize)?.meant, state.ends.get(end as usize ^ 1)?.meant])
     }
 
-    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
-    pub(crate) fn operation(&mut self, chain: u32, stop: Stop) -> usize {
-        let mut state = self.shared.lock();
-        match stop {
-            Stop::Access(Access { kind, memory, at, bytes }) => {
-                state.trace.record(Kind::Operation, chain, (kind as u64) << 32 | u64::from(memory), (bytes as u64) << 32 | at as u64);
-                state.memory(memory).len()
-            }
-            Stop::Turn(point) => {
-                state.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
-                0
-            }
-        }
-    }
-
-    /// Lets something happen that [`World::take_events`] gave: what it is, and what is to be called for it.
+    /// Lets something happen that [`State::take_events`] gave: what it is, and what is to be called for it.
     pub(crate) fn happen(&mut self, what: What) -> (Event, Option<Call>) {
         let mut state = self.shared.lock();
         if let Some(bytes) = self.spent.take() {

@@ -95,15 +95,22 @@ impl Memory {
     /// The word at `at`.
     pub fn load(&self, at: usize, width: Width) -> u64 {
         self.check(at, width.bytes(), width.bytes());
-        let mut bytes = [0; 8];
-        bytes[..width.bytes()].copy_from_slice(&self.page(at / PAGE)[at % PAGE..][..width.bytes()]);
-        u64::from_le_bytes(bytes)
+        let here = &self.page(at / PAGE)[at % PAGE..];
+        // Of known length, else each word costs a call.
+        let value = match width {
+            Width::W32 => here.first_chunk().map(|bytes| u32::from_le_bytes(*bytes).into()),
+            Width::W64 => here.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)),
+        };
+        value.expect("an aligned word lies within a page")
     }
 
     /// Stores a word; what is there already costs no page.
     pub fn store(&mut self, at: usize, width: Width, value: u64, template: Option<&Template>) {
         self.check(at, width.bytes(), width.bytes());
-        self.put(at, &value.to_le_bytes()[..width.bytes()], template);
+        match width {
+            Width::W32 => self.put(at, &(value as u32).to_le_bytes(), template),
+            Width::W64 => self.put(at, &value.to_le_bytes(), template),
+        }
     }
 
     /// The value before, or the one that a compare-exchange met instead; and what was stored.
@@ -142,6 +149,7 @@ impl Memory {
     }
 
     /// Changes bytes of one page.
+    #[inline]
     fn put(&mut self, at: usize, bytes: &[u8], template: Option<&Template>) {
         let (index, range) = (at / PAGE, at % PAGE..at % PAGE + bytes.len());
         if self.page(index)[range.clone()] == *bytes {

@@ -291,31 +291,38 @@ impl VirtualMemory for SimMemory {
     }
 
     fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
-        let go = self.before(How::Load, at, width.bytes());
-        let value = self.shared.lock().memory(self.index).load(at, width);
-        if let Go::Flipped(bits) = go { value ^ bits } else { value }
+        match self.before(How::Load, at, width.bytes()) {
+            Go::Done(Ok(value)) => value,
+            _ => self.shared.lock().memory(self.index).load(at, width),
+        }
     }
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {
-        self.before(How::Store, at, width.bytes());
-        let mut state = self.shared.lock();
-        if !state.is_dying(self.process) {
-            state.store(self.index, at, width, value);
+        match self.before(How::Store(value), at, width.bytes()) {
+            Go::Done(_) => (),
+            _ => {
+                let mut state = self.shared.lock();
+                if !state.is_dying(self.process) {
+                    state.store(self.index, at, width, value);
+                }
+            }
         }
     }
 
     fn update(&self, at: usize, width: Width, op: Rmw, _order: Ordering) -> Result<u64, u64> {
-        let kind = if matches!(op, Rmw::Add(_)) { How::Add } else { How::Exchange };
-        let go = self.before(kind, at, width.bytes());
+        let kind = match op {
+            Rmw::Add(by) => How::Add(by),
+            Rmw::CompareExchange { expected, new } => How::Exchange { expected, new },
+        };
+        if let Go::Done(result) = self.before(kind, at, width.bytes()) {
+            return result;
+        }
         let mut state = self.shared.lock();
         if state.is_dying(self.process) {
             return match op {
                 Rmw::CompareExchange { expected, .. } => Ok(expected),
                 Rmw::Add(_) => Ok(state.memory(self.index).load(at, width)),
             };
-        }
-        if go == Go::Spurious {
-            return Err(state.memory(self.index).load(at, width));
         }
         if let Rmw::CompareExchange { expected, .. } = op
             && state.faults.armed()

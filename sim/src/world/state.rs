@@ -9,17 +9,17 @@ use ipcz::mapping::{Rmw, Width};
 use ipcz::trap::TrapEvent;
 use slab::Slab;
 
+use super::activity::{Access, Kind as How, Stop};
 use super::config::Config;
 use super::fault::{Faults, Oddity};
 use super::loose::Held;
 use super::objects::{Carried, Holds, NOBODY, Objects};
-use super::order::{Channel, Label, Queue, What};
+use super::order::{Channel, Label, Next, Queue, What};
 use super::pages::{Memory, Template};
 use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
 use crate::events::EventKind;
-use crate::leaks::{self, Leak};
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
@@ -153,11 +153,7 @@ impl State {
 
     /// Where among the events of one instant one of `actor` stands.
     pub fn tie(&mut self, actor: u32) -> u16 {
-        if self.config.chosen_ties {
-            self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16
-        } else {
-            leaks::slip(Leak::StackAddress) as u16
-        }
+        if self.config.chosen_ties { self.source.draw(Site::Tie, actor, LAST_TIE.into()) as u16 } else { 0 }
     }
 
     pub fn schedule(&mut self, at: u64, actor: u32, token: u64) {
@@ -336,6 +332,59 @@ impl State {
             self.happen(what)
         };
         Some((Step { time: self.now, event }, call))
+    }
+
+    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
+    pub fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
+        let State { now, queue, source, faults, .. } = self;
+        out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
+        while let Some(entry) = queue.pop(*now, source) {
+            out.push(entry);
+        }
+        *now
+    }
+
+    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
+    #[inline]
+    pub fn operation(&mut self, chain: u32, stop: Stop) -> usize {
+        match stop {
+            Stop::Access(Access { kind, memory, at, bytes }) => {
+                self.trace.record(
+                    Kind::Operation,
+                    chain,
+                    u64::from(kind.number()) << 32 | u64::from(memory),
+                    (bytes as u64) << 32 | at as u64,
+                );
+                self.memory(memory).len()
+            }
+            Stop::Turn(point) => {
+                self.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
+                0
+            }
+        }
+    }
+
+    /// Accesses a word for an activity of a process; none if it does that itself: if it is about more than a word, or faults have a say.
+    #[inline]
+    pub fn carry_out(&mut self, process: u32, access: Access) -> Option<Result<u64, u64>> {
+        let Access { kind, memory, at, .. } = access;
+        match kind {
+            How::Load => Some(Ok(self.load(access))),
+            _ if self.is_dying(process) => None,
+            How::Store(value) => {
+                self.store(memory, at, access.width(), value);
+                Some(Ok(value))
+            }
+            How::Add(by) => Some(self.update(memory, at, access.width(), Rmw::Add(by))),
+            How::Exchange { .. } if self.faults.armed() => None,
+            How::Exchange { expected, new } => Some(self.update(memory, at, access.width(), Rmw::CompareExchange { expected, new })),
+            How::Read | How::Write | How::Fence => None,
+        }
+    }
+
+    /// The word that an access is about.
+    pub fn load(&self, access: Access) -> u64 {
+        self.memories[access.memory as usize].load(access.at, access.width())
     }
 
     /// Which transport end an event is about.

@@ -16,13 +16,12 @@ use super::args::{Seeds, Setting, SweepArgs};
 use super::exit::Exit;
 use super::failures::Failures;
 use super::out::{Trouble, print, tell};
-use super::play::{Plan, Played, listen_to_panics};
+use super::play::{Plan, Played, listen_to_panics, order};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::Stopwatch;
 use super::{again, table, usage};
-use crate::fine::Fine;
 use crate::policy::Bound;
 use crate::replay::Text;
 use crate::run::measure;
@@ -30,8 +29,9 @@ use crate::scenario::Scenario;
 use state::{Header, Refused, State};
 use sums::{Chain, Failed, Sums};
 
-/// Seeds of a line of the state: at most so many are lost when a sweep is killed.
+/// Most seeds of a line of the state, and most wall time that it stands for: so much is lost when a sweep is killed.
 const BLOCK: u64 = 1024;
+const KEEP_NS: u64 = 10_000_000_000;
 /// Folder of states that nobody gave a name.
 const STATES: &str = "target/sweeps";
 /// Most failures that are told in full.
@@ -61,10 +61,10 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
     let stop = Arc::new(AtomicBool::new(false));
     listen_to_ctrl_c(&stop)?;
     let left = args.seeds.count - state.sums.runs;
+    let (policy, fine) = order(&args.policy, args.depth);
     // Measured once for all seeds: it is the same for each.
-    let length = (args.policy.needs_length() && left > 0).then(|| measure(&scenario));
-    let fine = (args.depth == 1).then(Fine::default);
-    let plan = Plan { scenario, plant: None, policy: args.policy.clone(), length, fine, verify: None, stop };
+    let length = (policy.needs_length() && left > 0).then(|| measure(&scenario));
+    let plan = Plan { scenario, plant: None, policy, length, fine, verify: None, stop };
     let mut sweep = Sweep::new(args, &plan, &text, state);
     sweep.go()?;
     sweep.tell()
@@ -97,13 +97,15 @@ struct Sweep<'a> {
     /// Seeds that are not in the state yet, and the hash up to the last of them.
     block: Sums,
     chain: Chain,
+    /// Runs since the state was written to.
+    kept: Stopwatch,
     failures: Failures<'a>,
 }
 
 impl<'a> Sweep<'a> {
     fn new(args: &'a SweepArgs, plan: &'a Plan, text: &'a Text, state: State) -> Sweep<'a> {
         let failures = Failures::new(&args.failures, args.max_failures.get());
-        Sweep { args, plan, text, block: Sums::default(), chain: state.chain, state, failures }
+        Sweep { args, plan, text, block: Sums::default(), chain: state.chain, state, kept: Stopwatch::start(), failures }
     }
 
     /// Runs the seeds that are left, or as many as it may.
@@ -140,15 +142,17 @@ impl<'a> Sweep<'a> {
         played.replay_file = self.failures.keep(self.plan, self.text, &played);
         self.chain = self.chain.and(&played);
         let known = self.block.failures.len();
-        self.block.add(&self.plan.scenario, &played);
+        self.block.add(&played);
         for failed in &self.block.failures[known..] {
             tell(&format!("ipcz-sim: seed {}: {}: {}\n", failed.seed, failed.verdict, failed.property));
         }
-        if (self.state.sums.runs + self.block.runs).is_multiple_of(BLOCK) { self.keep() } else { Ok(()) }
+        let full = (self.state.sums.runs + self.block.runs).is_multiple_of(BLOCK);
+        if full || self.kept.ns() >= KEEP_NS { self.keep() } else { Ok(()) }
     }
 
     /// Puts what is new into the state.
     fn keep(&mut self) -> Result<(), Trouble> {
+        self.kept = Stopwatch::start();
         if self.block.runs == 0 {
             return Ok(());
         }

@@ -10,7 +10,6 @@ use super::super::exit::Exit;
 use super::super::play::{Finding, Played};
 use super::super::totals::Campaign;
 use crate::run::Outcome;
-use crate::scenario::Scenario;
 
 /// A seed that did not hold.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -29,11 +28,11 @@ pub struct Failed {
 
 impl Failed {
     /// Of a seed, unless it held.
-    pub fn of(scenario: &Scenario, played: &Played) -> Option<Failed> {
+    pub fn of(played: &Played) -> Option<Failed> {
         let (property, place) = match &played.finding {
             Finding::Held | Finding::Stopped => return None,
             Finding::Violated(failure) => {
-                let node = failure.process.and_then(|at| scenario.nodes.get(at as usize)).map(|node| &node.name);
+                let node = failure.process.and_then(|at| played.outcome.as_ref()?.processes.get(at as usize));
                 let about: String = [node, failure.portal.as_ref()].into_iter().flatten().map(|word| format!(", {word}")).collect();
                 let place = format!("{}, step {}, {}{about}", failure.checker, failure.event, failure.phase.name());
                 (failure.property.to_owned(), place)
@@ -70,13 +69,13 @@ pub struct Sums {
 
 impl Sums {
     /// Adds the next seed.
-    pub fn add(&mut self, scenario: &Scenario, played: &Played) {
+    pub fn add(&mut self, played: &Played) {
         self.runs += 1;
         *self.verdicts.entry(played.finding.name().to_owned()).or_default() += 1;
         if let Some(outcome) = &played.outcome {
             self.add_outcome(outcome);
         }
-        self.failures.extend(Failed::of(scenario, played));
+        self.failures.extend(Failed::of(played));
     }
 
     fn add_outcome(&mut self, outcome: &Outcome) {

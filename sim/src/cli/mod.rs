@@ -1,4 +1,4 @@
-//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `pool`, `run`, `sweep`, `replay`, `bench`, `list`, `probes`), telling what came of it
+//! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `pool`, `run`, `sweep`, `replay`, `shrink`, `bench`, `list`, `probes`), telling what came of it
 //! (`table`, `json`, `report`, `progress`). Nothing here decides anything about a run: it only chooses scenario and seed and reads the
 //! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate.
 

@@ -33,11 +33,11 @@ fn again(shrunk: &Shrunk, bug: &str) {
 #[test]
 fn a_crowd_becomes_a_handful() {
     let crowd = scenario(CROWD, &[("N", "8"), ("random.pipes", "20"), ("duration", "100ms")]);
-    for bug in ["length-off-by-one", "decay-not-looked-at"] {
+    for bug in ["length-off-by-one", "lengths-swapped"] {
         let shrunk = shrunk(&crowd, bug, &PolicySpec::Timed, 1500);
         let Sizes { nodes, operations, faults, deviations, .. } = shrunk.after;
         assert!(nodes <= 4 && operations + faults <= 12 && deviations <= 6, "{bug}: {:?}\n{}", shrunk.after, shrunk.toml);
-        assert!(shrunk.before.operations > 100, "{:?}", shrunk.before);
+        assert!(shrunk.before.operations > 40, "{:?}", shrunk.before);
         assert!(shrunk.toml.lines().count() <= 40, "{}", shrunk.toml);
     }
 }

@@ -24,9 +24,10 @@ pub struct Limits {
     /// Bound sublinks a link. Beyond: a peer that moves more portals here loses the link; Put of a portal answers
     /// `ResourceExhausted`.
     pub link_sublinks: usize,
-    /// Memory buffers a link, our own and the peer's. Beyond: ours fail to grow, the peer's drop the link.
+    /// Memory buffers that one end of a link adds to the first. Beyond, with those of both ends: ours fail to grow. Beyond, with the
+    /// peer's alone (both ends may grow at once): the link is dropped.
     pub link_buffers: usize,
-    /// Bytes of memory buffers a link. Beyond: as for `link_buffers`.
+    /// Bytes of them. Beyond: as for `link_buffers`.
     pub link_memory_bytes: u64,
     /// Parcels and link states on a link that wait for a buffer not announced yet. Beyond: the link is dropped.
     pub link_buffer_waits: usize,

@@ -194,14 +194,9 @@ impl BlockAllocator {
 
     /// Blocks not on the free list. Exact only while nobody allocates or frees.
     pub fn taken(self, m: &Mapping) -> u64 {
-        // In one read: of virtual memory each costs a call.
-        let size = self.block_size as usize;
-        let mut region = vec![0; self.blocks as usize * size];
-        m.read(self.offset(0), &mut region);
-        let header = |index: i16| Header(u32::from_le_bytes(std::array::from_fn(|i| region[index as usize * size + i])));
         let (mut index, mut free) = (0, 0);
         while free < self.capacity() {
-            index = header(index).successor(index);
+            index = Header(m.load32(self.offset(index), Ordering::Acquire)).successor(index);
             if index <= 0 || index >= self.blocks {
                 break;
             }

@@ -292,7 +292,7 @@ fn jobs_change_nothing_in_what_is_printed() {
 
 #[test]
 fn json_is_a_line_a_seed_with_the_same_keys() {
-    const KEYS: [&str; 25] = [
+    const KEYS: [&str; 26] = [
         "bypasses",
         "calls",
         "checks",
@@ -302,6 +302,7 @@ fn json_is_a_line_a_seed_with_the_same_keys() {
         "events_per_second",
         "exit",
         "failure",
+        "faults",
         "file",
         "fingerprint",
         "forwarded",

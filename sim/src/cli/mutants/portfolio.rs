@@ -42,7 +42,7 @@ const RACES: &[((&str, &str), &[&str])] = &[
     (scenario!("races/talk"), &[]),
     (scenario!("races/swap"), &[]),
     (scenario!("races/farewell"), &[]),
-    (scenario!("races/farewell"), &["count=10"]),
+    (scenario!("races/farewell"), &["let.count=10"]),
     (scenario!("races/parting"), &[]),
     (scenario!("races/relay"), &[]),
     (scenario!("races/refused"), &[]),

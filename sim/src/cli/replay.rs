@@ -1,6 +1,7 @@
 //! `replay`: a failing run again, from its file.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,37 +15,43 @@ use super::{table, usage};
 use crate::code::Code;
 use crate::replay::{Found, Replay};
 use crate::run::RunOptions;
+use crate::scenario::Scenario;
+
+/// A failing run as its file says it.
+pub struct Failing {
+    pub replay: Replay,
+    pub scenario: Scenario,
+    pub options: RunOptions,
+}
+
+/// Reads a replay file. What is wrong with it is told; then the error is what the command ends with.
+pub fn open(file: &Path) -> Result<Failing, Exit> {
+    let refuse = |why: &str| {
+        tell(&format!("ipcz-sim: {}: {why}\n", file.display()));
+        Exit::Usage
+    };
+    let text = fs::read_to_string(file)
+        .map_err(|error| refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")))?;
+    let replay = Replay::parse(&text).map_err(|broken| refuse(&broken.to_string()))?;
+    if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
+        return Err(refuse(&format!("run.planted: {why}")));
+    }
+    let scenario = replay.scenario.scenario().map_err(|error| {
+        tell(&format!("ipcz-sim: {}: the scenario in it is wrong\n{}", file.display(), usage::explain(&error)));
+        Exit::Usage
+    })?;
+    let options = replay.options(&scenario).map_err(|broken| refuse(&broken.to_string()))?;
+    Ok(Failing { replay, scenario, options })
+}
 
 /// Runs what the file says and compares.
 ///
 /// # Errors
 /// Something outside the simulation failed.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Trouble> {
-    let refuse = |why: &str| {
-        tell(&format!("ipcz-sim: {}: {why}\n", args.file.display()));
-        Ok(Exit::Usage)
-    };
-    let text = match fs::read_to_string(&args.file) {
-        Ok(text) => text,
-        Err(error) => return refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")),
-    };
-    let replay = match Replay::parse(&text) {
-        Ok(replay) => replay,
-        Err(broken) => return refuse(&broken.to_string()),
-    };
-    if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
-        return refuse(&format!("run.planted: {why}"));
-    }
-    let scenario = match replay.scenario.scenario() {
-        Ok(scenario) => scenario,
-        Err(error) => {
-            tell(&format!("ipcz-sim: {}: the scenario in it is wrong\n{}", args.file.display(), usage::explain(&error)));
-            return Ok(Exit::Usage);
-        }
-    };
-    let options = match replay.options(&scenario) {
-        Ok(options) => options,
-        Err(broken) => return refuse(&broken.to_string()),
+    let Failing { replay, scenario, options } = match open(&args.file) {
+        Ok(failing) => failing,
+        Err(exit) => return Ok(exit),
     };
     listen_to_panics();
     let stop = Arc::new(AtomicBool::new(false));

@@ -11,11 +11,10 @@ use super::args::ShrinkArgs;
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
 use super::play::{Finding, Gauge, Once, listen_to_panics, once};
+use super::replay::{Failing, open};
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::Stopwatch;
-use super::usage;
 use crate::policy::PolicySpec;
-use crate::replay::Replay;
 use crate::run::RunOptions;
 use crate::scenario::Scenario;
 use crate::shrink::{Ran, Shrunk, Sizes, shrink as smaller};
@@ -25,28 +24,9 @@ use crate::shrink::{Ran, Shrunk, Sizes, shrink as smaller};
 /// # Errors
 /// Something outside the simulation failed.
 pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
-    let refuse = |why: &str| {
-        tell(&format!("ipcz-sim: {}: {why}\n", args.file.display()));
-        Ok(Exit::Usage)
-    };
-    let text = match fs::read_to_string(&args.file) {
-        Ok(text) => text,
-        Err(error) => return refuse(&format!("can't read the file: {error}; expected a file that a failing `run` or `sweep` wrote")),
-    };
-    let replay = match Replay::parse(&text) {
-        Ok(replay) => replay,
-        Err(broken) => return refuse(&broken.to_string()),
-    };
-    if let Some(Err(why)) = replay.run.planted.as_deref().map(usage::plantable) {
-        return refuse(&format!("run.planted: {why}"));
-    }
-    let scenario = match replay.scenario.scenario() {
-        Ok(scenario) => scenario,
-        Err(error) => return refuse(&format!("the scenario in it is wrong\n{}", usage::explain(&error))),
-    };
-    let options = match replay.options(&scenario) {
-        Ok(options) => options,
-        Err(broken) => return refuse(&broken.to_string()),
+    let Failing { replay, scenario, options } = match open(&args.file) {
+        Ok(failing) => failing,
+        Err(exit) => return Ok(exit),
     };
     listen_to_panics();
     let stop = Arc::new(AtomicBool::new(false));

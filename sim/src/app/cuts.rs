@@ -44,6 +44,10 @@ impl Stage {
 
     /// Acts upon what struck since the last time; whether anything did.
     pub fn suffer(&mut self) -> bool {
+        // Asked twice an event: the world's lock is not taken for nothing.
+        if !self.faulty {
+            return false;
+        }
         let mut any = false;
         loop {
             let mut strikes = std::mem::take(&mut self.strikes);

@@ -120,6 +120,8 @@ pub struct Stage {
     pub lazy: ([u32; 2], u64),
     /// Processes that have taken all free blocks of their link memories.
     pub hoarding: Vec<u32>,
+    /// Whether faults are planned at all.
+    pub(super) faulty: bool,
     pub(super) strikes: Vec<Strike>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
@@ -159,6 +161,7 @@ impl Stage {
     /// An empty stage.
     pub fn new(world: World) -> Stage {
         Stage {
+            faulty: world.is_faulty(),
             world,
             ghost: Ghost::default(),
             checks: Checks::default(),
@@ -210,6 +213,7 @@ impl Stage {
             unread: self.unread.clone(),
             lazy: self.lazy,
             hoarding: self.hoarding.clone(),
+            faulty: self.faulty,
             strikes: Vec::new(),
             bad_luck: self.bad_luck,
             threads: self.threads.clone(),

@@ -90,6 +90,11 @@ impl Faults {
         Faults { plan, calm: vec![0; COUNT], struck, ..Faults::default() }
     }
 
+    /// Whether the plan names any fault; without one nothing ever strikes.
+    pub fn planned(&self) -> bool {
+        self.plan.iter().any(Option::is_some)
+    }
+
     /// Whether anything may strike.
     #[inline]
     pub fn armed(&self) -> bool {

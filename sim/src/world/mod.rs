@@ -429,6 +429,11 @@ impl World {
         self.shared.lock().strikes(fault, actor)
     }
 
+    /// Whether anything can ever strike.
+    pub fn is_faulty(&self) -> bool {
+        self.shared.lock().faults.planned()
+    }
+
     /// Moves what struck since the last time, and concerns more than the engine, to `out`.
     pub fn take_strikes(&mut self, out: &mut Vec<Strike>) {
         self.shared.lock().faults.take_strikes(out);

@@ -501,6 +501,10 @@ impl Stage {
         if process != there || self.ghost.are_related(end, with) || self.ghost.merging_would_ring(end, with) {
             return None;
         }
+        // What a liar has said of a route may forbid it.
+        if self.ghost.pipe(end).tainted || self.ghost.pipe(with).tainted {
+            return None;
+        }
         self.calls.merges += 1;
         let used = self.ghost.is_used(end) || self.ghost.is_used(with);
         if !used {

@@ -46,7 +46,7 @@ const RACES: &[((&str, &str), &[&str])] = &[
     (scenario!("races/parting"), &[]),
     (scenario!("races/relay"), &[]),
     (scenario!("races/refused"), &[]),
-    (scenario!("races/both-leave"), &[]),
+    (scenario!("races/R02-both-ends-of-a-remote-pair-move"), &[]),
     (scenario!("races/meeting"), &[]),
     (scenario!("abc"), &["send.count=5"]),
     (scenario!("both-ends-run"), &["N=4", "burst=2", "bytes=400"]),

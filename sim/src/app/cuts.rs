@@ -32,6 +32,9 @@ impl Stage {
         self.cuts += 1;
         self.note(Deed::CutLink { processes: [a, b] });
         self.checks.honesty.excuse(a, b);
+        if until == u64::MAX {
+            self.checks.honesty.loosen(a, b);
+        }
         self.checks.broken.wound(a, b, until);
         for (client, broker) in [(a, b), (b, a)] {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
@@ -74,14 +77,12 @@ impl Stage {
             Strike::HalfOpen(a, b) => {
                 if self.sever(a, b, u64::MAX) {
                     self.say(u32::MAX, || format!("the link between process {a} and process {b} is cut; only the first learns it"));
-                    self.checks.honesty.loosen(a, b);
                     self.world.half_open(a, b);
                 }
             }
             Strike::RefuseSend(a, b) => {
                 if self.sever(a, b, u64::MAX) {
                     self.say(u32::MAX, || format!("the transport will refuse what process {a} next sends process {b}"));
-                    self.checks.honesty.loosen(a, b);
                     self.world.refuse_next(a, b);
                 }
             }
@@ -179,7 +180,7 @@ impl Stage {
 
     /// When everybody knows of what happens now.
     fn noticed(&self) -> u64 {
-        if self.world.is_scheduled() {
+        if self.world.is_scheduled() || self.threads.is_some() {
             // Who is slow to notice is the schedule's business.
             return u64::MAX;
         }

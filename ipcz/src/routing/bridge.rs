@@ -263,3 +263,56 @@ impl Routing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::status;
+
+    /// Two entangled routers whose link says `status`.
+    fn pair(routing: &mut Routing, status: u32) -> [RouterKey; 2] {
+        let ends = [routing.insert(Default::default()), routing.insert(Default::default())];
+        routing.join(ends, status);
+        ends
+    }
+
+    fn settle(routing: &mut Routing) {
+        while routing.work() {}
+    }
+
+    /// Only by way of other nodes can the ends of a route be merged that are not yet each other's peer; an unstable link is as good.
+    #[test]
+    fn a_route_merged_with_itself_is_ended_once_it_has_shrunk() {
+        let mut routing = Routing::default();
+        let ([a, b], [c, d]) = (pair(&mut routing, 0), pair(&mut routing, 0));
+        assert_eq!((routing.merge(b, c), routing.merge(a, d)), (Ok(()), Ok(())));
+        settle(&mut routing);
+        assert_eq!(routing.routers.len(), 4, "nothing can be locked");
+        for key in [a, b, c, d] {
+            let router = routing.routers.get_mut(key).unwrap();
+            router.out.primary.as_mut().unwrap().mark_stable(&mut routing.pairs);
+            routing.mark_dirty(key, true);
+        }
+        settle(&mut routing);
+        assert_eq!((routing.routers.len(), routing.pairs.len(), routing.proxies), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_bridge_takes_both_locks_or_none() {
+        for stuck in [0, 1] {
+            let mut routing = Routing::default();
+            let pairs = [0, 1].map(|side| pair(&mut routing, if side == stuck { status::stable(LinkSide::B) } else { status::STABLE }));
+            routing.merge(pairs[0][1], pairs[1][1]).unwrap();
+            settle(&mut routing);
+            let word = |key: RouterKey| routing.routers.get(key).unwrap().out.primary.as_ref().unwrap().status(&routing.pairs);
+            let waits = status::stable(LinkSide::B) | status::waiting(LinkSide::B);
+            assert_eq!((word(pairs[stuck][0]), word(pairs[1 - stuck][0])), (Some(waits), Some(status::STABLE)), "side {stuck} is stuck");
+            // Its end becomes stable, and wakes the bridge that waits.
+            let end = pairs[stuck][0];
+            routing.routers.get_mut(end).unwrap().out.primary.as_mut().unwrap().mark_stable(&mut routing.pairs);
+            routing.mark_dirty(end, true);
+            settle(&mut routing);
+            assert_eq!((routing.local_peer(end), routing.routers.len()), (Some(pairs[1 - stuck][0]), 2));
+        }
+    }
+}

@@ -204,35 +204,24 @@ impl Routing {
     /// The other bridge router learns what remains, once `b1` was told (case 1): `inbound` comes from P1, `outbound` from P2.
     pub(super) fn stop_bridging(&mut self, b2: RouterKey, inbound: u64, outbound: u64) {
         let Some(router) = self.routers.get_mut(b2) else { return };
-        let inner = router.inward.as_mut().and_then(|edge| edge.decay.as_mut());
-        let (Some(outer), Some(inner)) = (router.out.decay.as_mut(), inner) else { return };
-        (inner.length_to, inner.length_from) = (Some(outbound), Some(inbound));
-        (outer.length_to, outer.length_from) = (Some(inbound), Some(outbound));
+        router.out.learn(Some(inbound), Some(outbound));
+        if let Some(inward) = &mut router.inward {
+            inward.learn(Some(outbound), Some(inbound));
+        }
         self.mark_dirty(b2, false);
     }
 
-    /// R answered `f` (case 2): `length` parcels come from it over the bridge in total.
+    /// R answered `f` (case 2): `length` parcels come from it over the bridge in total: in at F, across to L, out to Q.
     pub(super) fn stop_bridging_to_local(&mut self, f: RouterKey, l: RouterKey, length: u64) {
-        let peer = |routing: &Routing| routing.routers.get(l)?.out.decay.as_ref()?.link.local_peer(&routing.pairs);
-        let Some(q) = peer(self) else { return };
-        let edges = |router: &super::Router| router.out.decay.is_some() && router.inward.as_ref().is_none_or(|edge| edge.decay.is_some());
-        let decaying = |key, inner| self.routers.get(key).is_some_and(|r: &super::Router| if inner { edges(r) } else { r.out.decay.is_some() });
-        if !(decaying(f, true) && decaying(l, true) && decaying(q, false)) {
-            return;
-        }
+        let decaying = |routing: &Routing| routing.routers.get(l)?.out.decay.as_ref()?.link.local_peer(&routing.pairs);
+        let Some(q) = decaying(self) else { return };
         self.probes.hit(Probe::StopBridgingLocal);
-        for key in [f, l, q] {
+        for (key, to, from) in [(f, None, Some(length)), (l, Some(length), None), (q, None, Some(length))] {
             let Some(router) = self.routers.get_mut(key) else { continue };
-            let (out, inward) = (router.out.decay.as_mut(), router.inward.as_mut().and_then(|edge| edge.decay.as_mut()));
-            // From R: in at F, across the bridge, out at L, in at Q.
-            if key == l {
-                out.into_iter().for_each(|decay| decay.length_to = Some(length));
-                inward.into_iter().for_each(|decay| decay.length_from = Some(length));
-            } else {
-                out.into_iter().for_each(|decay| decay.length_from = Some(length));
-                if key == f {
-                    inward.into_iter().for_each(|decay| decay.length_to = Some(length));
-                }
+            router.out.learn(to, from);
+            // What a bridge router receives outside it sends across, and the other way round.
+            if let Some(inward) = router.inward.as_mut().filter(|_| key != q) {
+                inward.learn(from, to);
             }
             self.mark_dirty(key, false);
         }

@@ -204,35 +204,24 @@ impl Routing {
     /// The other bridge router learns what remains, once `b1` was told (case 1): `inbound` comes from P1, `outbound` from P2.
     pub(super) fn stop_bridging(&mut self, b2: RouterKey, inbound: u64, outbound: u64) {
         let Some(router) = self.routers.get_mut(b2) else { return };
-        let inner = router.inward.as_mut().and_then(|edge| edge.decay.as_mut());
-        let (Some(outer), Some(inner)) = (router.out.decay.as_mut(), inner) else { return };
-        (inner.length_to, inner.length_from) = (Some(outbound), Some(inbound));
-        (outer.length_to, outer.length_from) = (Some(inbound), Some(outbound));
+        router.out.learn(Some(inbound), Some(outbound));
+        if let Some(inward) = &mut router.inward {
+            inward.learn(Some(outbound), Some(inbound));
+        }
         self.mark_dirty(b2, false);
     }
 
-    /// R answered `f` (case 2): `length` parcels come from it over the bridge in total.
+    /// R answered `f` (case 2): `length` parcels come from it over the bridge in total: in at F, across to L, out to Q.
     pub(super) fn stop_bridging_to_local(&mut self, f: RouterKey, l: RouterKey, length: u64) {
-        let peer = |routing: &Routing| routing.routers.get(l)?.out.decay.as_ref()?.link.local_peer(&routing.pairs);
-        let Some(q) = peer(self) else { return };
-        let edges = |router: &super::Router| router.out.decay.is_some() && router.inward.as_ref().is_none_or(|edge| edge.decay.is_some());
-        let decaying = |key, inner| self.routers.get(key).is_some_and(|r: &super::Router| if inner { edges(r) } else { r.out.decay.is_some() });
-        if !(decaying(f, true) && decaying(l, true) && decaying(q, false)) {
-            return;
-        }
+        let decaying = |routing: &Routing| routing.routers.get(l)?.out.decay.as_ref()?.link.local_peer(&routing.pairs);
+        let Some(q) = decaying(self) else { return };
         self.probes.hit(Probe::StopBridgingLocal);
-        for key in [f, l, q] {
+        for (key, to, from) in [(f, None, Some(length)), (l, Some(length), None), (q, None, Some(length))] {
             let Some(router) = self.routers.get_mut(key) else { continue };
-            let (out, inward) = (router.out.decay.as_mut(), router.inward.as_mut().and_then(|edge| edge.decay.as_mut()));
-            // From R: in at F, across the bridge, out at L, in at Q.
-            if key == l {
-                out.into_iter().for_each(|decay| decay.length_to = Some(length));
-                inward.into_iter().for_each(|decay| decay.length_from = Some(length));
-            } else {
-                out.into_iter().for_each(|decay| decay.length_from = Some(length));
-                if key == f {
-                    inward.into_iter().for_each(|decay| decay.length_to = Some(length));
-                }
+            router.out.learn(to, from);
+            // What a bridge router receives outside it sends across, and the other way round.
+            if let Some(inward) = router.inward.as_mut().filter(|_| key != q) {
+                inward.learn(from, to);
             }
             self.mark_dirty(key, false);
         }
@@ -260,6 +249,59 @@ impl Routing {
         link.unlock(&mut self.pairs);
         if !self.planted.has(Bug::UnlockWakesNobody) {
             self.flush_other_side(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::status;
+
+    /// Two entangled routers whose link says `status`.
+    fn pair(routing: &mut Routing, status: u32) -> [RouterKey; 2] {
+        let ends = [routing.insert(Default::default()), routing.insert(Default::default())];
+        routing.join(ends, status);
+        ends
+    }
+
+    fn settle(routing: &mut Routing) {
+        while routing.work() {}
+    }
+
+    /// Only by way of other nodes can the ends of a route be merged that are not yet each other's peer; an unstable link is as good.
+    #[test]
+    fn a_route_merged_with_itself_is_ended_once_it_has_shrunk() {
+        let mut routing = Routing::default();
+        let ([a, b], [c, d]) = (pair(&mut routing, 0), pair(&mut routing, 0));
+        assert_eq!((routing.merge(b, c), routing.merge(a, d)), (Ok(()), Ok(())));
+        settle(&mut routing);
+        assert_eq!(routing.routers.len(), 4, "nothing can be locked");
+        for key in [a, b, c, d] {
+            let router = routing.routers.get_mut(key).unwrap();
+            router.out.primary.as_mut().unwrap().mark_stable(&mut routing.pairs);
+            routing.mark_dirty(key, true);
+        }
+        settle(&mut routing);
+        assert_eq!((routing.routers.len(), routing.pairs.len(), routing.proxies), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_bridge_takes_both_locks_or_none() {
+        for stuck in [0, 1] {
+            let mut routing = Routing::default();
+            let pairs = [0, 1].map(|side| pair(&mut routing, if side == stuck { status::stable(LinkSide::B) } else { status::STABLE }));
+            routing.merge(pairs[0][1], pairs[1][1]).unwrap();
+            settle(&mut routing);
+            let word = |key: RouterKey| routing.routers.get(key).unwrap().out.primary.as_ref().unwrap().status(&routing.pairs);
+            let waits = status::stable(LinkSide::B) | status::waiting(LinkSide::B);
+            assert_eq!((word(pairs[stuck][0]), word(pairs[1 - stuck][0])), (Some(waits), Some(status::STABLE)), "side {stuck} is stuck");
+            // Its end becomes stable, and wakes the bridge that waits.
+            let end = pairs[stuck][0];
+            routing.routers.get_mut(end).unwrap().out.primary.as_mut().unwrap().mark_stable(&mut routing.pairs);
+            routing.mark_dirty(end, true);
+            settle(&mut routing);
+            assert_eq!((routing.local_peer(end), routing.routers.len()), (Some(pairs[1 - stuck][0]), 2));
         }
     }
 }

@@ -232,10 +232,8 @@ fn merge(stage: &mut Stage, node: u32) -> Checked {
         return stage.open(node, Role::Random).map(|_| ());
     }
     let end = unused[draw(stage, site::MERGE, node, unused.len())];
-    let others: Vec<EndId> = unused
-        .into_iter()
-        .filter(|other| !stage.ghost.are_related(*other, end) && !stage.ghost.merging_would_ring(end, *other))
-        .collect();
+    let others: Vec<EndId> =
+        unused.into_iter().filter(|other| !stage.ghost.are_related(*other, end) && !stage.ghost.merging_would_ring(end, *other)).collect();
     let chosen = draw(stage, site::MERGE, node, others.len() + 1);
     let with = match others.get(chosen) {
         Some(other) => *other,

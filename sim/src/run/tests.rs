@@ -155,6 +155,48 @@ fn golden_a_closure_is_one_message() {
     assert_eq!(messages(&scenario(&text)), ["0>1 AcceptParcel", "1>0 RouteClosed"]);
 }
 
+/// A second pipe, r and s, whose end s moves to `node` over `pipe`; and at last q and r are merged.
+fn merged(moved: Option<(&str, &str)>) -> String {
+    let hand =
+        moved.map_or(String::new(), |(node, pipe)| format!("[[step]]\non = \"A\"\nhand = \"s\"\nover = \"{pipe}\"\nto = \"{node}\"\n"));
+    ["[[step]]\non = \"A\"\nopen = [\"r\", \"s\"]\n", &hand, "[[step]]\non = \"A\"\nat = \"100ms\"\nmerge = [\"q\", \"r\"]\n"].concat()
+}
+
+#[test]
+fn golden_a_merger_between_local_peers_is_silent() {
+    let text = ["[[step]]\non = \"A\"\nopen = [\"p\", \"q\"]\n", &merged(None)].concat();
+    assert_eq!(messages(&scenario(&text)), [] as [&str; 0]);
+}
+
+#[test]
+fn golden_a_merger_with_one_remote_peer() {
+    let text = [MOVED_TO_B, &merged(None)].concat();
+    assert_eq!(messages(&scenario(&text)), ["0>1 AcceptParcel", "0>1 BypassPeerWithLink", "1>0 StopProxyingToLocalPeer"]);
+}
+
+#[test]
+fn golden_a_merger_between_strangers_needs_an_introduction() {
+    let text = [MOVED_TO_B, &merged(Some(("C", "ac")))].concat();
+    let expected = [
+        "0>1 AcceptParcel",
+        "0>2 AcceptParcel",
+        "0>2 BypassPeer",
+        "2>0 RequestIntroduction",
+        "0>2 AcceptIntroduction",
+        "0>1 AcceptIntroduction",
+        "2>1 AcceptBypassLink",
+        "1>0 StopProxying",
+        "1>2 ProxyWillStop",
+    ];
+    assert_eq!(messages(&scenario(&text)), expected);
+}
+
+#[test]
+fn golden_a_merger_whose_peers_share_a_node() {
+    let text = [MOVED_TO_B, &merged(Some(("B", "ab")))].concat();
+    assert_eq!(messages(&scenario(&text)), ["0>1 AcceptParcel", "0>1 AcceptParcel", "0>1 BypassPeer", "1>0 StopProxying"]);
+}
+
 #[test]
 fn the_transport_that_loses_a_message_is_caught() {
     let outcome = run(&load("canary.toml", &[]), &RunOptions::default());

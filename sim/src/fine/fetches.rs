@@ -5,12 +5,17 @@ use ipcz::memory::is_polled;
 
 use crate::world::activity::{Access, Kind};
 
+/// Bytes of a block before the data of a parcel.
+const HEADER: usize = 8;
+
 /// What was loaded.
 #[derive(Default)]
 pub(super) struct Fetches {
     loaded: Vec<(u32, usize, usize)>,
     /// The memory whose free list's front was the last thing touched.
     front: Option<u32>,
+    /// The last word stored: the header of a block, if an exchange of the front follows that gives the block back.
+    stored: Option<(u32, usize)>,
 }
 
 impl Fetches {
@@ -18,17 +23,27 @@ impl Fetches {
     pub fn clear(&mut self) {
         self.loaded.clear();
         self.front = None;
+        self.stored = None;
     }
 
     /// Whether `access` loads what was loaded before, and nothing excuses it: words that the protocol polls, each time deciding anew;
     /// the header of a free block right after the front that leads to it, since the exchange of the front that follows fails unless
-    /// both were read of one state (memory.md 5.3).
+    /// both were read of one state (memory.md 5.3); a block that was given back: it may hold another parcel by the time the input, which
+    /// carries out what others have left to be sent, loads it again.
     pub fn again(&mut self, access: Access, len: usize) -> bool {
         let Access { kind, memory, at, bytes } = access;
         let after_front = self.front.take() == Some(memory);
         if bytes <= 8 && is_polled(len, at) {
             self.front = matches!(kind, Kind::Load | Kind::Exchange { .. }).then_some(memory);
+            if let (Kind::Exchange { .. }, Some((of, header))) = (kind, self.stored)
+                && of == memory
+            {
+                self.loaded.retain(|(other, from, _)| *other != memory || !(header..=header + HEADER).contains(from));
+            }
             return false;
+        }
+        if matches!(kind, Kind::Store(_)) {
+            self.stored = Some((memory, at));
         }
         if !matches!(kind, Kind::Load | Kind::Read) || after_front || bytes == 0 {
             return false;
@@ -62,6 +77,20 @@ mod tests {
         assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }, 131_072));
         fetches.clear();
         assert!(!fetches.again(load(DATA), 131_072));
+    }
+
+    #[test]
+    fn a_block_that_was_given_back_may_be_another_when_it_is_loaded_again() {
+        let read = Access { kind: Kind::Read, bytes: 300, ..load(DATA + HEADER) };
+        let exchange = Access { kind: Kind::Exchange { expected: 0, new: 1 }, ..load(FRONT) };
+        let mut fetches = Fetches::default();
+        assert!(!fetches.again(read, 131_072) && !fetches.again(load(DATA + 512), 131_072));
+        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }, 131_072));
+        assert!(fetches.again(read, 131_072), "not given back yet");
+        // What follows the exchange at once is excused as its header would be.
+        assert!(!fetches.again(exchange, 131_072) && !fetches.again(load(DATA + 1024), 131_072));
+        assert!(!fetches.again(read, 131_072));
+        assert!(fetches.again(load(DATA + 512), 131_072), "another block");
     }
 
     #[test]

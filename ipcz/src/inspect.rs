@@ -65,8 +65,10 @@ pub struct RouterView {
     pub status_dead: bool,
     /// Traps that wait for what is so already.
     pub missed_traps: usize,
-    /// Routers of portals attached to parcels waiting in this router's queues.
+    /// Routers of portals attached to parcels that wait in this router's queues, or that an overlapped get has taken out.
     pub carried: Vec<RouterKey>,
+    /// Two-phase calls that are open.
+    pub transactions: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -231,6 +233,12 @@ impl<'a> View<'a> {
         self.core.handles.len()
     }
 
+    /// Routers of portals attached to parcels that applications keep.
+    pub fn kept(&self) -> Vec<RouterKey> {
+        let objects = self.core.parcels.iter().flat_map(|(_, kept)| &kept.parcel.objects);
+        objects.map(|Object::Portal(router)| *router).collect()
+    }
+
     /// Driver objects that the core owns, transports and memory.
     pub fn objects_owned(&self) -> usize {
         self.core.net.objects
@@ -284,6 +292,7 @@ impl<'a> View<'a> {
 
     fn router_view(&self, key: RouterKey, router: &Router) -> RouterView {
         let parcels = router.inbound.iter().chain(router.outbound.iter());
+        let held = router.transactions.iter().flat_map(|open| open.objects());
         RouterView {
             key,
             portal: router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_)))),
@@ -298,7 +307,8 @@ impl<'a> View<'a> {
             status_peer_closed: router.status_peer_closed,
             status_dead: router.status_dead,
             missed_traps: router.missed_traps(),
-            carried: parcels.flat_map(|parcel| parcel.objects.iter().map(|Object::Portal(router)| *router)).collect(),
+            carried: parcels.flat_map(|parcel| &parcel.objects).chain(held).map(|Object::Portal(router)| *router).collect(),
+            transactions: router.transactions.as_ref().map_or(0, |open| open.len()),
         }
     }
 

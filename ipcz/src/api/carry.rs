@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::calls::free;
 use super::process::Process;
+use super::puts::free;
 use crate::clock::{Point, Wake};
 use crate::core::{Effects, LinkEvent};
 use crate::driver::{Driver, DriverError, Frame, Listener, Packed};
@@ -276,6 +276,12 @@ fn transmit_parcel(
         }
         Payload::Heap(buf) => {
             own = buf;
+            encode_parcel_in_place(&mut own, &parcel, sequence).map_err(too_large)?;
+            &mut own
+        }
+        // An application has begun to read it, and may still.
+        Payload::Shared(buf) => {
+            own = Arc::unwrap_or_clone(buf);
             encode_parcel_in_place(&mut own, &parcel, sequence).map_err(too_large)?;
             &mut own
         }

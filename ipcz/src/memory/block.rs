@@ -76,6 +76,11 @@ impl Block {
         self.fragment.offset() + DATA_HEADER_BYTES as usize
     }
 
+    /// Where the data lies, at a multiple of 8; null if the memory is not this machine's. The peer may write there.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.fragment.mapping().as_mut_ptr(self.data_at())
+    }
+
     /// Writes and seals the whole of the data, at most [`Block::capacity`] bytes.
     pub fn fill(&mut self, data: &[u8]) {
         self.write_at(0, data);

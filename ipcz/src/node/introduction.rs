@@ -93,11 +93,11 @@ impl Network {
             node.introducing.remove(&names);
         }
         for end in ends {
-            if let Some(link) = self.links.get_mut(end).filter(|_| !self.planted.has(Bug::ClosedWhilePinned)) {
-                link.outbox.unpin();
-                self.touched.push(end);
+            if self.planted.has(Bug::ClosedWhilePinned) {
+                self.forget_finished(end);
+            } else {
+                self.unpin(end);
             }
-            self.forget_finished(end);
         }
         if made.is_ok() {
             self.objects += 4;

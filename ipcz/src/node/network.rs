@@ -377,6 +377,21 @@ impl Network {
         self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
     }
 
+    /// Keeps a link's transport from being closed, for who uses it outside the lock. False if it is closed already.
+    pub fn pin(&mut self, key: LinkKey) -> bool {
+        let open = self.links.get_mut(key).map(|link| &mut link.outbox).filter(|outbox| !outbox.is_closed());
+        open.map(Outbox::pin).is_some()
+    }
+
+    /// That use is over.
+    pub fn unpin(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.unpin();
+            self.touched.push(key);
+        }
+        self.forget_finished(key);
+    }
+
     /// Takes a lost link out of its node; answers with the links that end with it.
     fn drop_connection(&mut self, node: NodeKey, key: LinkKey) -> Vec<LinkKey> {
         let Some(n) = self.nodes.get_mut(node) else { return Vec::new() };

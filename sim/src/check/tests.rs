@@ -37,6 +37,7 @@ fn router(side: LinkSide) -> RouterView {
         status_peer_closed: false,
         status_dead: false,
         missed_traps: 0,
+        transactions: 0,
         carried: Vec::new(),
     }
 }

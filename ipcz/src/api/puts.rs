@@ -88,6 +88,11 @@ impl Process {
         }
     }
 
+    /// Where an open put's data goes, for who has not kept what [`Process::begin_put`] gave. `InvalidArgument`: not this portal's open put.
+    pub fn put_room(&self, portal: Handle, put: Transaction) -> Result<ParcelWriter, Error> {
+        self.lock()?.open_put(portal, put, 0, &[])
+    }
+
     /// Ends a put: sends the first `produced` bytes of what was written. What is in link memory is sent without another copy if the
     /// route still takes that link. `InvalidArgument`: not this portal's open put, more than there was room for, or an attachment
     /// that cannot be sent (the put stays open); `ResourceExhausted`: a limit is reached (it stays open); `NotFound`: the peer is

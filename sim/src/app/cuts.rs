@@ -172,6 +172,7 @@ impl Stage {
         self.mark(None);
         self.world.kill(process);
         self.ghost.kill(process);
+        self.forget_open(process);
         let broker = self.homes[process as usize].broker;
         self.homes[process as usize] = Home { broker, ..Home::default() };
         true

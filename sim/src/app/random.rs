@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::open::Style;
 use super::stage::{News, Stage};
 use crate::check::Checked;
 use crate::choice::{Choices, Site};
@@ -65,6 +66,7 @@ impl Workload {
             stage.open(random.on[node] as u32, Role::Random)?;
         }
         stage.lazy = (random.lazy, random.gap_ns);
+        stage.style = Style { two_phase: random.two_phase, objects: random.objects, query: random.query };
         self.running = random.on.len();
         for node in &random.on {
             self.next(stage, random, *node as u32);
@@ -129,6 +131,7 @@ impl Workload {
         if weights.iter().all(|weight| *weight == 0) {
             return Ok(());
         }
+        stage.ask(node)?;
         if stage.world.strikes(Fault::ExhaustBlocks, node) {
             self.exhaust(stage, node);
         }
@@ -138,7 +141,7 @@ impl Workload {
                 let end = pick(stage, node);
                 for _ in 0..within(stage, site::COUNT, node, random.count) + leaks::slip(Leak::Leftovers) {
                     let bytes = within(stage, site::BYTES, node, random.bytes) + leaks::slip(Leak::OsEntropy);
-                    if !stage.put(end, bytes as usize, None)? {
+                    if !stage.send(end, bytes as usize)? {
                         break;
                     }
                 }

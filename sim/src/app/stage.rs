@@ -1,6 +1,7 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
 //! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipcz::api::{ConnectTo, NodeOptions, Process, TrapRefused};
@@ -11,6 +12,7 @@ use ipcz::{Error, Received};
 
 use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
+use super::open::{Open, Style};
 use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::choice::{Choices, Site};
@@ -118,6 +120,11 @@ pub struct Stage {
     pub unread: Vec<EndId>,
     /// How often that is so, of how many times, and for how many ns.
     pub lazy: ([u32; 2], u64),
+    /// In which other ways calls are made.
+    pub style: Style,
+    /// What was begun and not ended, by number.
+    pub(super) opened: BTreeMap<u32, Open>,
+    pub(super) opened_ever: u32,
     /// Processes that have taken all free blocks of their link memories.
     pub hoarding: Vec<u32>,
     /// Whether faults are planned at all.
@@ -130,7 +137,7 @@ pub struct Stage {
     traps: Vec<(u32, TrapEvent)>,
     /// Events of portals that are being put into a parcel: whether they still have an owner here shows when the call returns.
     unsettled: Vec<(u32, TrapEvent)>,
-    to_read: Vec<EndId>,
+    pub(super) to_read: Vec<EndId>,
     payload: Vec<u8>,
 }
 
@@ -141,6 +148,13 @@ mod call {
     pub const GET: u16 = 3;
     pub const CLOSE: u16 = 4;
     pub const TRAP: u16 = 5;
+    pub const BEGIN_PUT: u16 = 6;
+    pub const END_PUT: u16 = 7;
+    pub const MEASURE: u16 = 8;
+    pub const KEEP: u16 = 9;
+    pub const TAKE_KEPT: u16 = 10;
+    pub const BEGIN_GET: u16 = 11;
+    pub const END_GET: u16 = 12;
 }
 
 /// A portal that is put into a parcel.
@@ -180,6 +194,9 @@ impl Stage {
             lies: Vec::new(),
             unread: Vec::new(),
             lazy: ([0, 1], 0),
+            style: Style::PLAIN,
+            opened: BTreeMap::new(),
+            opened_ever: 0,
             hoarding: Vec::new(),
             strikes: Vec::new(),
             bad_luck: 0,
@@ -212,6 +229,9 @@ impl Stage {
             lies: self.lies.clone(),
             unread: self.unread.clone(),
             lazy: self.lazy,
+            style: self.style,
+            opened: self.opened.iter().map(|(number, open)| (*number, open.fork())).collect(),
+            opened_ever: self.opened_ever,
             hoarding: self.hoarding.clone(),
             faulty: self.faulty,
             strikes: Vec::new(),
@@ -237,11 +257,11 @@ impl Stage {
     }
 
     /// Who holds an end, and by what handle: nobody who is dead or dying.
-    fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
+    pub(super) fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
         self.ghost.holder(end).filter(|(process, _)| self.alive(*process).is_some())
     }
 
-    fn process(&self, process: u32) -> Checked<&Arc<Process>> {
+    pub(super) fn process(&self, process: u32) -> Checked<&Arc<Process>> {
         self.world.process(process).ok_or_else(|| Violation::new(API, "the workload calls only living processes", "").in_process(process))
     }
 
@@ -349,7 +369,7 @@ impl Stage {
     }
 
     /// A job for whoever holds `end`; nothing if nobody does.
-    fn later(&mut self, end: EndId, job: Job) -> Checked {
+    pub(super) fn later(&mut self, end: EndId, job: Job) -> Checked {
         match self.ghost.holder(end) {
             Some((process, _)) => self.carry_out(process, job),
             None => Ok(()),
@@ -357,7 +377,7 @@ impl Stage {
     }
 
     /// Does a job: now, or when the process's thread comes to it.
-    fn carry_out(&mut self, process: u32, job: Job) -> Checked {
+    pub(super) fn carry_out(&mut self, process: u32, job: Job) -> Checked {
         if let Some(threads) = &mut self.threads {
             threads.add(process, job);
             return Ok(());
@@ -390,6 +410,8 @@ impl Stage {
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::BeginPut { end, length } => Ok(self.begin_begin_put(end, length)),
+            Job::End { open, .. } => self.begin_end(open),
             Job::Close { end } => Ok(self.begin_close(end)),
             Job::Read { end } => Ok(self.begin_get(end)),
             Job::Watch { end } => Ok(self.begin_trap(end)),
@@ -405,6 +427,35 @@ impl Stage {
                 self.payload = data;
                 self.trace(process, call::PUT, &words);
                 self.finish_put(process, end, attached, result).map(|()| None)
+            }
+            (Doing::BeginPut { portal, length, partial }, Answer::BeginPut(result)) => {
+                self.trace(process, call::BEGIN_PUT, &[portal.to_bits(), length as u64, u64::from(result.is_ok())]);
+                self.finish_begin_put((process, end), portal, (length, partial), result).map(|()| None)
+            }
+            (Doing::EndPut { portal, data, open, .. }, Answer::EndPut(result)) => {
+                let bytes = data.as_ref().map_or(u64::MAX, |data| data.len() as u64);
+                self.trace(process, call::END_PUT, &[portal.to_bits(), bytes, u64::from(result.is_ok())]);
+                self.finish_end_put(process, end, open, data.is_some(), result).map(|()| None)
+            }
+            (Doing::Measure { portal, told }, Answer::Measure(result)) => {
+                self.trace(process, call::MEASURE, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_measure((process, end, portal), told, result)
+            }
+            (Doing::Keep { portal, told }, Answer::Keep(result)) => {
+                self.trace(process, call::KEEP, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_keep((process, end, portal), told, result)
+            }
+            (Doing::TakeKept { parcel, open, .. }, Answer::TakeKept(result)) => {
+                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), result.as_ref().map_or(0, |taken| taken.len() as u64)]);
+                self.finish_take_kept(process, open, result).map(|()| None)
+            }
+            (Doing::BeginGet { portal, told, overlapped }, Answer::BeginGet(result)) => {
+                self.trace(process, call::BEGIN_GET, &[portal.to_bits(), u64::from(overlapped), u64::from(result.is_ok())]);
+                self.finish_begin_get((process, end, portal), (told, overlapped), result)
+            }
+            (Doing::EndGet { portal, how, open, .. }, Answer::EndGet(result)) => {
+                self.trace(process, call::END_GET, &[portal.to_bits(), how as u64, u64::from(result.is_ok())]);
+                self.finish_end_get((process, end), open, how, result).map(|()| None)
             }
             (Doing::Close { portal }, Answer::Close(result)) => {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
@@ -440,7 +491,7 @@ impl Stage {
         Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
     }
 
-    fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
+    pub(super) fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
         self.traps.append(&mut self.unsettled);
         match result {
             Ok(()) => {
@@ -462,6 +513,11 @@ impl Stage {
                 }
                 self.checks.closure.refused(&self.ghost, end)
             }
+            // A portal that is being got from does not leave the node (api.md A6).
+            Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
     }
@@ -475,13 +531,14 @@ impl Stage {
         Some(Call { process, end, doing: Doing::Close { portal } })
     }
 
-    fn begin_get(&mut self, end: EndId) -> Option<Call> {
+    pub(super) fn begin_get(&mut self, end: EndId) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
-        Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
+        let doing = self.way_to_get(process, end, portal, self.ghost.end(end).saw_closed)?;
+        Some(Call { process, end, doing })
     }
 
     /// Gets until nothing is left, then watches again, unless nothing will ever come. `told`: the peer was known to be closed before.
-    fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
+    pub(super) fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
         let dead = match result {
             Ok(received) => {
                 self.taken(end, process, &received)?;
@@ -489,6 +546,7 @@ impl Stage {
             }
             Err(Error::Unavailable) => false,
             Err(Error::NotFound) => true,
+            Err(Error::AlreadyExists) => return self.barred(process, end),
             Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
         };
         if dead && !self.ghost.end(end).saw_closed {
@@ -606,8 +664,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Everything left unread is read, everything taken in vain given back.
+    /// Everything begun is ended, everything left unread is read, everything taken in vain given back.
     pub fn catch_up(&mut self) -> Checked {
+        self.end_all_open()?;
         for end in std::mem::take(&mut self.unread) {
             self.read_late(end)?;
         }
@@ -659,7 +718,7 @@ impl Stage {
         Ok(())
     }
 
-    fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+    pub(super) fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
         if self.ghost.pipe(end).tainted {
             return self.taken_tainted(end, process, received);
         }
@@ -687,7 +746,7 @@ impl Stage {
         Ok(())
     }
 
-    fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
+    pub(super) fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
         self.calls.gets += 1;
         self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
         self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
@@ -696,12 +755,17 @@ impl Stage {
             self.news.push(News::Received { end });
         }
         if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
-            self.ghost.arrive(attached, process, *handle);
-            self.house(attached, process);
-            self.note(Deed::Arrived { end: attached, process });
-            self.news.push(News::Arrived { end: attached, process, over: end });
-            self.to_read.push(attached);
+            self.arrived(attached, process, *handle, end);
         }
+    }
+
+    /// An end came out of a parcel.
+    pub(super) fn arrived(&mut self, attached: EndId, process: u32, handle: Handle, over: EndId) {
+        self.ghost.arrive(attached, process, handle);
+        self.house(attached, process);
+        self.note(Deed::Arrived { end: attached, process });
+        self.news.push(News::Arrived { end: attached, process, over });
+        self.to_read.push(attached);
     }
 
     /// The end that a process holds by this handle.
@@ -714,8 +778,8 @@ impl Stage {
 const LAZY: Site = Site::Workload(9);
 /// For how many operations of a node.
 const LAZINESS: u64 = 8;
-const API: &str = "api";
+pub(super) const API: &str = "api";
 
-fn unexpected(call: &str, error: Error) -> Box<Violation> {
+pub(super) fn unexpected(call: &str, error: Error) -> Box<Violation> {
     Violation::new(API, "a call answers what api.md says", format!("{call} answered: {error}"))
 }

@@ -289,6 +289,17 @@ impl Ghost {
         Some(Taken { number, parcel })
     }
 
+    /// What `reader` should get next, if it was put.
+    pub fn peek(&self, reader: EndId) -> Option<(u64, &Parcel)> {
+        let from = self.end(reader.peer());
+        Some((from.next, from.unread.front()?))
+    }
+
+    /// The attachment of the parcel that `reader` should get next was taken out; the parcel stays.
+    pub fn strip(&mut self, reader: EndId) -> Option<EndId> {
+        self.end_mut(reader.peer()).unread.front_mut()?.attached.take()
+    }
+
     /// A parcel under way, by the end it was put into and (the low half of) its number.
     pub fn under_way(&mut self, from: EndId, number: u64) -> Option<&mut Parcel> {
         let end = self.ends.get_mut(from.index())?;

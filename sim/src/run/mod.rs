@@ -23,8 +23,8 @@ use ipcz::inspect::Totals;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
-    requirements,
+    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Status, Steps, Tally, Violation,
+    Watch, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
@@ -217,6 +217,7 @@ impl Run {
                 self.stage.release(number as u32);
                 Ok(())
             }
+            4 => self.stage.end_open(number as u32),
             _ => self.workload.token(&mut self.stage, number),
         }
     }
@@ -477,6 +478,7 @@ impl Run {
     /// One end of every pipe was closed, and everything is at rest again: the other ends know. Then they are closed too.
     fn peers_told(&mut self) -> Checked {
         self.half_closed = false;
+        self.stage.catch_up()?;
         self.stage.checks.closure.rest(&self.stage.ghost)?;
         self.close(|_| true)
     }
@@ -629,6 +631,7 @@ impl Run {
         self.outcome.checks = vec![
             checks.delivery.tally.report(Delivery::NAME),
             checks.closure.tally.report(Closure::NAME),
+            checks.status.tally.report(Status::NAME),
             checks.broken.tally.report(Broken::NAME),
             checks.shape.tally.report(Shape::NAME),
             checks.steps.tally.report(Steps::NAME),

@@ -30,6 +30,8 @@ pub enum Job {
         end: EndId,
         /// Bytes of data.
         length: usize,
+        /// For how many ns; if it is not said it may be aborted, too.
+        lasts: Option<u64>,
     },
     /// End what was begun under this number.
     End {
@@ -100,6 +102,8 @@ pub enum Doing {
         length: usize,
         /// Whether fewer will do.
         partial: bool,
+        /// For how many ns, if that is said.
+        lasts: Option<u64>,
     },
     /// Write what is to be sent, then EndPut.
     EndPut {
@@ -212,7 +216,7 @@ pub const FIRST: usize = 24;
 pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
     match doing {
         Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
-        Doing::BeginPut { portal, length, partial } => {
+        Doing::BeginPut { portal, length, partial, .. } => {
             let begun = process.begin_put(*portal, *length, *partial);
             Answer::BeginPut(begun.map(|put| (put.transaction, put.data.capacity())))
         }

@@ -65,6 +65,8 @@ enum What {
     Put {
         put: Transaction,
         length: usize,
+        /// It is not to be aborted.
+        sure: bool,
     },
     Get {
         get: Transaction,
@@ -84,7 +86,7 @@ impl Open {
     /// The same, in a copy of the world.
     pub fn fork(&self) -> Open {
         let what = match &self.what {
-            What::Put { put, length } => What::Put { put: *put, length: *length },
+            What::Put { put, length, sure } => What::Put { put: *put, length: *length, sure: *sure },
             What::Get { get, exclusive, .. } => What::Get { get: *get, exclusive: *exclusive, seen: None },
             What::Kept { parcel, number, length, attached } => {
                 What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached }
@@ -109,7 +111,12 @@ impl Stage {
         if !self.now_and_then(site::TWO_PHASE, process, self.style.two_phase) {
             return self.put(end, length, None);
         }
-        self.later(end, Job::BeginPut { end, length }).map(|()| true)
+        self.later(end, Job::BeginPut { end, length, lasts: None }).map(|()| true)
+    }
+
+    /// Puts a parcel into an end by a put that stays open for `lasts` ns.
+    pub fn put_slowly(&mut self, end: EndId, length: usize, lasts: u64) -> Checked {
+        self.later(end, Job::BeginPut { end, length, lasts: Some(lasts) })
     }
 
     /// Asks one of a process's portals how it is, now and then.
@@ -143,12 +150,12 @@ impl Stage {
     }
 
     /// Notes something begun; it is ended a while later.
-    fn begun(&mut self, process: u32, end: EndId, portal: Handle, what: What) {
+    fn begun(&mut self, process: u32, end: EndId, portal: Handle, lasts: u64, what: What) {
         let number = self.opened_ever;
         self.opened_ever += 1;
         let open = Open { process, end, holder: self.ghost.end(end).holder, portal, stray: false, what };
         self.opened.insert(number, open);
-        let at = self.world.now() + OPEN_FOR * self.lazy.1;
+        let at = self.world.now() + lasts;
         self.world.schedule_for(process, at, END | u64::from(number));
     }
 
@@ -182,22 +189,27 @@ impl Stage {
         lost.into_iter().for_each(|end| self.ghost.lose(end));
     }
 
-    pub(super) fn begin_begin_put(&mut self, end: EndId, length: usize) -> Option<Call> {
+    fn some_time(&self) -> u64 {
+        OPEN_FOR * self.lazy.1
+    }
+
+    pub(super) fn begin_begin_put(&mut self, end: EndId, length: usize, lasts: Option<u64>) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
         // Odd sizes will do with less.
-        Some(Call { process, end, doing: Doing::BeginPut { portal, length, partial: length % 2 == 1 } })
+        let partial = length % 2 == 1 && lasts.is_none();
+        Some(Call { process, end, doing: Doing::BeginPut { portal, length, partial, lasts } })
     }
 
     pub(super) fn finish_begin_put(
         &mut self,
-        (process, end): (u32, EndId),
-        portal: Handle,
-        (length, partial): (usize, bool),
+        (process, end, portal): (u32, EndId, Handle),
+        (length, partial, lasts): (usize, bool, Option<u64>),
         result: Result<(Transaction, usize), Error>,
     ) -> Checked {
         match result {
             Ok((put, room)) if room == length || (partial && room < length) => {
-                self.begun(process, end, portal, What::Put { put, length: room });
+                let sure = lasts.is_some();
+                self.begun(process, end, portal, lasts.unwrap_or(self.some_time()), What::Put { put, length: room, sure });
                 Ok(())
             }
             Ok((_, room)) => {
@@ -216,8 +228,8 @@ impl Stage {
         let abort = self.now_and_then(site::ABORT, process, [1, 4]);
         let Some(open) = self.opened.get(&number) else { return Ok(None) };
         let doing = match &open.what {
-            What::Put { put, length } => {
-                let (put, length) = (*put, *length);
+            What::Put { put, length, sure } => {
+                let (put, length, abort) = (*put, *length, abort && !sure);
                 let Some(portal) = here else {
                     self.opened.remove(&number);
                     return Ok(None);
@@ -235,6 +247,7 @@ impl Stage {
             What::Get { get, seen, .. } => {
                 if let Some((reader, data)) = seen
                     && !self.checks.broken.lied()
+                    && !matches!(self.ghost.end(end).place, Place::Closed | Place::Gone)
                     && reader.to_vec() != *data
                 {
                     let text = format!("the data of a parcel of {end} changed while a get was open");
@@ -303,7 +316,7 @@ impl Stage {
         self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
         self.took(end, process, &Received { data: first, handles: got.handles }, &taken);
         let (number, length, attached) = (taken.number, taken.parcel.length, taken.parcel.attached);
-        self.begun(process, end, portal, What::Kept { parcel, number, length, attached });
+        self.begun(process, end, portal, self.some_time(), What::Kept { parcel, number, length, attached });
         Ok(self.begin_get(end))
     }
 
@@ -353,7 +366,7 @@ impl Stage {
         let what = What::Get { get, exclusive: !overlapped, seen: Some((reader, data.clone())) };
         if overlapped {
             self.taken(end, process, &Received { data, handles })?;
-            self.begun(process, end, portal, what);
+            self.begun(process, end, portal, self.some_time(), what);
             return Ok(self.begin_get(end));
         }
         let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len()));
@@ -361,7 +374,7 @@ impl Stage {
         if let (Some(attached), Some(handle)) = (self.ghost.strip(end), handles.first()) {
             self.arrived(attached, process, *handle, end);
         }
-        self.begun(process, end, portal, what);
+        self.begun(process, end, portal, self.some_time(), what);
         Ok(None)
     }
 

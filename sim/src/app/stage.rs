@@ -410,7 +410,7 @@ impl Stage {
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
-            Job::BeginPut { end, length } => Ok(self.begin_begin_put(end, length)),
+            Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
             Job::End { open, .. } => self.begin_end(open),
             Job::Close { end } => Ok(self.begin_close(end)),
             Job::Read { end } => Ok(self.begin_get(end)),
@@ -428,9 +428,9 @@ impl Stage {
                 self.trace(process, call::PUT, &words);
                 self.finish_put(process, end, attached, result).map(|()| None)
             }
-            (Doing::BeginPut { portal, length, partial }, Answer::BeginPut(result)) => {
+            (Doing::BeginPut { portal, length, partial, lasts }, Answer::BeginPut(result)) => {
                 self.trace(process, call::BEGIN_PUT, &[portal.to_bits(), length as u64, u64::from(result.is_ok())]);
-                self.finish_begin_put((process, end), portal, (length, partial), result).map(|()| None)
+                self.finish_begin_put((process, end, portal), (length, partial, lasts), result).map(|()| None)
             }
             (Doing::EndPut { portal, data, open, .. }, Answer::EndPut(result)) => {
                 let bytes = data.as_ref().map_or(u64::MAX, |data| data.len() as u64);

@@ -175,6 +175,8 @@ pub enum Action {
         bytes: u64,
         /// Time between two of them in ns; 0: all at once.
         every_ns: u64,
+        /// How long each put stays open, in ns; 0: it is made in one phase.
+        open_ns: u64,
     },
     /// Puts one parcel that carries `portal` into `over`; the portal arrives on `to`.
     Hand {

@@ -380,7 +380,7 @@ impl Stage {
 
     pub(super) fn finish_end_get(&mut self, (process, end): (u32, EndId), number: u32, how: EndGet, result: Result<(), Error>) -> Checked {
         let Some(open) = self.opened.remove(&number) else { return Ok(()) };
-        let What::Get { exclusive, .. } = open.what else { return Ok(()) };
+        let What::Get { get, exclusive, .. } = open.what else { return Ok(()) };
         match result {
             Ok(()) => {
                 if exclusive
@@ -394,7 +394,7 @@ impl Stage {
             Err(Error::InvalidArgument) if !self.is_here(&open) => {
                 // It may turn up here again, without ever having left.
                 if matches!(self.ghost.end(end).place, Place::Carried { .. }) {
-                    self.opened.insert(number, Open { stray: true, ..open });
+                    self.opened.insert(number, Open { stray: true, what: What::Get { get, exclusive, seen: None }, ..open });
                     return Ok(());
                 }
             }

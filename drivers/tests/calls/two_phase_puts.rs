@@ -275,3 +275,36 @@ fn n027_an_unconnected_portal_takes_puts() {
     a.process.end_put(here, late, 1000, &[]).unwrap();
     assert_eq!((b.get(there), b.get(there)), (vec![1; 1000], vec![2; 1000]));
 }
+
+#[test]
+fn n058_n060_a_merge_drops_open_puts_and_minds_nothing_aborted() {
+    let w = both();
+    let ((a, b), (here, there)) = (w.a.pair(), w.pair());
+    w.b.put(there, &[1; 1000]);
+    let get = w.a.begin_get(here, EXCLUSIVE).unwrap();
+    assert_eq!(w.a.process.merge(b, here), INVALID, "api.md A6: a parcel is being got");
+    w.a.end_get(here, get.transaction, ipcz::EndGet::Abort);
+    let aborted = w.a.begin_put(b, &[2; 1000]);
+    w.a.process.abort_put(b, aborted).unwrap();
+    let dropped = w.a.begin_put(here, &[3; 1000]);
+    w.a.process.merge(b, here).unwrap();
+    assert_eq!(w.a.process.end_put(here, dropped, 1000, &[]), INVALID);
+    w.a.put(a, b"through");
+    assert_eq!((w.a.get(a), w.b.get(there)), (vec![1; 1000], b"through".to_vec()));
+    w.end(&[a], &[there]);
+}
+
+#[test]
+fn n059_what_was_got_in_part_or_overlapped_is_not_merged() {
+    let p = alone();
+    for overlapped in [false, true] {
+        let ((a, b), (c, _d)) = (p.pair(), p.pair());
+        p.put(a, b"12");
+        if overlapped {
+            p.begin_get(b, OVERLAPPED).unwrap();
+        } else {
+            p.process.get_into(b, &mut [0; 1], 0, ipcz::GetFlags { partial: true, keep: false }).unwrap();
+        }
+        assert_eq!(p.process.merge(b, c), Err(Error::FailedPrecondition));
+    }
+}

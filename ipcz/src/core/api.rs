@@ -7,7 +7,7 @@ use crate::ids::{DriverKey, Features, Handle, LinkKey, NodeKey, NodeName, NodeTy
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::node::handshake::Offer;
-use crate::routing::{Origin, Trap};
+use crate::routing::{MergeRefused, Origin, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
 /// What is needed to make a connection (look of ConnectNode).
@@ -80,6 +80,22 @@ impl Core {
         self.node(node)?;
         let [a, b] = self.routing.open_pair();
         Ok((self.make_portal(a), self.make_portal(b)))
+    }
+
+    /// Joins two routes in the middle; both portals are gone then (api.md 8).
+    pub fn merge(&mut self, a: Handle, b: Handle, now: Time, fx: &mut Effects) -> Result<(), Error> {
+        let (first, second) = (self.portal(a)?, self.portal(b)?);
+        self.begin(Origin::ApiCall, now);
+        let merged = self.routing.merge(first, second).map_err(|refused| match refused {
+            MergeRefused::Related | MergeRefused::Held => Error::InvalidArgument,
+            MergeRefused::Used => Error::FailedPrecondition,
+        });
+        if merged.is_ok() {
+            self.handles.remove(a);
+            self.handles.remove(b);
+        }
+        self.finish(fx);
+        merged
     }
 
     /// What can be said of a portal.

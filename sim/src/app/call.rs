@@ -45,6 +45,13 @@ pub enum Job {
         /// Which.
         end: EndId,
     },
+    /// Merge two ends.
+    Merge {
+        /// The first.
+        end: EndId,
+        /// The second.
+        with: EndId,
+    },
     /// Get all there is at an end, then watch it.
     Read {
         /// Which.
@@ -65,6 +72,7 @@ impl Job {
             | Job::BeginPut { end, .. }
             | Job::End { end, .. }
             | Job::Close { end }
+            | Job::Merge { end, .. }
             | Job::Read { end }
             | Job::Watch { end } => end,
         }
@@ -164,6 +172,15 @@ pub enum Doing {
         /// This.
         portal: Handle,
     },
+    /// MergePortals.
+    Merge {
+        /// This.
+        portal: Handle,
+        /// With this.
+        with: Handle,
+        /// One of them has been used: it is to be refused.
+        used: bool,
+    },
     /// Get.
     Get {
         /// From this.
@@ -203,6 +220,8 @@ pub enum Answer {
     EndGet(Result<(), Error>),
     /// Of Close.
     Close(Result<(), Error>),
+    /// Of MergePortals.
+    Merge(Result<(), Error>),
     /// Of Get.
     Get(Result<Received, Error>),
     /// Of Trap.
@@ -247,6 +266,7 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
         }
         Doing::EndGet { portal, get, how, .. } => Answer::EndGet(process.end_get(*portal, *get, *how).map(drop)),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
+        Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
         Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),
         Doing::Trap { portal, flags, context } => {
             Answer::Trap(process.trap(*portal, TrapConditions { flags: *flags, ..TrapConditions::default() }, *context))

@@ -247,7 +247,7 @@ impl Stage {
             What::Get { get, seen, .. } => {
                 if let Some((reader, data)) = seen
                     && !self.checks.broken.lied()
-                    && !matches!(self.ghost.end(end).place, Place::Closed | Place::Gone)
+                    && !matches!(self.ghost.end(end).place, Place::Closed | Place::Gone | Place::Merged)
                     && reader.to_vec() != *data
                 {
                     let text = format!("the data of a parcel of {end} changed while a get was open");
@@ -313,7 +313,7 @@ impl Stage {
         let (Some(parcel), Some(taken)) = (got.parcel, self.ghost.take(end)) else {
             return Err(Violation::new(API, "Get gives the parcel if it is to be kept", format!("{got:?}")).in_process(process).at(end));
         };
-        self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+        self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
         self.took(end, process, &Received { data: first, handles: got.handles }, &taken);
         let (number, length, attached) = (taken.number, taken.parcel.length, taken.parcel.attached);
         self.begun(process, end, portal, self.some_time(), What::Kept { parcel, number, length, attached });
@@ -323,11 +323,11 @@ impl Stage {
     pub(super) fn finish_take_kept(&mut self, process: u32, number: u32, result: Result<Vec<Received>, Error>) -> Checked {
         let taken = result.map_err(|error| unexpected("Get from a kept parcel", error).in_process(process))?;
         let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.remove(&number) else { return Ok(()) };
-        let lied = self.checks.broken.lied();
+        let (lied, from) = (self.checks.broken.lied(), self.ghost.peer(end));
         let mut handles = Vec::new();
         for received in taken {
             if !lied {
-                self.checks.delivery.kept(end.peer(), number, length, &received.data).map_err(|violation| violation.in_process(process))?;
+                self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
             }
             let expected = if handles.is_empty() && attached.is_some() { 1 } else { 0 };
             // The second time nothing is left.
@@ -387,7 +387,7 @@ impl Stage {
                     && how == EndGet::Commit
                     && let Some(taken) = self.ghost.take(end)
                 {
-                    self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+                    self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
                     self.took(end, process, &Received::default(), &taken);
                 }
             }

@@ -34,14 +34,14 @@ impl Status {
             self.tally.exempt(LIE);
             return Ok(());
         }
-        let unread = &ghost.end(end.peer()).unread;
+        let unread = &ghost.end(ghost.peer(end)).unread;
         let bytes: usize = unread.iter().take(status.parcels).map(|parcel| parcel.length as usize).sum();
         if status.parcels > unread.len() || status.bytes != bytes {
             let text = format!("{end} says {status:?}, but of {} parcels that are not taken the first have {bytes} bytes", unread.len());
             return no("what can be read are the parcels that come next", text);
         }
-        if status.peer_closed && !ghost.may_look_closed(end.peer()) {
-            let place = ghost.end(end.peer()).place;
+        if status.peer_closed && !ghost.may_look_closed(ghost.peer(end)) {
+            let place = ghost.end(ghost.peer(end)).place;
             return no("a peer that is said to be closed is", format!("{end} says {status:?}, but the peer is {place:?}"));
         }
         Ok(())
@@ -66,7 +66,7 @@ mod tests {
         let handles = [1, 2].map(|bits| Handle::from_bits(bits).unwrap());
         let end = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
         for length in [16, 0, 8] {
-            ghost.put(end.peer(), 1, length, None, true);
+            ghost.put(end.twin(), 1, length, None, true);
         }
         for (parcels, bytes) in [(0, 0), (1, 16), (2, 16), (3, 24)] {
             assert!(told(&ghost, end, parcels, bytes, [false; 2]));
@@ -75,7 +75,7 @@ mod tests {
             assert!(!told(&ghost, end, parcels, bytes, [false; 2]));
         }
         assert!(!told(&ghost, end, 1, 16, [true, false]), "the peer is open");
-        ghost.close(end.peer());
+        ghost.close(end.twin());
         assert!(told(&ghost, end, 1, 16, [true, false]));
         assert!(told(&ghost, end, 0, 0, [true, true]));
         assert!(!told(&ghost, end, 1, 16, [true, true]) && !told(&ghost, end, 0, 0, [false, true]));

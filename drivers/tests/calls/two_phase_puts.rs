@@ -218,13 +218,20 @@ fn a_block_drawn_at_begin_is_what_the_peer_reads_at_the_end() {
 fn what_lies_in_the_memory_of_another_link_is_copied_when_it_is_sent() {
     let w = both();
     let (here, there) = w.pair();
+    let (c, to_c, at_c) = w.third();
+    let before = w.a.blocks();
     let put = w.a.begin_put(here, &[4; 3000]);
-    // The route moves out of the process and back, so that the block's link is no longer its own.
+    assert_eq!(w.a.blocks(), before + 1, "of the link to b");
     w.b.process.put(w.at_b, b"", &[there]).unwrap();
-    let back = w.a.get_portal(w.at_a);
+    let there = w.a.get_portal(w.at_a);
+    w.a.process.put(to_c, b"", &[there]).unwrap();
+    let there = c.get_portal(at_c);
     w.a.process.end_put(here, put, 3000, &[]).unwrap();
-    assert_eq!(w.a.get(back), [4; 3000]);
-    w.end(&[here, back], &[]);
+    assert_eq!(c.get(there), [4; 3000]);
+    c.close(there);
+    c.close(at_c);
+    c.close(c.node);
+    w.end(&[here, to_c], &[]);
 }
 
 #[test]

@@ -188,6 +188,15 @@ impl Both {
         (here, self.b.get_portal(self.at_b))
     }
 
+    /// Another client of a, and the pipe between them, a's end first.
+    pub fn third(&self) -> (Program, Handle, Handle) {
+        let c = Program::new(self.driver.clone(), NodeType::Normal, NodeOptions::default());
+        let [near, far] = self.driver.inner.transport_pair();
+        let to_c = self.a.process.connect_node(self.a.node, near, 1, ConnectTo::Normal).unwrap()[0];
+        let at_c = c.process.connect_node(c.node, far, 1, ConnectTo::Broker).unwrap()[0];
+        (c, to_c, at_c)
+    }
+
     /// Closes these and the pipe; nothing may be left.
     pub fn end(self, of_a: &[Handle], of_b: &[Handle]) {
         of_a.iter().chain([&self.at_a]).for_each(|handle| self.a.close(*handle));

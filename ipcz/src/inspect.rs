@@ -151,6 +151,12 @@ impl<'a> View<'a> {
         self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
     }
 
+    /// The routers that have an inward edge, in the order of their keys' positions.
+    pub fn proxy_routers(&self) -> Vec<RouterView> {
+        let proxies = self.core.routing.routers.iter().filter(|(_, router)| router.inward.is_some());
+        proxies.map(|(key, router)| self.router_view(key, router)).collect()
+    }
+
     /// One router.
     pub fn router(&self, key: RouterKey) -> Option<RouterView> {
         self.core.routing.get(key).map(|router| self.router_view(key, router))
@@ -197,6 +203,11 @@ impl<'a> View<'a> {
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
         })
+    }
+
+    /// The name of the node at the far end of a link; the invalid one while that is not known.
+    pub fn remote_name(&self, link: LinkKey) -> Option<NodeName> {
+        Some(self.core.net.links.get(link)?.peer().map(|peer| peer.remote_name).unwrap_or_default())
     }
 
     /// The router bound to a sublink.

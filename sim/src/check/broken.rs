@@ -262,7 +262,7 @@ impl Broken {
 
     /// The other end of a node link.
     fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
-        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
+        let remote = world.process(process)?.inspect(|view| view.remote_name(link))?;
         let far = names.process(remote)?;
         if let Some(link) = self.known.get(&(far, process)) {
             return Some((far, *link));

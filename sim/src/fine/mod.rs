@@ -144,15 +144,19 @@ struct Chain {
     errand: Option<u32>,
     /// When it became ready.
     born: u64,
+    /// What it does next, if it has anything to do: then it stands in the order.
+    waiting: Option<Waiting>,
     fetches: Fetches,
 }
 
 /// What a chain does next, and what it waits for until then.
+#[derive(Clone, Copy)]
 struct Waiting {
     ready: Ready,
     gate: Gate,
 }
 
+#[derive(Clone, Copy)]
 enum Gate {
     Open,
     /// The lock of this process must be free.
@@ -176,7 +180,7 @@ pub(crate) struct Engine {
     births: u64,
     now: u64,
     /// Chains with something to do, by age.
-    order: Vec<Waiting>,
+    order: Vec<u32>,
     /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
     busy: Vec<Option<bool>>,
     ready: Vec<Ready>,
@@ -218,7 +222,7 @@ impl Engine {
 
     fn add(&mut self, who: Who) -> u32 {
         let fetches = Fetches::default();
-        let chain = Chain { who, queue: VecDeque::new(), running: None, next: None, errand: None, born: 0, fetches };
+        let chain = Chain { who, queue: VecDeque::new(), running: None, next: None, errand: None, born: 0, waiting: None, fetches };
         self.chains.push(chain);
         self.chains.len() as u32 - 1
     }
@@ -247,26 +251,30 @@ impl Engine {
     fn age(&mut self, number: u32, threads: Option<&Threads>) {
         self.births += 1;
         self.chains[number as usize].born = self.births;
-        if let Some(at) = self.place(number) {
-            self.order.remove(at);
+        self.look_again(number, threads);
+        if self.chains[number as usize].waiting.is_some() {
+            self.order.push(number);
         }
-        self.order.extend(self.look(number, threads));
     }
 
     /// A chain, as old as before, may have something else to do.
     fn refresh(&mut self, number: u32, threads: Option<&Threads>) {
-        if let Some(at) = self.place(number) {
-            self.order.remove(at);
-        }
-        if let Some(waiting) = self.look(number, threads) {
-            let at = self.order.partition_point(|other| other.ready.born < waiting.ready.born);
-            self.order.insert(at, waiting);
+        self.look_again(number, threads);
+        let chain = &self.chains[number as usize];
+        if chain.waiting.is_some() {
+            let at = self.order.partition_point(|other| self.chains[*other as usize].born < chain.born);
+            self.order.insert(at, number);
         }
     }
 
-    /// Where a chain stands in the order, if it has something to do.
-    fn place(&self, number: u32) -> Option<usize> {
-        self.order.iter().rposition(|waiting| waiting.ready.chain == number)
+    /// Finds out what a chain does next, and takes it out of the order.
+    fn look_again(&mut self, number: u32, threads: Option<&Threads>) {
+        let waiting = self.look(number, threads);
+        if std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some()
+            && let Some(at) = self.order.iter().rposition(|other| *other == number)
+        {
+            self.order.remove(at);
+        }
     }
 
     /// Lets one activity go on to its next operation, or an input begin.
@@ -315,8 +323,19 @@ impl Engine {
 
     /// Gives everything that has come to be to its chain.
     fn collect(&mut self, state: &mut State, threads: &mut Option<Threads>) {
+        self.now = state.now;
+        if state.has_events() {
+            self.collect_events(state, threads.as_ref());
+        }
+        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
+            let number = self.chain(Who::Application(process));
+            self.age(number, threads.as_ref());
+        }
+    }
+
+    fn collect_events(&mut self, state: &mut State, threads: Option<&Threads>) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        self.now = state.take_events(&mut arrived);
+        state.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) | What::Resume(_) => Who::Workload,
@@ -327,30 +346,26 @@ impl Engine {
             let queue = &mut self.chains[number as usize].queue;
             queue.push_back(entry);
             if queue.len() == 1 {
-                self.age(number, threads.as_ref());
+                self.age(number, threads);
             }
         }
         self.arrived = arrived;
-        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
-            let number = self.chain(Who::Application(process));
-            self.age(number, threads.as_ref());
-        }
     }
 
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
     fn find_ready(&mut self, world: &World) {
-        let current = self.current.and_then(|number| self.place(number));
-        let Engine { order, ready, chains, busy, now, .. } = self;
-        let mut is_open = |waiting: &Waiting| match waiting.gate {
-            Gate::Open => true,
-            Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
-            Gate::Time(time) => time <= *now,
-            Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
-        };
+        let Engine { order, ready, chains, busy, now, current, .. } = self;
         ready.clear();
-        ready.extend(current.map(|at| &order[at]).filter(|waiting| is_open(waiting)).map(|waiting| waiting.ready));
-        for (at, waiting) in order.iter().enumerate() {
-            if Some(at) != current && is_open(waiting) {
+        let others = order.iter().copied().filter(|number| Some(*number) != *current);
+        for number in current.iter().copied().chain(others) {
+            let Some(waiting) = &chains[number as usize].waiting else { continue };
+            let is_open = match waiting.gate {
+                Gate::Open => true,
+                Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
+                Gate::Time(time) => time <= *now,
+                Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
+            };
+            if is_open {
                 ready.push(waiting.ready);
             }
         }

@@ -284,8 +284,8 @@ impl Run {
             self.stage.checks.steps.router(process, &router, lied_to)?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
-                self.stage.checks.steps.router(process, router, lied_to)?;
+            for router in body.inspect(|view| view.proxy_routers()) {
+                self.stage.checks.steps.router(process, &router, lied_to)?;
             }
         }
         Ok(())
@@ -442,7 +442,9 @@ impl Run {
         if self.scheduled {
             self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
         }
-        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        if self.options.graph {
+            self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        }
         if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
             return self.judge();
         }

@@ -152,9 +152,9 @@ impl<'a> View<'a> {
     }
 
     /// The routers that have an inward edge, in the order of their keys' positions.
-    pub fn proxy_routers(&self) -> Vec<RouterView> {
+    pub fn proxy_routers(&self) -> impl Iterator<Item = RouterView> + '_ {
         let proxies = self.core.routing.routers.iter().filter(|(_, router)| router.inward.is_some());
-        proxies.map(|(key, router)| self.router_view(key, router)).collect()
+        proxies.map(|(key, router)| self.router_view(key, router))
     }
 
     /// One router.
@@ -275,17 +275,23 @@ impl<'a> View<'a> {
 
     /// Running totals.
     pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.add_totals(&mut totals);
+        totals
+    }
+
+    /// Adds the running totals to those of others.
+    pub fn add_totals(&self, sum: &mut Totals) {
         let (routing, net) = (&self.core.routing.totals, &self.core.net);
-        Totals {
-            bypasses: routing.bypasses,
-            forwarded: routing.forwarded,
-            routers_made: routing.routers,
-            links_lost: net.links_lost,
-            refused: net.refused,
-            unauthorised: routing.unauthorised,
-            answers: net.answers,
-            probes: self.core.routing.probes.counts().and(net.probes.counts()),
-        }
+        sum.bypasses += routing.bypasses;
+        sum.forwarded += routing.forwarded;
+        sum.routers_made += routing.routers;
+        sum.links_lost += net.links_lost;
+        sum.refused += net.refused;
+        sum.unauthorised += routing.unauthorised;
+        sum.answers += net.answers;
+        sum.probes.add(self.core.routing.probes.counts());
+        sum.probes.add(net.probes.counts());
     }
 
     /// Why links were dropped for a peer's fault, newest last; the newest few are kept.

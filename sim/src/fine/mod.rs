@@ -183,7 +183,9 @@ pub(crate) struct Engine {
     order: Vec<u32>,
     /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
     busy: Vec<Option<bool>>,
-    ready: Vec<Ready>,
+    /// Chains that can go on, the default first; and what a policy is shown of them, if it looks.
+    ready: Vec<u32>,
+    shown: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
     abandoned: Vec<Activity<Done>>,
@@ -211,6 +213,7 @@ impl Engine {
             order: Vec::with_capacity(16),
             busy: Vec::new(),
             ready: Vec::with_capacity(16),
+            shown: Vec::new(),
             arrived: Vec::new(),
             abandoned: Vec::new(),
             crashes: fine.faults.crashes,
@@ -251,15 +254,27 @@ impl Engine {
     fn age(&mut self, number: u32, threads: Option<&Threads>) {
         self.births += 1;
         self.chains[number as usize].born = self.births;
-        self.look_again(number, threads);
-        if self.chains[number as usize].waiting.is_some() {
+        let waiting = self.look(number, threads);
+        let waits = waiting.is_some();
+        let waited = std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some();
+        // Often it was the youngest before.
+        if waited && waits && self.order.last() == Some(&number) {
+            return;
+        }
+        if waited {
+            self.leave_order(number);
+        }
+        if waits {
             self.order.push(number);
         }
     }
 
     /// A chain, as old as before, may have something else to do.
     fn refresh(&mut self, number: u32, threads: Option<&Threads>) {
-        self.look_again(number, threads);
+        let waiting = self.look(number, threads);
+        if std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some() {
+            self.leave_order(number);
+        }
         let chain = &self.chains[number as usize];
         if chain.waiting.is_some() {
             let at = self.order.partition_point(|other| self.chains[*other as usize].born < chain.born);
@@ -267,12 +282,8 @@ impl Engine {
         }
     }
 
-    /// Finds out what a chain does next, and takes it out of the order.
-    fn look_again(&mut self, number: u32, threads: Option<&Threads>) {
-        let waiting = self.look(number, threads);
-        if std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some()
-            && let Some(at) = self.order.iter().rposition(|other| *other == number)
-        {
+    fn leave_order(&mut self, number: u32) {
+        if let Some(at) = self.order.iter().rposition(|other| *other == number) {
             self.order.remove(at);
         }
     }
@@ -293,15 +304,9 @@ impl Engine {
             }
             state = stage.world.state();
         }
-        let Engine { fine, ready, .. } = self;
-        let options = ready.len() as u32;
-        let chosen = if options == 1 {
-            0
-        } else {
-            let proposal = fine.policy.pick(ready, &mut state.source);
-            state.source.settle(Site::Next, 0, options, proposal)
-        };
-        let number = self.ready[chosen as usize].chain;
+        let options = self.ready.len() as u32;
+        let chosen = if options == 1 { 0 } else { self.choose(&mut state.source, options) };
+        let number = self.ready[chosen as usize];
         if self.current != Some(number) {
             self.current = Some(number);
             self.counts.switches += 1;
@@ -319,6 +324,17 @@ impl Engine {
         let go = self.carry_out(&mut state, number, process, stop);
         drop(state);
         self.go_on(stage, number, stop, go)
+    }
+
+    /// The policy proposes one of those that are ready, the source has the last word.
+    fn choose(&mut self, source: &mut Source, options: u32) -> u32 {
+        let Engine { fine, ready, shown, chains, .. } = self;
+        let proposal = fine.policy.pick_blindly(options, source).unwrap_or_else(|| {
+            shown.clear();
+            shown.extend(ready.iter().filter_map(|number| chains[*number as usize].waiting.map(|waiting| waiting.ready)));
+            fine.policy.pick(shown, source)
+        });
+        source.settle(Site::Next, 0, options, proposal)
     }
 
     /// Gives everything that has come to be to its chain.
@@ -355,18 +371,18 @@ impl Engine {
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
     fn find_ready(&mut self, world: &World) {
         let Engine { order, ready, chains, busy, now, current, .. } = self;
+        let mut is_open = |number: u32| match chains[number as usize].waiting.as_ref().map(|waiting| waiting.gate) {
+            None => false,
+            Some(Gate::Open) => true,
+            Some(Gate::Lock(process)) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
+            Some(Gate::Time(time)) => time <= *now,
+            Some(Gate::Calm(time)) => time <= *now && no_lock_is_held(chains, world),
+        };
         ready.clear();
-        let others = order.iter().copied().filter(|number| Some(*number) != *current);
-        for number in current.iter().copied().chain(others) {
-            let Some(waiting) = &chains[number as usize].waiting else { continue };
-            let is_open = match waiting.gate {
-                Gate::Open => true,
-                Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
-                Gate::Time(time) => time <= *now,
-                Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
-            };
-            if is_open {
-                ready.push(waiting.ready);
+        ready.extend(current.filter(|number| is_open(*number)));
+        for number in order.iter().copied() {
+            if Some(number) != *current && is_open(number) {
+                ready.push(number);
             }
         }
     }

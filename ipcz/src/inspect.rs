@@ -25,6 +25,15 @@ pub enum LinkView {
     Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
 }
 
+/// Where a router link leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// To a router in the same process.
+    Local(RouterKey),
+    /// To whatever is bound to the sublink at the other end of the node link.
+    Remote(LinkKey, SublinkId),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EdgeView {
     pub primary: Option<LinkView>,
@@ -160,6 +169,24 @@ impl<'a> View<'a> {
     /// One router.
     pub fn router(&self, key: RouterKey) -> Option<RouterView> {
         self.core.routing.get(key).map(|router| self.router_view(key, router))
+    }
+
+    /// The portal of a router, if it is one, and where its links lead: outward, then inward, of each the primary one and the decaying.
+    /// Much less than all of a [`RouterView`], for those who follow routes.
+    pub fn ways(&self, key: RouterKey) -> Option<(Option<Handle>, [Option<Way>; 4])> {
+        let router = self.core.routing.get(key)?;
+        let way = |link: Option<&RouterLink>| match link? {
+            RouterLink::Remote(remote) => Some(Way::Remote(remote.at.link, remote.at.id)),
+            local => local.local_peer(&self.core.routing.pairs).map(Way::Local),
+        };
+        let inward = router.inward.as_deref();
+        let primary = [router.out.primary.as_ref(), inward.and_then(|edge| edge.primary.as_ref())].map(way);
+        let decaying = [router.out.decay.as_deref(), inward.and_then(|edge| edge.decay.as_deref())].map(|decay| way(Some(&decay?.link)));
+        Some((self.portal_of(router), [primary[0], decaying[0], primary[1], decaying[1]]))
+    }
+
+    fn portal_of(&self, router: &Router) -> Option<Handle> {
+        router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_))))
     }
 
     /// The router of a portal.
@@ -303,7 +330,7 @@ impl<'a> View<'a> {
         let parcels = router.inbound.iter().chain(router.outbound.iter());
         RouterView {
             key,
-            portal: router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_)))),
+            portal: self.portal_of(router),
             held: router.holders > 0,
             out: self.edge_view(&router.out),
             inward: router.inward.as_deref().map(|edge| self.edge_view(edge)),

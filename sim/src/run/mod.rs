@@ -485,7 +485,7 @@ impl Run {
         let snapshot = Snapshot::of(&self.stage.world, true);
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
+        stage.checks.leaks.rest(&stage.ghost, &snapshot, &stage.checks.shape.suspects)?;
         self.judge()
     }
 

@@ -640,6 +640,7 @@ impl Run {
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
+        self.outcome.hits = self.stage.world.hits();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();
         self.outcome.log = self.stage.world.choose(|source| source.log());

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipcz::probe::Probe;
+
 use super::snapshot::Snapshot;
 use super::{Checked, Tally, Violation};
 
@@ -107,12 +109,23 @@ impl Honesty {
                 let text = format!("process {process} dropped {link:?} and blames its peer: {reason}");
                 return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
             }
-            // Who passes a lie on in good faith is told that it has no right, and no more.
-            let misled = !self.lies.is_empty();
+            // Who passes a lie on in good faith is told that it has no right, and no more; so is who names a sublink of a link that was lost
+            // and made anew meanwhile (routing.md 12.8).
+            let again = |lost: &(ipcz::ids::NodeName, u64)| {
+                lost.1 > 1 || sight.links.iter().any(|link| link.established && link.remote_name == lost.0)
+            };
+            let misled = !self.lies.is_empty() || sight.lost_to.iter().any(again);
             if (sight.totals.refused > sight.blames.len() as u64 && sight.totals.refused <= 16)
                 || (sight.totals.unauthorised > 0 && !misled)
             {
                 let text = format!("process {process} refused: {:?}", sight.totals);
+                return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
+            }
+            // An honest node says what cannot be only if somebody lied to it: then the route ends that it is about. With no liar in the
+            // world it is the library's fault, though hardly anybody may notice.
+            let heard: u64 = HEARSAY.iter().map(|probe| sight.totals.probes.of(*probe)).sum();
+            if heard > 0 && self.lies.is_empty() {
+                let text = format!("process {process} was told {heard} times what cannot be, and nobody lied");
                 return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
             }
             for (name, lost) in &sight.lost_to {
@@ -133,6 +146,9 @@ impl Honesty {
         Ok(())
     }
 }
+
+/// Told what cannot be.
+const HEARSAY: [Probe; 2] = [Probe::BypassHearsay, Probe::ClosureImpossible];
 
 /// Two processes, the lower number first.
 fn pair(a: u32, b: u32) -> (u32, u32) {

@@ -228,6 +228,16 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
     other.excuse(0, 5);
     assert!(check(&mut other, &lost).is_err());
     assert!(check(&mut excused, &|sight| sight.lost_to.push((name(1), 2))).is_err());
+    let stale = |sight: &mut Sight| {
+        sight.lost_to.push((name(1), 1));
+        sight.totals.unauthorised = 1;
+    };
+    check(&mut excused, &stale).unwrap();
+    let gone = |sight: &mut Sight| {
+        stale(sight);
+        sight.links.clear();
+    };
+    assert!(check(&mut excused, &gone).is_err(), "the link was not made anew");
     assert!(check(&mut excused, &|sight| sight.lost_to.push((name(8), 1))).is_err(), "a link to nobody");
     let mut liars = Honesty::default();
     liars.lie(0, 1);

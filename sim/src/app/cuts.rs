@@ -32,6 +32,10 @@ impl Stage {
         self.cuts += 1;
         self.note(Deed::CutLink { processes: [a, b] });
         self.checks.honesty.excuse(a, b);
+        if until == u64::MAX {
+            // Nobody knows when the second end learns it.
+            self.checks.honesty.loosen(a, b);
+        }
         self.checks.broken.wound(a, b, until);
         for (client, broker) in [(a, b), (b, a)] {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {

@@ -194,9 +194,14 @@ impl BlockAllocator {
 
     /// Blocks not on the free list. Exact only while nobody allocates or frees.
     pub fn taken(self, m: &Mapping) -> u64 {
+        // Copied at once: to follow a list through virtual memory takes a call a word.
+        let mut region = vec![0; self.offset(self.blocks) - self.offset(0)];
+        m.read(self.offset(0), &mut region);
+        let header =
+            |index: i16| region[index as usize * self.block_size as usize..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         let (mut index, mut free) = (0, 0);
         while free < self.capacity() {
-            index = Header(m.load32(self.offset(index), Ordering::Acquire)).successor(index);
+            index = Header(header(index)).successor(index);
             if index <= 0 || index >= self.blocks {
                 break;
             }

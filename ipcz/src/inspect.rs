@@ -7,7 +7,7 @@ use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey
 use crate::memory::status;
 use crate::node::{MemoryWait, Phase};
 use crate::probe::Counts;
-use crate::routing::{Edge, Kind, Object, ParcelQueue, Router, RouterLink, State, Sublink};
+use crate::routing::{Edge, Kind, Object, Parcel, ParcelQueue, Payload, Router, RouterLink, State, Sublink};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkKind {
@@ -237,6 +237,18 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Every link that works, and the node it leads to.
+    pub fn peers(&self) -> Vec<(LinkKey, NodeName)> {
+        self.core.net.links.iter().filter_map(|(key, link)| Some((key, link.peer()?.remote_name))).collect()
+    }
+
+    /// Routers in whose queues are parcels with data in the memory of a link.
+    pub fn keepers(&self, link: LinkKey) -> Vec<RouterKey> {
+        let kept = |parcel: &Parcel| matches!(parcel.payload, Payload::Block { link: of, .. } if of == link);
+        let keeps = |router: &Router| router.inbound.iter().chain(router.outbound.iter()).any(kept);
+        self.core.routing.routers.iter().filter(|(_, router)| keeps(router)).map(|(key, _)| key).collect()
+    }
+
     /// The name of the node at the far end of a link; the invalid one while that is not known.
     pub fn remote_name(&self, link: LinkKey) -> Option<NodeName> {
         Some(self.core.net.links.get(link)?.peer().map(|peer| peer.remote_name).unwrap_or_default())
@@ -309,6 +321,11 @@ impl<'a> View<'a> {
     /// The nodes that links were dropped for the fault of, with what they did, newest last; the newest few are kept.
     pub fn blamed(&self) -> Vec<(NodeName, LinkKey, String)> {
         self.core.net.blames.iter().map(|blame| (blame.peer, blame.link, blame.reason.clone())).collect()
+    }
+
+    /// How many links to which nodes were lost.
+    pub fn lost_to(&self) -> Vec<(NodeName, u64)> {
+        self.core.net.lost_to.iter().map(|(name, count)| (*name, *count)).collect()
     }
 
     /// Running totals.

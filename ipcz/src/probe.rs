@@ -138,7 +138,7 @@ probes! {
     StopProxying "stop-proxying.told" "routing.md 12.4" "a proxy learnt how many parcels remain"
     StopProxyingParcelsLeft "stop-proxying.parcels-left" "routing.md 12.4" "and still had some to pass on"
     StopProxyingLocal "stop-proxying.local-peer" "routing.md 12.5" "a proxy and its local peer learnt how many parcels remain"
-    StopProxyingHearsay "stop-proxying.impossible-length" "wire.md 13" "a proxy was told an impossible length: the route is broken"
+    BypassHearsay "bypass.impossible-length" "wire.md 13" "a router was told what cannot be, maybe by an honest node that was lied to: the route is broken"
     ProxyWillStop "proxy-will-stop.told" "routing.md 12.4" "the inner router learnt how many parcels come through the proxy"
     ProxyWillStopWaits "proxy-will-stop.parcels-due" "routing.md 12.4" "and some were still to come"
     ProxyWillStopBehind "proxy-will-stop.behind-parcel" "routing.md 7 (b)" "it was overtaken by a parcel over its own link"

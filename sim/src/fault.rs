@@ -130,6 +130,17 @@ pub struct Strength {
 /// How strongly each kind strikes; a kind that is not here never does.
 pub type Strengths = BTreeMap<Fault, Strength>;
 
+/// A fault that struck: [`Strength::nth`] alone would have it strike there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Hit {
+    /// Which.
+    pub fault: Fault,
+    /// At which process.
+    pub process: u32,
+    /// At which of its opportunities, counted from 1.
+    pub nth: u64,
+}
+
 /// How often a kind could have struck and did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Struck {

@@ -192,6 +192,8 @@ pub struct Network {
     pub(crate) requests: Arena<RequestKey, Request>,
     pub(crate) blames: VecDeque<Blame>,
     pub(crate) links_lost: u64,
+    /// By the node that they led to; counted for checkers alone.
+    pub(crate) lost_to: BTreeMap<NodeName, u64>,
     pub(crate) refused: u64,
     pub(crate) answers: u64,
     pub(crate) probes: Probes,
@@ -350,6 +352,9 @@ impl Network {
                 Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
                 Phase::Established(peer) => {
                     self.links_lost += 1;
+                    if Probes::ON {
+                        *self.lost_to.entry(peer.remote_name).or_default() += 1;
+                    }
                     self.probes.hit(Probe::LinkLost);
                     self.fail_waits(key, *peer);
                     lost.extend(self.drop_connection(node, key));

@@ -139,7 +139,12 @@ impl Workload {
         if stage.world.strikes(Fault::ExhaustBlocks, node) {
             self.exhaust(stage, node);
         }
-        match stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(weights))) {
+        let verb = stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(weights)));
+        // A log that was cut short may say what can't be done by now.
+        if weights[verb as usize] == 0 {
+            return Ok(());
+        }
+        match verb {
             0 => stage.open(node, Role::Random).map(|_| ()),
             1 => {
                 let end = pick(stage, node);

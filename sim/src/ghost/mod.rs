@@ -374,13 +374,18 @@ impl Ghost {
         self.abandon();
     }
 
-    /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much.
+    /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much. If a cut did it, it cut
+    /// the routes of the ends in there too: each leads over the link by which its parcel went.
     pub fn give_up(&mut self, reader: EndId) -> u64 {
+        let touched = self.pipe(reader).touched;
         let from = self.peer(reader);
         let from = &mut self.ends[from.index()];
         let left = from.unread.len() as u64;
         self.lost.extend(from.forget());
-        self.abandon();
+        while let Some(end) = self.lost.pop() {
+            self.pipes[end.pipe()].touched |= touched;
+            self.leave(end, Place::Closed);
+        }
         left
     }
 
@@ -548,11 +553,16 @@ impl Ghost {
 
     /// Whether an end may have been closed already for all anybody knows: it was, or it is in a parcel that may have been lost.
     pub fn may_be_closed(&self, end: EndId) -> bool {
+        matches!(self.end(end).place, Place::Closed | Place::Gone | Place::Merged) || self.may_be_lost(end)
+    }
+
+    /// Whether an end is in a parcel that may have been lost, or that is inside one, however deep, that may have been lost or closed.
+    pub fn may_be_lost(&self, end: EndId) -> bool {
         let mut end = end;
-        for _ in 0..self.pipes.len().min(MAX_NESTING) {
+        for depth in 0..self.pipes.len().min(MAX_NESTING) {
             match self.end(end).place {
                 Place::Held { .. } => return false,
-                Place::Closed | Place::Gone | Place::Merged => return true,
+                Place::Closed | Place::Gone | Place::Merged => return depth > 0,
                 Place::Carried { from } if self.pipe(from).touched || self.end(self.peer(from)).dead => return true,
                 Place::Carried { from } => end = self.peer(from),
             }
@@ -617,10 +627,23 @@ mod tests {
         let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
         ghost.put(b, 0, 16, Some(c), false);
         ghost.put(a, 0, 16, Some(b.twin()), false);
+        assert!(!ghost.may_be_lost(c) && !ghost.may_be_lost(b));
         ghost.touch(a);
+        assert!(ghost.may_be_lost(c) && ghost.may_be_lost(b.twin()) && !ghost.may_be_lost(b));
         assert!(ghost.may_look_closed(c) && ghost.may_look_closed(b.twin()) && !ghost.may_look_closed(b));
         assert_eq!(ghost.give_up(a.twin()), 1);
         assert_eq!((ghost.end(b.twin()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+        assert!(ghost.pipe(b).touched && ghost.pipe(c).touched, "their routes went with the parcels");
+    }
+
+    #[test]
+    fn what_a_closed_portal_leaves_unread_is_closed_and_not_cut() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        ghost.put(a, 0, 16, Some(b), false);
+        ghost.give_up(a.twin());
+        assert_eq!((ghost.end(b).place, ghost.pipe(b).touched), (Place::Closed, false));
+        assert!(!ghost.may_be_lost(b));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Faults in real worlds.
 
+use ipcz::probe::Probe;
+
 use super::*;
 use crate::fault::{ALL, Struck};
 
@@ -21,6 +23,86 @@ fn random_worlds_hold_and_every_kind_of_fault_strikes_in_them() {
         let times: u64 = struck.iter().filter(|struck| struck.fault == about.fault).map(|struck| struck.did).sum();
         assert!(times > 0, "{} never struck", about.name);
     }
+}
+
+/// Worlds that once did not hold, most of them because the library or a checker took a liar's neighbour for the liar.
+#[test]
+fn worlds_that_once_did_not_hold_do() {
+    let swarm = swarm();
+    for seed in [6653, 38278, 43925, 75043, 93529, 97615, 115_224] {
+        let outcome = run(&swarm, &RunOptions { seed, ..RunOptions::default() });
+        assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}: {:?}", outcome.verdict);
+    }
+}
+
+/// A node that was cut off from its broker makes one more link before it knows, hands a portal over it, and then loses that too.
+#[test]
+fn links_made_after_the_cut_that_takes_them_are_lost_with_it() {
+    for (cut, hand) in [(12, 20), (14, 20), (16, 20), (18, 20), (18, 26)] {
+        let text = format!(
+            r#"
+            name = "late-link"
+            purpose = "test"
+            step = [
+              {{ on = "a", open = ["p", "q"] }},
+              {{ on = "a", open = ["x", "y"] }},
+              {{ on = "a", hand = "q", over = "ab", to = "broker" }},
+              {{ on = "broker", hand = "q", over = "bb", to = "b" }},
+              {{ cut = ["a", "broker"], at = "{cut}ms" }},
+              {{ on = "a", hand = "y", over = "p", to = "b", at = "{hand}ms" }},
+            ]
+            [nodes]
+            broker = {{ broker = true }}
+            a = {{}}
+            b = {{}}
+            [links]
+            connect = [["a", "broker", "ab", {{ latency = "8ms", jitter = "0us" }}], ["b", "broker", "bb"]]
+            [run]
+            partial = true
+            [require]
+            probes = ["introduction.taken", "bypass.accepted", "link.broker-lost"]
+            "#
+        );
+        let scenario = Scenario::parse("late-link", &text, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let outcome = run(&scenario, &RunOptions::default());
+        assert_eq!(outcome.verdict, Verdict::Held, "{cut} {hand}: {:?}", outcome.verdict);
+    }
+}
+
+/// n2 lies about a portal's numbers; the broker believes it and moves it on. n1 finds out, and neither loses their link.
+#[test]
+fn who_passes_a_lie_on_keeps_its_link() {
+    let text = r#"
+        name = "hearsay"
+        purpose = "test"
+        step = [
+          { on = "n1", open = ["p", "q"] },
+          { on = "n1", hand = "q", over = "b1", to = "broker" },
+          { on = "broker", hand = "q", over = "b2", to = "n2" },
+          { on = "n2", hand = "q", over = "b2", to = "broker" },
+          { on = "broker", hand = "q", over = "b1", to = "n1" },
+          { on = "n1", send = { count = 1, bytes = 8 }, from = "q", at = "1ms" },
+        ]
+        [nodes]
+        broker = { broker = true }
+        n1 = {}
+        n2 = {}
+        [links]
+        connect = [["n1", "broker", "b1"], ["n2", "broker", "b2"]]
+        [run]
+        partial = true
+        [faults]
+        flip-byte = { nth = 2, on = "n2" }
+    "#;
+    let scenario = Scenario::parse("hearsay", text, &[]).unwrap_or_else(|error| panic!("{error}"));
+    let mut found_out = 0;
+    for seed in 0..400 {
+        let options = RunOptions { seed, policy: PolicySpec::Fifo, ..RunOptions::default() };
+        let outcome = run(&scenario, &options);
+        assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}: {:?}", outcome.verdict);
+        found_out += outcome.probes.of(Probe::BypassHearsay);
+    }
+    assert!(found_out > 0, "no lie was of the kind that is meant");
 }
 
 /// B dies before or after its nth message, for every n there is.

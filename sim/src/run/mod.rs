@@ -492,7 +492,7 @@ impl Run {
         let snapshot = Snapshot::of(&self.stage.world, true);
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
+        stage.checks.leaks.rest(&stage.ghost, &snapshot, &stage.checks.shape.suspects)?;
         self.judge()
     }
 
@@ -653,6 +653,7 @@ impl Run {
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
+        self.outcome.hits = self.stage.world.hits();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();
         self.outcome.log = self.stage.world.choose(|source| source.log());

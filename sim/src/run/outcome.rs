@@ -9,7 +9,7 @@ use ipcz::probe::Counts;
 use crate::app::Act;
 use crate::choice::{Log, Source};
 use crate::events::Hold;
-use crate::fault::Struck;
+use crate::fault::{Hit, Struck};
 use crate::fine::{self, Fine};
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -380,6 +380,8 @@ pub struct Outcome {
     pub introductions: u64,
     /// How often each fault of the scenario could have struck and did.
     pub struck: Vec<Struck>,
+    /// The faults that struck, in order.
+    pub hits: Vec<Hit>,
     /// Transitions of the protocol, set-up included, closing not.
     pub probes: Counts,
     /// Greatest numbers.
@@ -438,6 +440,7 @@ impl Outcome {
             answers: 0,
             introductions: 0,
             struck: Vec::new(),
+            hits: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,

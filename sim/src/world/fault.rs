@@ -1,13 +1,13 @@
 //! The fault plane: whether a fault strikes where it could, and what follows inside the engine. What only the run can carry out, or must
 //! know in order to judge, it is told as a [`Strike`]. Nothing strikes unless armed; a kind that is off costs a branch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::order::{Channel, Label, What};
 use super::state::State;
 use crate::choice::{Choices, Site};
 use crate::events::EventKind;
-use crate::fault::{ALL, COUNT, Fault, Strength, Strengths, Struck};
+use crate::fault::{ALL, COUNT, Fault, Hit, Strength, Strengths, Struck};
 use crate::trace::Kind;
 
 /// Something that struck and that concerns more than the engine. Processes by number.
@@ -41,6 +41,9 @@ pub(crate) struct Faults {
     /// By kind: not again before this time.
     calm: Vec<u64>,
     struck: Vec<Struck>,
+    /// Opportunities so far, by kind and process; those too at which a kind stayed away because it had just struck.
+    chances: BTreeMap<(Fault, u32), u64>,
+    hits: Vec<Hit>,
     /// Whether a process is or was paused, dying or told lies by its clock: only then is it asked for.
     pub odd: bool,
     strikes: Vec<Strike>,
@@ -110,6 +113,11 @@ impl Faults {
         self.struck.iter().zip(&self.plan).filter_map(|(struck, strength)| strength.as_ref().map(|_| *struck)).collect()
     }
 
+    /// What struck, in order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.hits.clone()
+    }
+
     pub fn take_strikes(&mut self, out: &mut Vec<Strike>) {
         out.append(&mut self.strikes);
     }
@@ -160,6 +168,9 @@ impl State {
         let kind = fault as usize;
         let faults = &mut self.faults;
         let Some(strength) = &mut faults.plan[kind] else { return false };
+        let nth = faults.chances.entry((fault, actor)).or_default();
+        *nth += 1;
+        let hit = Hit { fault, process: actor, nth: *nth };
         if self.now < faults.calm[kind] || faults.struck[kind].did >= strength.most {
             return false;
         }
@@ -178,6 +189,7 @@ impl State {
             return false;
         }
         faults.struck[kind].did += 1;
+        faults.hits.push(hit);
         faults.calm[kind] = self.now.saturating_add(faults.lasts(fault));
         self.trace.record(Kind::Fault, actor, self.now, 1 << 32 | fault as u64);
         true

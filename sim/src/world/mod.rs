@@ -41,7 +41,7 @@ pub use state::Population;
 
 use crate::choice::Source;
 use crate::events::EventId;
-use crate::fault::{Fault, Struck};
+use crate::fault::{Fault, Hit, Struck};
 use crate::policy::Policy;
 use crate::trace::{Recent, Trace};
 use objects::Holds;
@@ -445,6 +445,11 @@ impl World {
     /// How often each configured fault could have struck and did.
     pub fn struck(&self) -> Vec<Struck> {
         self.shared.lock().faults.struck()
+    }
+
+    /// The faults that struck, in order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.shared.lock().faults.hits()
     }
 
     /// The longest that a configured fault lasts, in ns.

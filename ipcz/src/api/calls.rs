@@ -61,7 +61,7 @@ impl Process {
     /// A node, whose parcels are limited to what a message of the driver can hold. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
     pub fn create_node(self: &Arc<Self>, kind: NodeType, driver: Arc<dyn Driver>, options: NodeOptions) -> Result<Handle, Error> {
         let name = match kind {
-            NodeType::Broker => draw_name(&*driver).ok_or(Error::Unimplemented)?,
+            NodeType::Broker => self.draw_name(&*driver).ok_or(Error::Unimplemented)?,
             NodeType::Normal => NodeName::INVALID,
         };
         let limits = options.limits.within(driver.limits());
@@ -112,11 +112,22 @@ impl Process {
         Ok(handles)
     }
 
+    /// A fresh node name.
+    fn draw_name(&self, driver: &dyn Driver) -> Option<NodeName> {
+        let mut bytes = [0; 16];
+        let drawn = driver.random(&mut bytes);
+        if self.planted.has(Bug::NameUndrawn) {
+            return Some(NodeName::from_bytes(bytes));
+        }
+        drawn.ok()?;
+        Some(NodeName::from_bytes(bytes)).filter(|name| name.is_valid())
+    }
+
     fn make_offer(&self, driver: &dyn Driver) -> Result<Offer, Error> {
         let memory = driver.allocate(PRIMARY_BYTES).map_err(|_| Error::ResourceExhausted)?;
         let made = driver.map(memory).map_err(|_| Error::ResourceExhausted).and_then(|mapping: Mapping| {
             initialise_primary(&mapping);
-            let client = draw_name(driver).ok_or(Error::Unknown)?;
+            let client = self.draw_name(driver).ok_or(Error::Unknown)?;
             Ok(Offer { client, memory, mapping })
         });
         if made.is_err() {
@@ -226,13 +237,6 @@ impl Process {
     pub fn close(self: &Arc<Self>, handle: Handle) -> Result<(), Error> {
         self.input(|core, now, fx| core.close(handle, now, fx))?
     }
-}
-
-/// A fresh node name.
-fn draw_name(driver: &dyn Driver) -> Option<NodeName> {
-    let mut bytes = [0; 16];
-    driver.random(&mut bytes).ok()?;
-    Some(NodeName::from_bytes(bytes)).filter(|name| name.is_valid())
 }
 
 /// Frees a parcel's data.

@@ -123,6 +123,8 @@ pub struct Stage {
     /// Whether faults are planned at all.
     pub(super) faulty: bool,
     pub(super) strikes: Vec<Strike>,
+    /// Kept for its room.
+    closed: Vec<u32>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
     /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
@@ -182,6 +184,7 @@ impl Stage {
             lazy: ([0, 1], 0),
             hoarding: Vec::new(),
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: 0,
             threads: None,
             traps: Vec::new(),
@@ -215,6 +218,7 @@ impl Stage {
             hoarding: self.hoarding.clone(),
             faulty: self.faulty,
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: self.bad_luck,
             threads: self.threads.clone(),
             traps: self.traps.clone(),
@@ -388,6 +392,7 @@ impl Stage {
 
     /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
+        self.note_closed();
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
             Job::Close { end } => Ok(self.begin_close(end)),
@@ -434,6 +439,9 @@ impl Stage {
             return None;
         }
         self.calls.puts += 1;
+        if let Some(Attached { end, .. }) = attached {
+            self.guard(end);
+        }
         let mut data = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut data);
         self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
@@ -469,13 +477,39 @@ impl Stage {
     /// The closure is noted first: the peer may see it before the call returns.
     fn begin_close(&mut self, end: EndId) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
+        self.guard(end);
         self.calls.closes += 1;
         self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
         Some(Call { process, end, doing: Doing::Close { portal } })
     }
 
+    /// Handlers of traps leave this end alone: it is closed, or put into a parcel.
+    fn guard(&mut self, end: EndId) {
+        if self.faulty {
+            self.world.may_close(end.0, None);
+        }
+    }
+
+    /// Notes which ends handlers of traps have closed: before anybody can see it.
+    fn note_closed(&mut self) {
+        if !self.faulty {
+            return;
+        }
+        let mut closed = std::mem::take(&mut self.closed);
+        self.world.take_closed(&mut closed);
+        for end in closed.drain(..).map(EndId) {
+            let Some((process, _)) = self.ghost.holder(end) else { continue };
+            self.note(Deed::Close { end });
+            self.calls.closes += 1;
+            self.unhouse(end, process, self.ghost.end(end).slot);
+            self.ghost.close(end);
+        }
+        self.closed = closed;
+    }
+
     fn begin_get(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
         Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
     }
@@ -504,7 +538,11 @@ impl Stage {
 
     /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
     fn begin_trap(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
+        if self.faulty && self.ghost.pipe(end).role == Role::Random {
+            self.world.may_close(end.0, Some((process, portal)));
+        }
         let state = self.ghost.end_mut(end);
         state.armed = true;
         let context = u64::from(state.holder) << 32 | u64::from(end.0);
@@ -530,6 +568,7 @@ impl Stage {
     /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
     pub fn serve(&mut self) -> Checked {
         loop {
+            self.note_closed();
             let mut traps = std::mem::take(&mut self.traps);
             self.world.take_traps(&mut traps);
             if traps.is_empty() {

@@ -110,11 +110,8 @@ impl Run {
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
         if self.phase == Phase::SetUp {
-            self.work()?;
-            self.stage.world.forget_time();
-            return Ok(());
+            return self.work();
         }
-        self.stage.world.forget_time();
         self.plan.release_held(&mut self.stage)?;
         self.react()
     }

@@ -3,8 +3,9 @@
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ipcz::api::Process;
 use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::ObjectId;
@@ -42,12 +43,23 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Collects trap events for [`World::take_traps`](super::World::take_traps).
     pub traps: Arc<dyn TrapTarget>,
+    owner: Owner,
 }
+
+/// The process whose ports these are, once it is made.
+type Owner = Arc<OnceLock<Weak<Process>>>;
 
 impl Ports {
     pub(crate) fn new(shared: &Arc<Shared>, process: u32) -> Ports {
         let port = || Port { shared: Arc::clone(shared), process };
-        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps: Arc::new(SimTraps(port())) }
+        let owner = Owner::default();
+        let traps = Arc::new(SimTraps { port: port(), owner: Arc::clone(&owner) });
+        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, owner }
+    }
+
+    /// The process was made; a handler of its traps may call it.
+    pub(crate) fn belong_to(&self, process: &Arc<Process>) {
+        self.owner.get_or_init(|| Arc::downgrade(process));
     }
 }
 
@@ -241,14 +253,24 @@ impl Clock for SimClock {
     }
 }
 
-/// Keeps trap events for the workload.
-struct SimTraps(Port);
+/// Keeps trap events for the workload. Where [`Fault::CloseInTrap`] strikes, it is a handler that closes a portal.
+struct SimTraps {
+    port: Port,
+    owner: Owner,
+}
 
 impl TrapTarget for SimTraps {
     fn fired(&self, event: &TrapEvent) {
-        let mut state = self.0.shared.lock();
-        state.trace.trap(self.0.process, event);
-        state.traps.push((self.0.process, *event));
+        let Port { shared, process } = &self.port;
+        let chosen = {
+            let mut state = shared.lock();
+            state.trace.trap(*process, event);
+            state.traps.push((*process, *event));
+            state.close_in_trap(*process, event)
+        };
+        if let (Some(handle), Some(owner)) = (chosen, self.owner.get().and_then(Weak::upgrade)) {
+            owner.close(handle).expect("nobody else closes it, or puts it into a parcel");
+        }
     }
 }
 

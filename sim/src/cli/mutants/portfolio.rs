@@ -48,6 +48,8 @@ const RACES: &[((&str, &str), &[&str])] = &[
     (scenario!("races/refused"), &[]),
     (scenario!("races/both-leave"), &[]),
     (scenario!("races/meeting"), &[]),
+    (scenario!("races/introducing"), &[]),
+    (scenario!("races/returning"), &[]),
     (scenario!("abc"), &["send.count=5"]),
     (scenario!("both-ends-run"), &["N=4", "burst=2", "bytes=400"]),
 ];

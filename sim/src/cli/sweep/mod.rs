@@ -42,8 +42,12 @@ const TOLD: usize = 100;
 /// # Errors
 /// Something outside the simulation failed.
 pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
+    if let Some(Err(why)) = args.plant.as_deref().map(usage::plantable) {
+        tell(&format!("ipcz-sim: --plant: {why}\n"));
+        return Ok(Exit::Usage);
+    }
     let Some((text, scenario)) = load(args) else { return Ok(Exit::Usage) };
-    let header = Header::new(&scenario.name, &text, args.policy.to_string(), args.depth, args.seeds);
+    let header = Header::new(&scenario.name, &text, args);
     let path = match &args.state {
         Some(path) => path.clone(),
         None => header.path(Path::new(STATES)).map_err(|error| Trouble(format!("can't name a state: {error}")))?,
@@ -64,7 +68,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
     let (policy, fine) = order(&args.policy, args.depth);
     // Measured once for all seeds: it is the same for each.
     let length = (policy.needs_length() && left > 0).then(|| measure(&scenario));
-    let plan = Plan { scenario, plant: None, policy, length, fine, verify: None, stop };
+    let plan = Plan { scenario, plant: args.plant.clone(), policy, length, fine, verify: None, stop };
     let mut sweep = Sweep::new(args, &plan, &text, state);
     sweep.go()?;
     sweep.tell()

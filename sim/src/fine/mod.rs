@@ -75,6 +75,10 @@ pub struct Counts {
     pub inputs: u64,
     /// How often another activity went on than the one before.
     pub switches: u64,
+    /// Turns at which more than one activity could go on: where a policy has a say.
+    pub choices: u64,
+    /// Activities that there were, at most.
+    pub activities: u64,
 }
 
 impl Counts {
@@ -84,6 +88,8 @@ impl Counts {
         self.turns += other.turns;
         self.inputs += other.inputs;
         self.switches += other.switches;
+        self.choices += other.choices;
+        self.activities = self.activities.max(other.activities);
     }
 
     /// Points at which an activity was suspended.
@@ -231,6 +237,7 @@ impl Engine {
         let process = if let Who::Application(process) | Who::Timer(process) = who { process } else { NONE };
         let chain = Chain { who, queue: VecDeque::new(), running: None, next: None, errand: None, process, held: 0, born: 0, fetches };
         self.chains.push(chain);
+        self.counts.activities = self.chains.len() as u64;
         self.chains.len() as u32 - 1
     }
 
@@ -304,6 +311,7 @@ impl Engine {
         let chosen = if options == 1 {
             0
         } else {
+            self.counts.choices += 1;
             let proposal = fine.policy.pick(ready, &mut state.source);
             state.source.settle(Site::Next, 0, options, proposal)
         };

@@ -120,8 +120,8 @@ catalogue! {
     Allocator {
         ExchangeTriedOnce "exchange-tried-once" Message "memory/block_allocator.rs"
             "A block is given up for lost when the exchange that would free it fails once.",
-        FrontUnchecked "front-unchecked" Message "memory/block_allocator.rs"
-            "The front of the free list is followed wherever it leads.",
+        LengthBelieved "length-believed" Message "memory/block.rs"
+            "A parcel in a block is as long as the block says.",
         PopLoadStore "pop-load-store" Operation "memory/block_allocator.rs"
             "A block is taken off the free list by a load and a store instead of a compare-exchange.",
         PushLoadStore "push-load-store" Operation "memory/block_allocator.rs"
@@ -220,8 +220,6 @@ catalogue! {
             "The last parcel over a decaying link does not have its portal flushed.",
         MemoryWaitForgotten "memory-wait-forgotten" Message "node/capacity.rs"
             "Who wants memory of a size that is being asked for already is never answered.",
-        GrowthRefusalUntold "growth-refusal-untold" Message "node/capacity.rs"
-            "Who waits for memory is not answered when the driver has none.",
         DeadlineMissed "deadline-missed" Message "core.rs"
             "A deadline is noticed at its very moment only.",
         MemoryNotRetried "memory-not-retried" Message "core.rs"

@@ -110,7 +110,7 @@ impl BlockAllocator {
         let mut front = m.load32(front_at, Ordering::Acquire);
         for _ in 0..MAX_TRIES {
             let index = Header(front).successor(0);
-            if index == 0 || (index < 0 || index >= self.blocks) && !self.planted.has(Bug::FrontUnchecked) {
+            if index <= 0 || index >= self.blocks {
                 return None;
             }
             let after = Header(m.load32(self.offset(index), Ordering::Acquire)).successor(index);

@@ -61,9 +61,6 @@ impl Network {
             }
         }
         self.probes.hit(if granted { Probe::MemoryGranted } else { Probe::MemoryRefused });
-        if !granted && self.planted.has(Bug::GrowthRefusalUntold) {
-            return;
-        }
         self.out.events.extend(waits.into_iter().flatten().map(|wait| NodeEvent::MemoryAnswered { wait, granted }));
     }
 

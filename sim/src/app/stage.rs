@@ -600,13 +600,16 @@ impl Stage {
             return Ok(());
         }
         let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
-        if !here {
-            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
-            return Ok(());
-        }
-        if !state.armed {
+        if !state.armed && state.holder == holder {
             let text = format!("the trap of {end} fired twice: {:?}", event.flags);
             return Err(Violation::new(API, "a trap fires once", text).at(end).in_process(process));
+        }
+        if !here {
+            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
+            if state.holder == holder {
+                self.ghost.end_mut(end).armed = false;
+            }
+            return Ok(());
         }
         if !event.flags.and(TrapFlags::REMOVED).is_empty() {
             let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");

@@ -337,7 +337,6 @@ impl Ghost {
             return;
         }
         state.place = place;
-        state.armed = false;
         let from = &mut self.ends[end.peer().index()];
         if matches!(from.place, Place::Closed | Place::Gone) {
             self.open -= 1;

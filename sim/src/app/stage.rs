@@ -470,6 +470,12 @@ impl Stage {
                 }
                 self.checks.closure.refused(&self.ghost, end)
             }
+            // A lie may have made the two each other's peers.
+            Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
+                self.checks.delivery.tally.exempt("portals that a lie made peers");
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
     }

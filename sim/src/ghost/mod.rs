@@ -100,6 +100,8 @@ pub struct End {
     pub slot: u32,
     /// A Put into it has not returned yet: the parcel sent last may still be refused.
     putting: bool,
+    /// That parcel was put into `unread`, and is not known to be lost since.
+    awaited: bool,
 }
 
 impl End {
@@ -107,7 +109,7 @@ impl End {
     fn forget(&mut self) -> impl Iterator<Item = EndId> {
         self.next = self.sent;
         let mut unread = std::mem::take(&mut self.unread);
-        if self.putting {
+        if self.putting && std::mem::take(&mut self.awaited) {
             unread.pop_back();
         }
         unread.into_iter().filter_map(|parcel| parcel.attached)
@@ -159,6 +161,7 @@ impl Ghost {
             armed: false,
             slot: 0,
             putting: false,
+            awaited: false,
         }));
         self.pipes.push(Pipe { role, touched: false, tainted: false });
         self.open += 1;
@@ -238,6 +241,7 @@ impl Ghost {
             self.taint(attached);
         }
         let from = &mut self.ends[end.index()];
+        from.awaited = !lost;
         if lost {
             from.next = from.sent;
         } else {
@@ -260,11 +264,10 @@ impl Ghost {
 
     /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken.
     pub fn take_back(&mut self, end: EndId, attached: Option<(EndId, u32, Handle)>) -> bool {
-        let lost = self.unread_for_ever(end);
         let from = self.end_mut(end);
         from.putting = false;
         from.sent -= 1;
-        if lost {
+        if !from.awaited {
             from.next = from.sent;
         } else if from.unread.pop_back().is_none() {
             return false;

@@ -134,7 +134,8 @@ impl Driver for SimDriver {
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
                 let [Some(a), Some(b)] = far else {
-                    state.trace.counters().stale += 1;
+                    // Of who died in the middle of it everything is closed.
+                    state.trace.counters().stale += u64::from(!state.gone(process));
                     return Err(DriverError::InvalidArgument);
                 };
                 if state.strikes(Fault::RefuseIntroduction, process) {

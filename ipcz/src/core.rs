@@ -268,6 +268,7 @@ impl Core {
             RouterOp::Unbind(at) => self.net.unbind(at),
             RouterOp::SeekBypass(seek) => self.seek_bypass(seek, 0),
             RouterOp::SeekLocalBypass { router, inward } => self.seek_local_bypass(router, inward, 0),
+            RouterOp::SeekBridgeBypass { router, over } => self.seek_bridge_bypass(router, over, 0),
         }
     }
 
@@ -327,10 +328,33 @@ impl Core {
         }
     }
 
+    /// A bridge looks for what it needs to link its local outward peer to its remote one (routing.md 13.3, case 2).
+    fn seek_bridge_bypass(&mut self, router: RouterKey, over: Sublink, attempt: u32) {
+        if !self.routing.seeks_bridge_bypass(router, over) {
+            return;
+        }
+        match self.draw_central(over.link) {
+            Drawn::Link(new, state) => match self.routing.bypass_bridge(router, over, new, state) {
+                Ok(q) => self.net.bind(new, q),
+                Err(state) => give_back(state),
+            },
+            Drawn::NoMemory => {
+                self.routing.probes.hit(Probe::BypassNoMemory);
+                self.routing.flush_other_side_if_waiting(router);
+                self.net.request_capacity(over.link, 64, MemoryWait::Flush { router, attempt });
+            }
+            Drawn::Never => self.routing.flush_other_side_if_waiting(router),
+        }
+    }
+
     /// Looks again for the memory of a local bypass: other routes may have given theirs back.
     fn retry_local_bypass(&mut self, router: RouterKey, attempt: u32) {
-        if let Some(inward) = self.routing.inward_link(router) {
-            self.seek_local_bypass(router, inward, attempt);
+        let Some(state) = self.routing.get(router) else { return };
+        let edge = |edge: &crate::routing::Edge| edge.primary.as_ref().and_then(RouterLink::at);
+        match (state.bridged(), edge(&state.out), state.inward.as_deref().and_then(edge)) {
+            (Some(_), Some(over), _) => self.seek_bridge_bypass(router, over, attempt),
+            (None, _, Some(inward)) => self.seek_local_bypass(router, inward, attempt),
+            _ => {}
         }
     }
 

@@ -21,6 +21,8 @@ pub enum LinkKind {
 pub enum LinkView {
     /// To `peer` in the same process (none once it let go).
     Local { pair: PairKey, side: LinkSide, peer: Option<RouterKey>, status: u32 },
+    /// To the other router of a bridge.
+    Bridge { peer: RouterKey },
     /// Over a node link. `status` is the link-state word of a central link whose memory is known.
     Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
 }
@@ -319,6 +321,7 @@ impl<'a> View<'a> {
                 let status = link.status(pairs).unwrap_or(status::STABLE);
                 LinkView::Local { pair: *pair, side: *side, peer: link.local_peer(pairs), status }
             }
+            RouterLink::Bridge(peer) => LinkView::Bridge { peer: *peer },
             RouterLink::Remote(remote) => {
                 let (kind, status) = match &remote.kind {
                     Kind::Central(State::Ready(state)) => (LinkKind::Central, Some(state.status())),

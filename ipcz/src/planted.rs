@@ -154,6 +154,10 @@ catalogue! {
             "A router says that it is stable when it adopts a link, though one still decays.",
         StableForgotten "stable-forgotten" Message "routing/flush.rs"
             "A router whose last decaying link is gone does not say that it is stable.",
+        MergeFlushesOne "merge-flushes-one" Message "routing/bridge.rs"
+            "Merging two portals flushes one of the two routers only.",
+        UnlockWakesNobody "unlock-wakes-nobody" Operation "routing/bridge.rs"
+            "A bridge that gives a lock back tells nobody: whoever was refused it meanwhile waits for ever.",
         UnlockForgotten "unlock-forgotten" Message "routing/transfer.rs"
             "A lock taken in vain is kept.",
         SourceUnnamed "source-unnamed" Message "memory/link_state.rs"

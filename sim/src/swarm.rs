@@ -98,6 +98,7 @@ fn work(world: &Scenario, swarm: &Swarm, clients: usize, draw: &mut Draw<'_>) ->
         send: draw.one(site::WORK, 1, &[0, 8, 32]) as u32,
         hand: draw.one(site::WORK, 2, &[4, 16, 32]) as u32,
         close: draw.one(site::WORK, 3, &[0, 1, 8]) as u32,
+        merge: draw.one(site::WORK, 11, &[0, 0, 2, 8]) as u32,
         cut: 0,
     };
     let first = usize::from(!draw.half(site::WORK, 9) && clients > 0);

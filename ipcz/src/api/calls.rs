@@ -233,6 +233,16 @@ impl Process {
         self.lock().and_then(|mut core| core.install_trap(portal, trap)).map_err(TrapRefused::Error)
     }
 
+    /// Merges two portals, whose routes become one: what is put into the peer of `a` comes out at the peer of `b`, and the other way
+    /// round, with what already waits in either. Both handles are consumed, without being closed; their traps fire "removed"
+    /// (api.md 8, routing.md 13). A route merged with itself ends.
+    ///
+    /// `InvalidArgument`: not two portals, one portal twice, or each other's peer. `FailedPrecondition`: something was put into one of
+    /// them or taken out of it. Both stay valid then.
+    pub fn merge(self: &Arc<Self>, a: Handle, b: Handle) -> Result<(), Error> {
+        self.input(|core, now, fx| core.merge(a, b, now, fx))?
+    }
+
     /// Closes a portal or a node. `InvalidArgument`: neither, or closed already.
     pub fn close(self: &Arc<Self>, handle: Handle) -> Result<(), Error> {
         self.input(|core, now, fx| core.close(handle, now, fx))?

@@ -9,7 +9,7 @@ use crate::memory::{Block, NoBlock};
 use crate::node::handshake::Offer;
 use crate::node::{MemoryWait, Node};
 use crate::planted::Bug;
-use crate::routing::{Object, Origin, Parcel, Payload, PutRefused, Trap};
+use crate::routing::{MergeRefused, Object, Origin, Parcel, Payload, PutRefused, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
 /// What is needed to make a connection (look of ConnectNode).
@@ -215,6 +215,22 @@ impl Core {
         let handles = parcel.objects.iter().map(|Object::Portal(router)| self.make_portal(*router)).collect();
         self.finish(fx);
         Ok((parcel.payload, handles))
+    }
+
+    /// Joins two routes in the middle; both portals are gone then (api.md 8).
+    pub fn merge(&mut self, a: Handle, b: Handle, now: Time, fx: &mut Effects) -> Result<(), Error> {
+        let (first, second) = (self.portal(a)?, self.portal(b)?);
+        self.begin(Origin::ApiCall, now);
+        let merged = self.routing.merge(first, second).map_err(|refused| match refused {
+            MergeRefused::Related => Error::InvalidArgument,
+            MergeRefused::Used => Error::FailedPrecondition,
+        });
+        if merged.is_ok() {
+            self.handles.remove(a);
+            self.handles.remove(b);
+        }
+        self.finish(fx);
+        merged
     }
 
     /// What can be said of a portal.

@@ -160,9 +160,10 @@ impl Routing {
         }
     }
 
-    /// Y: what remains to be passed on in each direction (routing.md 12.4).
+    /// Y, or a router of a bridge: what remains to be passed on in each direction (routing.md 12.4, 13.3).
     pub fn stop_proxying(&mut self, y: RouterKey, inbound: u64, outbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get_mut(y) else { return Ok(()) };
+        let bridged = router.bridged();
         let (arrived, taken) = (router.inbound.length(), router.outbound.length());
         let inward = router.inward.as_mut().and_then(|edge| edge.decay.as_mut());
         let (Some(outer), Some(inner)) = (router.out.decay.as_mut(), inward) else {
@@ -188,6 +189,9 @@ impl Routing {
         (inner.length_to, inner.length_from) = (Some(inbound), Some(outbound));
         (outer.length_to, outer.length_from) = (Some(outbound), Some(inbound));
         self.mark_dirty(y, false);
+        if let Some(other) = bridged {
+            self.stop_bridging(other, inbound, outbound);
+        }
         Ok(())
     }
 
@@ -247,12 +251,22 @@ impl Routing {
         (inward.at() == Some(inner) && !peer.disconnected && peer.out.primary.is_some()).then_some(x)
     }
 
-    /// Y: Z answered (routing.md 12.5).
+    /// Y: Z answered (routing.md 12.5); or F: R did (routing.md 13.3).
     pub fn stop_proxying_to_local_peer(&mut self, y: RouterKey, outbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get(y) else { return Ok(()) };
         let Some(outer) = &router.out.decay else {
             return if router.disconnected { Ok(()) } else { Err(Violation("StopProxyingToLocalPeer: no bypass is going on")) };
         };
+        if let (Some(l), Some(_)) = (router.bridged(), outer.link.at()) {
+            if outer.length_from.is_some() {
+                return Err(Violation("StopProxyingToLocalPeer: the length is known already"));
+            }
+            if !plausible(outbound, router.inbound.length()) {
+                return Err(Violation("StopProxyingToLocalPeer: impossible sequence length"));
+            }
+            self.stop_bridging_to_local(y, l, outbound);
+            return Ok(());
+        }
         if outer.link.at().is_some() {
             return Err(Violation("StopProxyingToLocalPeer: the outward peer is not local"));
         }

@@ -39,7 +39,9 @@ impl Routing {
                 self.send(at.link, Message::RouteClosed(closed));
             }
             None => {
-                if let Some(peer) = link.local_peer(&self.pairs) {
+                if let Some(peer) = link.bridged() {
+                    self.close_over_bridge(peer, length);
+                } else if let Some(peer) = link.local_peer(&self.pairs) {
                     self.accept_closure(peer, Broken::Outward, length);
                 }
             }
@@ -153,7 +155,10 @@ impl Routing {
                     self.send(at.link, message);
                 }
                 None => {
-                    if let Some(peer) = link.local_peer(&self.pairs) {
+                    if let Some(peer) = link.bridged() {
+                        self.probes.hit(Probe::DisconnectOverBridge);
+                        self.break_route(peer, Broken::Inward);
+                    } else if let Some(peer) = link.local_peer(&self.pairs) {
                         self.probes.hit(Probe::DisconnectLocal);
                         self.break_route(peer, Broken::Outward);
                     }

@@ -43,6 +43,14 @@ impl Edge {
         true
     }
 
+    /// A length of the decaying link that was not known is now.
+    pub fn learn(&mut self, length_to: Option<u64>, length_from: Option<u64>) {
+        if let Some(decay) = &mut self.decay {
+            decay.length_to = decay.length_to.or(length_to);
+            decay.length_from = decay.length_from.or(length_from);
+        }
+    }
+
     /// The link that parcel `number` must take, if it is there.
     pub fn link_for(&self, number: u64) -> Option<&RouterLink> {
         match &self.decay {

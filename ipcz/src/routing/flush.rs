@@ -131,9 +131,14 @@ impl Routing {
     /// Wakes the other end of the central link if it waits for the lock and could have it now.
     pub fn flush_other_side_if_waiting(&mut self, key: RouterKey) {
         let Some(link) = self.routers.get_mut(key).and_then(|router| router.out.primary.as_mut()) else { return };
-        if !link.take_waiting(&mut self.pairs) {
-            return;
+        if link.take_waiting(&mut self.pairs) {
+            self.flush_other_side(key);
         }
+    }
+
+    /// Wakes the other end of the central link.
+    pub(super) fn flush_other_side(&mut self, key: RouterKey) {
+        let Some(link) = self.routers.get(key).and_then(|router| router.out.primary.as_ref()) else { return };
         match link.at() {
             Some(at) => {
                 self.probes.hit(Probe::WaiterFlushedRemotely);
@@ -148,10 +153,13 @@ impl Routing {
         }
     }
 
-    /// Starts this router's own bypass, if it is a proxy next to a central link that can be locked (routing.md 12.2).
+    /// Starts this router's own bypass, if it is a proxy or of a bridge, next to a central link that can be locked (routing.md 12.2, 13.3).
     fn try_self_bypass(&mut self, key: RouterKey) -> bool {
         let Some(router) = self.routers.get_mut(key) else { return false };
         let Some(inward) = router.inward.as_deref_mut().filter(|edge| edge.is_stable()) else { return false };
+        if inward.primary.as_ref().is_some_and(|link| link.bridged().is_some()) {
+            return self.try_bridge_bypass(key);
+        }
         let Some(inner) = inward.primary.as_ref().and_then(RouterLink::at) else { return false };
         // Asked of our own edge, not of a word that the peer can write.
         if !router.out.is_stable() {
@@ -204,10 +212,10 @@ impl Routing {
     }
 }
 
-fn can_lock(link: &RouterLink, pairs: &Pairs) -> bool {
+pub(super) fn can_lock(link: &RouterLink, pairs: &Pairs) -> bool {
     link.status(pairs).is_some_and(|word| word & (status::LOCKED | status::STABLE) == status::STABLE)
 }
 
-fn bypass_peer(over: SublinkId, node: NodeName, sublink: SublinkId) -> Message<'static> {
+pub(super) fn bypass_peer(over: SublinkId, node: NodeName, sublink: SublinkId) -> Message<'static> {
     Message::BypassPeer(BypassPeer { sublink: over, bypass_target_node: node, bypass_target_sublink: sublink })
 }

@@ -72,6 +72,8 @@ pub enum RouterLink {
         /// This end of it.
         side: LinkSide,
     },
+    /// To the other router of a bridge, which stands in for this one's own end (routing.md 13). It has no state.
+    Bridge(RouterKey),
     /// To another node.
     Remote(RemoteLink),
 }
@@ -96,15 +98,23 @@ impl RouterLink {
     pub fn at(&self) -> Option<Sublink> {
         match self {
             RouterLink::Remote(remote) => Some(remote.at),
-            RouterLink::Local { .. } => None,
+            RouterLink::Local { .. } | RouterLink::Bridge(_) => None,
         }
     }
 
-    /// The router at the other end, if it is of this process and still there.
+    /// The router at the other end of a bridge.
+    pub fn bridged(&self) -> Option<RouterKey> {
+        match self {
+            RouterLink::Bridge(peer) => Some(*peer),
+            RouterLink::Local { .. } | RouterLink::Remote(_) => None,
+        }
+    }
+
+    /// The router at the other end of a local central link, if it is of this process and still there.
     pub fn local_peer(&self, pairs: &Pairs) -> Option<RouterKey> {
         match self {
             RouterLink::Local { pair, side } => pairs.get(*pair)?.ends[side.opposite() as usize],
-            RouterLink::Remote(_) => None,
+            RouterLink::Bridge(_) | RouterLink::Remote(_) => None,
         }
     }
 
@@ -113,7 +123,7 @@ impl RouterLink {
         match self {
             RouterLink::Local { pair, .. } => Some(pairs.get(*pair)?.status),
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), .. }) => Some(state.status()),
-            RouterLink::Remote(_) => None,
+            RouterLink::Bridge(_) | RouterLink::Remote(_) => None,
         }
     }
 
@@ -121,6 +131,7 @@ impl RouterLink {
     pub fn is_awaited(&self, pairs: &Pairs) -> bool {
         let side = match self {
             RouterLink::Local { side, .. } | RouterLink::Remote(RemoteLink { side, .. }) => *side,
+            RouterLink::Bridge(_) => return false,
         };
         self.status(pairs).is_some_and(|word| word & status::waiting(side.opposite()) != 0)
     }
@@ -134,6 +145,7 @@ impl RouterLink {
                 Kind::Central(State::Pending { stable, .. }) => *stable = true,
                 Kind::Inward | Kind::Outward => {}
             },
+            RouterLink::Bridge(_) => {}
         }
     }
 
@@ -150,7 +162,7 @@ impl RouterLink {
             }
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), side, .. }) => state.try_lock(*side),
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Pending { .. }), .. }) => Err(Refused::Pending),
-            RouterLink::Remote(_) => Err(Refused::Peripheral),
+            RouterLink::Bridge(_) | RouterLink::Remote(_) => Err(Refused::Peripheral),
         }
     }
 
@@ -168,7 +180,7 @@ impl RouterLink {
         match self {
             RouterLink::Local { pair, side } => with_status(pairs, *pair, |word| status::unlock(word, *side)),
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), side, .. }) => state.unlock(*side),
-            RouterLink::Remote(_) => {}
+            RouterLink::Bridge(_) | RouterLink::Remote(_) => {}
         }
     }
 
@@ -181,7 +193,7 @@ impl RouterLink {
                 waited
             }),
             RouterLink::Remote(RemoteLink { kind: Kind::Central(State::Ready(state)), side, .. }) => state.take_waiting(side.opposite()),
-            RouterLink::Remote(_) => false,
+            RouterLink::Bridge(_) | RouterLink::Remote(_) => false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! reaches one: what must happen there comes out as a [`RouterOp`], which the core has `node/` carry out in the same
 //! input. Routers do not call each other's flush: they mark each other dirty. No I/O, no time, no randomness.
 
+pub mod bridge;
 pub mod bypass;
 pub mod closure;
 pub mod edge;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod transfer;
 pub mod traps;
 
+pub use bridge::MergeRefused;
 pub use edge::{Decay, Edge};
 pub use link::{Kind, LocalPair, RemoteLink, RouterLink, State, Sublink};
 pub use parcel::{Object, Parcel, Payload};

@@ -3,7 +3,7 @@
 use super::edge::Edge;
 use super::link::RouterLink;
 use super::queue::ParcelQueue;
-use crate::ids::Handle;
+use crate::ids::{Handle, RouterKey};
 use crate::trap::{PortalStatus, TrapConditions};
 
 /// Why a parcel was not taken; it is given back.
@@ -29,7 +29,7 @@ pub struct Trap {
 pub struct Router {
     /// Towards the opposite end.
     pub out: Edge,
-    /// Towards the own end, iff this is a proxy. Once present it stays.
+    /// Towards the own end, iff this is a proxy; or across the bridge, iff the portal was merged. Once present it stays.
     pub inward: Option<Box<Edge>>,
     /// From the opposite end.
     pub inbound: ParcelQueue,
@@ -61,6 +61,12 @@ impl Router {
     /// Whether this is the end of its route.
     pub fn is_terminal(&self) -> bool {
         self.inward.is_none()
+    }
+
+    /// The other router of the bridge, if this belongs to one that is not gone.
+    pub fn bridged(&self) -> Option<RouterKey> {
+        let inward = self.inward.as_ref()?;
+        inward.primary.as_ref().or(inward.decay.as_ref().map(|decay| &decay.link))?.bridged()
     }
 
     /// Whether neither edge has a decaying link.

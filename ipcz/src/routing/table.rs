@@ -51,6 +51,13 @@ pub enum RouterOp {
     Unbind(Sublink),
     /// Find a link to `node` and go on with [`Routing::begin_bypass`] or [`Routing::bypass_to_local`] (routing.md 12.3).
     SeekBypass(SeekBypass),
+    /// Get a sublink and a link state on the node link of `over` and go on with [`Routing::bypass_bridge`] (routing.md 13.3).
+    SeekBridgeBypass {
+        /// The router of the bridge whose outward peer is remote.
+        router: RouterKey,
+        /// Its outward link.
+        over: Sublink,
+    },
     /// Get a sublink and a link state on `inward` and go on with [`Routing::bypass_local_peer`] (routing.md 12.5).
     SeekLocalBypass {
         /// The proxy.
@@ -152,6 +159,8 @@ impl Clone for Scratch {
 pub enum Hop {
     /// To a router of this process.
     Local(Option<RouterKey>),
+    /// To the other router of a bridge.
+    Bridge(RouterKey),
     /// Over a node link.
     Remote(Sublink),
 }
@@ -269,6 +278,7 @@ impl Routing {
                     self.pairs.remove(pair);
                 }
             }
+            RouterLink::Bridge(_) => {}
             RouterLink::Remote(remote) => {
                 self.ops.0.push_back(RouterOp::Unbind(remote.at));
                 if !self.planted.has(Bug::StateKept) {
@@ -324,6 +334,10 @@ impl Routing {
         match hop {
             Hop::Local(Some(peer)) => self.accept_inbound(peer, parcel),
             Hop::Local(None) => self.discard(parcel),
+            Hop::Bridge(peer) => {
+                self.probes.hit(Probe::ParcelOverBridge);
+                self.accept_outbound(peer, parcel);
+            }
             Hop::Remote(at) => self.ops.0.push_back(RouterOp::Parcel { at, parcel }),
         }
     }
@@ -378,7 +392,7 @@ impl Routing {
         }
     }
 
-    /// A parcel from the own end; only proxies get any.
+    /// A parcel from the own end; only proxies and bridge routers get any.
     pub fn accept_outbound(&mut self, key: RouterKey, parcel: Parcel) {
         let Some(router) = self.routers.get_mut(key) else { return self.discard(parcel) };
         let before = router.outbound.length();
@@ -454,12 +468,6 @@ impl Routing {
         false
     }
 
-    /// The stable inward link of a proxy.
-    pub fn inward_link(&self, key: RouterKey) -> Option<Sublink> {
-        let inward = self.routers.get(key)?.inward.as_deref().filter(|edge| edge.is_stable())?;
-        inward.primary.as_ref()?.at()
-    }
-
     /// Notes a bypass request without authority.
     pub fn count_unauthorised(&mut self) {
         self.probes.hit(Probe::BypassUnauthorised);
@@ -505,6 +513,7 @@ impl Hop {
     pub(super) fn to(link: &RouterLink, pairs: &Pairs) -> Hop {
         match link {
             RouterLink::Local { .. } => Hop::Local(link.local_peer(pairs)),
+            RouterLink::Bridge(peer) => Hop::Bridge(*peer),
             RouterLink::Remote(remote) => Hop::Remote(remote.at),
         }
     }

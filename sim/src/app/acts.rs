@@ -41,6 +41,13 @@ pub enum Deed {
         /// Which.
         end: EndId,
     },
+    /// Merged two ends.
+    Merge {
+        /// The first.
+        end: EndId,
+        /// The second.
+        with: EndId,
+    },
     /// An end came out of a parcel.
     Arrived {
         /// Which.

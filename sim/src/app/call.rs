@@ -29,6 +29,13 @@ pub enum Job {
         /// Which.
         end: EndId,
     },
+    /// Merge two ends.
+    Merge {
+        /// The first.
+        end: EndId,
+        /// The second.
+        with: EndId,
+    },
     /// Get all there is at an end, then watch it.
     Read {
         /// Which.
@@ -45,7 +52,7 @@ impl Job {
     /// The end that it is about.
     pub fn end(&self) -> EndId {
         match *self {
-            Job::Put { end, .. } | Job::Close { end } | Job::Read { end } | Job::Watch { end } => end,
+            Job::Put { end, .. } | Job::Close { end } | Job::Merge { end, .. } | Job::Read { end } | Job::Watch { end } => end,
         }
     }
 }
@@ -78,6 +85,15 @@ pub enum Doing {
         /// This.
         portal: Handle,
     },
+    /// MergePortals.
+    Merge {
+        /// This.
+        portal: Handle,
+        /// With this.
+        with: Handle,
+        /// One of them has been used: it is to be refused.
+        used: bool,
+    },
     /// Get.
     Get {
         /// From this.
@@ -103,6 +119,8 @@ pub enum Answer {
     Put(Result<(), Error>),
     /// Of Close.
     Close(Result<(), Error>),
+    /// Of MergePortals.
+    Merge(Result<(), Error>),
     /// Of Get.
     Get(Result<Received, Error>),
     /// Of Trap.
@@ -114,6 +132,7 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
     match doing {
         Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
+        Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
         Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),
         Doing::Trap { portal, flags, context } => {
             Answer::Trap(process.trap(*portal, TrapConditions { flags: *flags, ..TrapConditions::default() }, *context))

@@ -226,7 +226,9 @@ impl Stage {
     /// Tells the checker of lost routes which links the connections of set-up became.
     pub fn know_connections(&mut self) {
         for end in self.homes.iter().flat_map(|home| home.connections.iter().copied()) {
-            let (Some((here, handle)), Some((there, _))) = (self.ghost.holder(end), self.ghost.holder(end.peer())) else { continue };
+            let (Some((here, handle)), Some((there, _))) = (self.ghost.holder(end), self.ghost.holder(self.ghost.peer(end))) else {
+                continue;
+            };
             let Some(process) = self.world.process(here) else { continue };
             let router = process.inspect(|view| view.router(view.router_of(handle)?));
             if let Some(LinkView::Remote { link, .. }) = router.and_then(|router| router.out.primary) {

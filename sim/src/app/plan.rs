@@ -233,7 +233,7 @@ impl Plan {
             match step.action {
                 Action::Open { portals } => {
                     let end = stage.open(process, Role::Step)?;
-                    for (portal, end) in portals.into_iter().zip([end, end.peer()]) {
+                    for (portal, end) in portals.into_iter().zip([end, end.twin()]) {
                         self.ends[portal] = Some(end);
                         self.portals.insert(end, portal);
                     }
@@ -260,7 +260,7 @@ impl Plan {
                 Action::Hand { portal, over, .. } => {
                     // A portal that would travel through itself stays.
                     if let (Some(end), Some(over)) = (self.ends[portal], self.ends[over])
-                        && end.pipe() != over.pipe()
+                        && !stage.ghost.are_related(end, over)
                         && !stage.ghost.would_ring(end, over)
                     {
                         stage.put(over, 0, Some(end))?;
@@ -269,6 +269,11 @@ impl Plan {
                 Action::Close { portal } => {
                     if let Some(end) = self.ends[portal] {
                         stage.close(end)?;
+                    }
+                }
+                Action::Merge { portals: [a, b] } => {
+                    if let (Some(end), Some(with)) = (self.ends[a], self.ends[b]) {
+                        stage.merge(end, with)?;
                     }
                 }
                 Action::CutNode { node } => {

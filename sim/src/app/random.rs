@@ -33,6 +33,7 @@ mod site {
     pub const CUT: Site = Site::Workload(7);
     pub const RELAY: Site = Site::Workload(8);
     pub const AT_ONCE: Site = Site::Workload(10);
+    pub const MERGE: Site = Site::Workload(11);
 }
 
 /// How far the workload is.
@@ -125,14 +126,17 @@ impl Workload {
             possible(home.free.len() > 1 || (held && !home.connections.is_empty()), verbs.hand),
             possible(held, verbs.close),
             possible(self.links + self.nodes > 0, verbs.cut),
+            verbs.merge,
         ];
+        // A workload that merges nothing draws as it did before there was merging.
+        let weights = &weights[..weights.len() - usize::from(verbs.merge == 0)];
         if weights.iter().all(|weight| *weight == 0) {
             return Ok(());
         }
         if stage.world.strikes(Fault::ExhaustBlocks, node) {
             self.exhaust(stage, node);
         }
-        match stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(&weights))) {
+        match stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(weights))) {
             0 => stage.open(node, Role::Random).map(|_| ()),
             1 => {
                 let end = pick(stage, node);
@@ -149,6 +153,7 @@ impl Workload {
                 let end = pick(stage, node);
                 stage.close(end)
             }
+            5 => merge(stage, node),
             _ => {
                 self.cut(stage, random, node);
                 Ok(())
@@ -220,6 +225,23 @@ fn pick(stage: &mut Stage, node: u32) -> EndId {
     stage.homes[node as usize].free[chosen]
 }
 
+/// Merges a portal that was never used with another one, or with an end of a new pipe.
+fn merge(stage: &mut Stage, node: u32) -> Checked {
+    let unused: Vec<EndId> = stage.homes[node as usize].free.iter().copied().filter(|end| !stage.ghost.is_used(*end)).collect();
+    if unused.is_empty() {
+        return stage.open(node, Role::Random).map(|_| ());
+    }
+    let end = unused[draw(stage, site::MERGE, node, unused.len())];
+    let others: Vec<EndId> =
+        unused.into_iter().filter(|other| !stage.ghost.are_related(*other, end) && !stage.ghost.merging_would_ring(end, *other)).collect();
+    let chosen = draw(stage, site::MERGE, node, others.len() + 1);
+    let with = match others.get(chosen) {
+        Some(other) => *other,
+        None => stage.open(node, Role::Random)?,
+    };
+    stage.merge(end, with)
+}
+
 /// Hands a portal on over another one, or over a connection.
 fn hand(stage: &mut Stage, node: u32) -> Checked {
     let end = pick(stage, node);
@@ -233,7 +255,7 @@ fn hand_on(stage: &mut Stage, node: u32, end: EndId) -> Checked {
     let home = &stage.homes[node as usize];
     // The next one takes the place of a portal that cannot carry it: itself, its peer, one that would close a ring.
     let carriers = home.free.iter().chain(&home.connections).cycle().skip(chosen).take(all);
-    let over = carriers.copied().find(|over| over.pipe() != end.pipe() && !stage.ghost.would_ring(end, *over));
+    let over = carriers.copied().find(|over| !stage.ghost.are_related(*over, end) && !stage.ghost.would_ring(end, *over));
     if let Some(over) = over {
         stage.put(over, 0, Some(end))?;
     }

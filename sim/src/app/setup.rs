@@ -44,7 +44,7 @@ impl SetUp {
         for link in &scenario.connects {
             let profile = LinkProfile { latency_ns: link.latency_ns, jitter_ns: jitter(link.jitter_ns), ..LinkProfile::default() };
             let end = stage.connect(link.client as u32, link.broker as u32, profile)?;
-            (ends[link.ends[0]], ends[link.ends[1]]) = (Some(end), Some(end.peer()));
+            (ends[link.ends[0]], ends[link.ends[1]]) = (Some(end), Some(end.twin()));
         }
         Ok(SetUp::default())
     }
@@ -87,7 +87,7 @@ fn hand_out(stage: &mut Stage, scenario: &Scenario, ends: &mut [Option<EndId>]) 
     let mut handed = Vec::new();
     for pipe in &scenario.pipes {
         let first = stage.open(pipe.broker as u32, Role::SetUp)?;
-        for (side, (end, node)) in [(first, pipe.a), (first.peer(), pipe.b)].into_iter().enumerate() {
+        for (side, (end, node)) in [(first, pipe.a), (first.twin(), pipe.b)].into_iter().enumerate() {
             let over = ends[scenario.connects[pipe.links[side]].ends[1]];
             let put = match over {
                 Some(over) => stage.put(over, 0, Some(end))?,

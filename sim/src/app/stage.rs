@@ -143,6 +143,7 @@ mod call {
     pub const GET: u16 = 3;
     pub const CLOSE: u16 = 4;
     pub const TRAP: u16 = 5;
+    pub const MERGE: u16 = 6;
 }
 
 /// A portal that is put into a parcel.
@@ -301,7 +302,7 @@ impl Stage {
 
     fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
         let end = self.ghost.open(role, holders);
-        for (end, (process, _)) in [end, end.peer()].into_iter().zip(holders) {
+        for (end, (process, _)) in [end, end.twin()].into_iter().zip(holders) {
             self.house(end, process);
             self.carry_out(process, Job::Watch { end })?;
         }
@@ -352,6 +353,14 @@ impl Stage {
         self.later(end, Job::Close { end })
     }
 
+    /// Merges two ends, if somebody has both.
+    pub fn merge(&mut self, end: EndId, with: EndId) -> Checked {
+        if self.ghost.holder(end).is_some() && self.ghost.holder(with).is_some() {
+            self.note(Deed::Merge { end, with });
+        }
+        self.later(end, Job::Merge { end, with })
+    }
+
     /// A job for whoever holds `end`; nothing if nobody does.
     fn later(&mut self, end: EndId, job: Job) -> Checked {
         match self.ghost.holder(end) {
@@ -396,6 +405,7 @@ impl Stage {
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
             Job::Close { end } => Ok(self.begin_close(end)),
+            Job::Merge { end, with } => Ok(self.begin_merge(end, with)),
             Job::Read { end } => Ok(self.begin_get(end)),
             Job::Watch { end } => Ok(self.begin_trap(end)),
         }
@@ -414,6 +424,15 @@ impl Stage {
             (Doing::Close { portal }, Answer::Close(result)) => {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
                 result.map(|()| None).map_err(|error| unexpected("Close", error).in_process(process).at(end))
+            }
+            (Doing::Merge { portal, with, used }, Answer::Merge(result)) => {
+                self.trace(process, call::MERGE, &[portal.to_bits(), with.to_bits(), u64::from(result.is_ok())]);
+                let expected = if used { Err(Error::FailedPrecondition) } else { Ok(()) };
+                if result == expected {
+                    return Ok(None);
+                }
+                let text = format!("MergePortals answered {result:?}, not {expected:?}");
+                Err(Violation::new(API, "only portals that were never used are merged", text).in_process(process).at(end))
             }
             (Doing::Get { told, .. }, Answer::Get(result)) => self.finish_get(process, end, told, result),
             (Doing::Trap { context, .. }, Answer::Trap(result)) => {
@@ -435,7 +454,7 @@ impl Stage {
             Some(_) => return None,
         };
         // Who queued it could not know where the portals would be by now.
-        if self.threads.is_some() && attached.is_some_and(|it| it.end.pipe() == end.pipe() || self.ghost.would_ring(it.end, end)) {
+        if self.threads.is_some() && attached.is_some_and(|it| self.ghost.are_related(it.end, end) || self.ghost.would_ring(it.end, end)) {
             return None;
         }
         self.calls.puts += 1;
@@ -490,7 +509,7 @@ impl Stage {
         Some(Call { process, end, doing: Doing::Close { portal } })
     }
 
-    /// Handlers of traps leave this end alone: it is closed, or put into a parcel.
+    /// Handlers of traps leave this end alone: it is closed, merged, or put into a parcel.
     fn guard(&mut self, end: EndId) {
         if self.faulty {
             self.world.may_close(end.0, None);
@@ -512,6 +531,29 @@ impl Stage {
             self.ghost.close(end);
         }
         self.closed = closed;
+    }
+
+    /// A merger is noted first, too: their peers may see it before the call returns. One that would leave a parcel readable from nowhere
+    /// is not made.
+    fn begin_merge(&mut self, end: EndId, with: EndId) -> Option<Call> {
+        let ((process, portal), (there, other)) = (self.holder(end)?, self.holder(with)?);
+        if process != there || self.ghost.are_related(end, with) || self.ghost.merging_would_ring(end, with) {
+            return None;
+        }
+        // What a liar has said of a route may forbid it.
+        if self.ghost.pipe(end).tainted || self.ghost.pipe(with).tainted {
+            return None;
+        }
+        self.calls.merges += 1;
+        let used = self.ghost.is_used(end) || self.ghost.is_used(with);
+        if !used {
+            for end in [end, with] {
+                self.guard(end);
+                self.unhouse(end, process, self.ghost.end(end).slot);
+            }
+            self.ghost.merge(end, with);
+        }
+        Some(Call { process, end, doing: Doing::Merge { portal, with: other, used } })
     }
 
     fn begin_get(&mut self, end: EndId) -> Option<Call> {
@@ -713,7 +755,7 @@ impl Stage {
         }
         let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
         let taken = taken.map_err(|violation| violation.in_process(process))?;
-        self.checks.secrecy.taken(end.peer(), &taken, process, self.world.processes())?;
+        self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
         self.took(end, process, received, &taken);
         Ok(())
     }

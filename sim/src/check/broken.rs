@@ -250,6 +250,7 @@ impl Broken {
             for (link, _) in links(&router) {
                 let far = match link {
                     LinkView::Local { peer, .. } => peer.map(|peer| (process, peer)),
+                    LinkView::Bridge { peer } => Some((process, peer)),
                     LinkView::Remote { link, sublink, .. } => self
                         .partner(world, names, process, link)
                         .and_then(|(far, link)| world.process(far)?.inspect(|view| view.bound(link, sublink)).map(|router| (far, router))),
@@ -274,7 +275,7 @@ impl Broken {
     /// At rest: a route is lost at both ends or at none.
     pub fn rest(&mut self, ghost: &Ghost) -> Checked {
         for (a, pipe) in ghost.pipes() {
-            let ends = [a, a.peer()].map(|end| (end, ghost.end(end)));
+            let ends = [a, ghost.peer(a)].map(|end| (end, ghost.end(end)));
             for ((end, state), (far, peer)) in [(ends[0], ends[1]), (ends[1], ends[0])] {
                 if !state.saw_closed {
                     continue;
@@ -329,7 +330,7 @@ mod tests {
         checker.rest(&ghost).unwrap();
         ghost.end_mut(end).saw_closed = true;
         assert!(checker.rest(&ghost).unwrap_err().property.starts_with("E7"));
-        ghost.end_mut(end.peer()).saw_closed = true;
+        ghost.end_mut(end.twin()).saw_closed = true;
         assert!(checker.rest(&ghost).unwrap_err().property.starts_with("only routes"));
         ghost.touch(end);
         checker.rest(&ghost).unwrap();
@@ -341,7 +342,7 @@ mod tests {
         let handles = [3, 4].map(|bits| Handle::from_bits(bits).unwrap());
         let other = ghost.open(Role::Random, [(0, handles[0]), (1, handles[1])]);
         ghost.put(other, 0, 16, Some(end), false);
-        ghost.end_mut(end.peer()).saw_closed = true;
+        ghost.end_mut(end.twin()).saw_closed = true;
         assert!(Broken::default().rest(&ghost).is_err());
     }
 }

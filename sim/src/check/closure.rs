@@ -40,10 +40,10 @@ impl Closure {
             self.tally.exempt(LIE);
             return Ok(());
         }
-        if ghost.may_look_closed(end.peer()) {
+        if ghost.may_look_closed(ghost.peer(end)) {
             return Ok(());
         }
-        let place = ghost.end(end.peer()).place;
+        let place = ghost.end(ghost.peer(end)).place;
         Err(Violation::new(NAME, EARLY, format!("{end} {what}, but no cut touched its route and the peer is {place:?}")).at(end))
     }
 
@@ -54,7 +54,7 @@ impl Closure {
             self.tally.exempt(LIE);
             return Ok(());
         }
-        let left = ghost.end(end.peer()).unread.len();
+        let left = ghost.end(ghost.peer(end)).unread.len();
         if !dead {
             let text = format!(
                 "{end} was told that its peer is closed and gave all it had, but does not say it is dead; {left} parcels are missing"
@@ -72,7 +72,7 @@ impl Closure {
     pub fn rest(&mut self, ghost: &Ghost) -> Checked {
         for (end, state) in ghost.ends() {
             let Place::Held { process, .. } = state.place else { continue };
-            let peer = ghost.end(end.peer());
+            let peer = ghost.end(ghost.peer(end));
             if matches!(peer.place, Place::Closed | Place::Gone) {
                 self.tally.count();
                 if (!state.saw_closed || !state.dead) && ghost.pipe(end).tainted {
@@ -107,7 +107,7 @@ mod tests {
         let mut checker = Closure::default();
         assert!(checker.seen(&ghost, end, false).is_err());
         assert!(checker.refused(&ghost, end).is_err());
-        ghost.close(end.peer());
+        ghost.close(end.twin());
         checker.seen(&ghost, end, false).unwrap();
         checker.refused(&ghost, end).unwrap();
         assert!(checker.seen(&ghost, end, true).is_err());
@@ -124,8 +124,8 @@ mod tests {
     fn a_closure_before_the_last_parcel_is_seen() {
         let (mut ghost, end) = ghost();
         let mut checker = Closure::default();
-        ghost.put(end.peer(), 1, 8, None, true);
-        ghost.close(end.peer());
+        ghost.put(end.twin(), 1, 8, None, true);
+        ghost.close(end.twin());
         assert!(checker.drained(&ghost, end, true).is_err());
         assert!(checker.drained(&ghost, end, false).is_err());
         ghost.take(end);
@@ -137,7 +137,7 @@ mod tests {
         let (mut ghost, end) = ghost();
         let mut checker = Closure::default();
         checker.rest(&ghost).unwrap();
-        ghost.close(end.peer());
+        ghost.close(end.twin());
         assert!(checker.rest(&ghost).is_err());
         (ghost.end_mut(end).saw_closed, ghost.end_mut(end).dead) = (true, true);
         checker.rest(&ghost).unwrap();

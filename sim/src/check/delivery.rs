@@ -24,7 +24,7 @@ impl Delivery {
     pub fn taken(&mut self, ghost: &mut Ghost, reader: EndId, data: &[u8], attached: usize) -> Checked<Taken> {
         self.tally.count();
         let no = |text: String| Violation::new(NAME, PROPERTY, text).at(reader);
-        let from = reader.peer();
+        let from = ghost.peer(reader);
         let Some(taken) = ghost.take(reader) else {
             let text =
                 format!("{reader} gave a parcel of {} bytes, but all that was put into {from} had been taken{}", data.len(), whose(data));
@@ -57,7 +57,7 @@ impl Delivery {
     /// At rest, everything readable having been read: nothing put into a healthy pipe is missing.
     pub fn rest(&mut self, ghost: &Ghost) -> Checked {
         for (end, state) in ghost.ends() {
-            let reader = ghost.end(end.peer());
+            let reader = ghost.end(ghost.peer(end));
             match reader.place {
                 Place::Held { process, .. } if !reader.saw_closed => {
                     self.tally.count();
@@ -71,7 +71,7 @@ impl Delivery {
                             state.sent, state.next
                         );
                         return Err(Violation::new(NAME, "nothing sent between healthy ends is missing at rest", text)
-                            .at(end.peer())
+                            .at(ghost.peer(end))
                             .in_process(process));
                     }
                 }
@@ -119,11 +119,11 @@ mod tests {
         let (mut ghost, end) = ghost();
         let mut checker = Delivery::default();
         for number in 0..3 {
-            let taken = checker.taken(&mut ghost, end.peer(), &bytes(end, number, 40), 0).unwrap();
+            let taken = checker.taken(&mut ghost, end.twin(), &bytes(end, number, 40), 0).unwrap();
             assert_eq!(taken.number, number);
         }
         checker.rest(&ghost).unwrap();
-        let twice = checker.taken(&mut ghost, end.peer(), &bytes(end, 2, 40), 0).unwrap_err();
+        let twice = checker.taken(&mut ghost, end.twin(), &bytes(end, 2, 40), 0).unwrap_err();
         assert!(twice.text.contains("parcel 2 of pipe 0 end 0"), "{}", twice.text);
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let gift = (bytes(EndId(0), 0, 40), 1);
         for (data, attached) in [swapped, short, flipped, gift] {
             let (mut ghost, end) = ghost();
-            assert!(Delivery::default().taken(&mut ghost, end.peer(), &data, attached).is_err());
+            assert!(Delivery::default().taken(&mut ghost, end.twin(), &data, attached).is_err());
         }
     }
 
@@ -144,10 +144,10 @@ mod tests {
     fn a_parcel_missing_at_rest_is_seen_unless_the_route_was_lost() {
         let (mut ghost, end) = ghost();
         let mut checker = Delivery::default();
-        checker.taken(&mut ghost, end.peer(), &bytes(end, 0, 40), 0).unwrap();
+        checker.taken(&mut ghost, end.twin(), &bytes(end, 0, 40), 0).unwrap();
         let missing = checker.rest(&ghost).unwrap_err();
         assert!(missing.text.contains("2 never arrived") && missing.text.contains("from number 1"), "{}", missing.text);
-        ghost.end_mut(end.peer()).saw_closed = true;
+        ghost.end_mut(end.twin()).saw_closed = true;
         checker.rest(&ghost).unwrap();
     }
 }

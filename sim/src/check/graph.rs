@@ -67,6 +67,7 @@ impl Graph {
                 for (link, decaying) in links(router) {
                     let far = match link {
                         LinkView::Local { peer, .. } => peer.map(|router| Ref { process, router }),
+                        LinkView::Bridge { peer } => Some(Ref { process, router: peer }),
                         LinkView::Remote { link, sublink, .. } => partners
                             .get(&(process, link))
                             .and_then(|(process, link)| Some(Ref { process: *process, router: *bound.get(&(*process, *link, sublink))? })),
@@ -86,6 +87,7 @@ impl Graph {
         };
         let (side, kind) = match link {
             LinkView::Local { side, .. } => (side, LinkKind::Local),
+            LinkView::Bridge { peer } => (if here.router < peer { LinkSide::A } else { LinkSide::B }, LinkKind::Local),
             LinkView::Remote { side, kind: Kind::Central, .. } => (side, LinkKind::Central),
             LinkView::Remote { side, .. } => (side, LinkKind::Peripheral),
         };
@@ -103,7 +105,11 @@ impl Graph {
         for (at, index) in &self.index {
             let Some(router) = snapshot.router(at.process, at.router) else { continue };
             if self.graph.neighbors(*index).next().is_some() {
-                let kind = if router.inward.is_some() { RouterKind::Proxy } else { RouterKind::Terminal };
+                let kind = match router.inward {
+                    None => RouterKind::Terminal,
+                    Some(edge) if matches!(edge.primary.or(edge.decaying), Some(LinkView::Bridge { .. })) => RouterKind::Bridge,
+                    Some(_) => RouterKind::Proxy,
+                };
                 place.insert(*index, data.routers.len());
                 data.routers.push((at.process, format!("{:?}", at.router), kind));
             }
@@ -122,6 +128,7 @@ fn same(a: &LinkView, b: &LinkView) -> bool {
     match (a, b) {
         (LinkView::Local { pair: a, side: x, .. }, LinkView::Local { pair: b, side: y, .. }) => a == b && x != y,
         (LinkView::Remote { sublink: a, side: x, .. }, LinkView::Remote { sublink: b, side: y, .. }) => a == b && x != y,
+        (LinkView::Bridge { peer: a }, LinkView::Bridge { peer: b }) => a != b,
         _ => false,
     }
 }

@@ -167,7 +167,7 @@ mod tests {
         checker.delivered(&mut ghost, Seen { block: true, tag: None, ..inline(2, 5) }, 9).unwrap();
         checker.delivered(&mut ghost, Seen { block: true, tag: None, ..inline(5, 6) }, 9).unwrap();
         checker.delivered(&mut ghost, inline(6, 1), 9).unwrap();
-        let taken = ghost.take(end.peer()).unwrap();
+        let taken = ghost.take(end.twin()).unwrap();
         for process in [0, 1, 2, 5, 6] {
             checker.taken(end, &taken, process, 9).unwrap();
         }

@@ -78,7 +78,7 @@ impl Shape {
                 self.tally.exempt("proxy between two nodes of one process");
                 return Ok(());
             }
-            if let Some(text) = witness(process, router) {
+            if let Some(text) = witness(snapshot, process, router) {
                 return no("E10: whatever can be bypassed is", text);
             }
             let text = format!("{key:?} in process {process} is still a proxy: outward {:?}, inward {inward:?}", router.out);
@@ -109,7 +109,7 @@ impl Shape {
                 }
                 status
             }
-            LinkView::Remote { .. } => {
+            LinkView::Remote { .. } | LinkView::Bridge { .. } => {
                 return no(
                     "E1: the link of a route is central",
                     format!("{key:?} in process {process} is on the peripheral link {primary:?}"),
@@ -127,9 +127,12 @@ impl Shape {
         let sight = snapshot.processes[process as usize].as_ref();
         let node = |link: LinkView| match link {
             LinkView::Remote { link, .. } => sight?.links.iter().find(|l| l.key == link).map(|l| l.node),
-            LinkView::Local { .. } => None,
+            LinkView::Local { .. } | LinkView::Bridge { .. } => None,
         };
-        let inward = router.inward.and_then(|edge| node(edge.primary?));
+        let inward = router.inward.and_then(|edge| match edge.primary? {
+            LinkView::Bridge { peer } => node(snapshot.router(process, peer)?.out.primary?),
+            link => node(link),
+        });
         let outward = router.out.primary.and_then(node);
         inward.is_some() && outward.is_some() && inward != outward
     }
@@ -156,7 +159,7 @@ impl Shape {
         portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>,
         a: EndId,
     ) -> Checked {
-        let b = a.peer();
+        let b = ghost.peer(a);
         let ends = [a, b].map(|end| (ghost.end(end), ghost.holder(end)));
         let [(near, Some(here)), (far, Some(there))] = ends else {
             if ends.iter().any(|(end, _)| matches!(end.place, Place::Carried { .. })) {
@@ -263,14 +266,21 @@ pub(super) fn direct(
     }
 }
 
-/// E10: a proxy that could be bypassed at once.
-fn witness(process: u32, router: &RouterView) -> Option<String> {
+/// E10: a proxy or a bridge that could be bypassed at once.
+fn witness(snapshot: &Snapshot, process: u32, router: &RouterView) -> Option<String> {
+    let free = |router: &RouterView| {
+        matches!(
+            router.out.primary,
+            Some(LinkView::Local { status: STABLE, .. } | LinkView::Remote { kind: LinkKind::Central, status: Some(STABLE), .. })
+        )
+    };
     let inward = router.inward?.primary?;
-    match router.out.primary? {
-        LinkView::Local { status: STABLE, .. } | LinkView::Remote { kind: LinkKind::Central, status: Some(STABLE), .. } => Some(format!(
-            "the proxy {:?} in process {process} has a stable, unlocked central link and the inward link {inward:?}, and nobody bypasses it",
-            router.key
-        )),
-        _ => None,
-    }
+    let stuck = match inward {
+        LinkView::Bridge { peer } => !free(snapshot.router(process, peer)?),
+        _ => false,
+    };
+    (free(router) && !stuck).then(|| {
+        let key = router.key;
+        format!("{key:?} in process {process} has a stable, unlocked central link and the inward link {inward:?}, and nobody bypasses it")
+    })
 }

@@ -48,7 +48,7 @@ fn fault(router: &RouterView) -> Option<(&'static str, String)> {
     if router.status_dead && !router.status_peer_closed {
         return Some(("T1: who is dead has a closed peer", "DEAD without PEER_CLOSED".into()));
     }
-    let inward = |link: &LinkView| matches!(link, LinkView::Remote { kind: LinkKind::PeripheralInward, .. });
+    let inward = |link: &LinkView| matches!(link, LinkView::Remote { kind: LinkKind::PeripheralInward, .. } | LinkView::Bridge { .. });
     edge(&router.out, |link| !inward(link))
         .or_else(|| edge(router.inward.as_ref()?, inward))
         .or_else(|| queue(&router.inbound))
@@ -68,6 +68,7 @@ fn marked_stable(edge: &EdgeView) -> Option<LinkSide> {
     let (side, status) = match edge.primary? {
         LinkView::Local { side, status, .. } => (side, status),
         LinkView::Remote { side, status, .. } => (side, status?),
+        LinkView::Bridge { .. } => return None,
     };
     let bit = if side == LinkSide::A { 1 } else { 2 };
     (status & bit != 0).then_some(side)
@@ -88,6 +89,7 @@ fn edge(edge: &EdgeView, belongs: impl Fn(&LinkView) -> bool) -> Option<(&'stati
     let status = |link: &LinkView| match link {
         LinkView::Local { status, .. } => Some(*status),
         LinkView::Remote { status, .. } => *status,
+        LinkView::Bridge { .. } => None,
     };
     let bad = |status: &u32| status & LOCKS == LOCKS || (status & LOCKS != 0 && status & STABLE != STABLE);
     let status = edge.primary.iter().chain(&edge.decaying).filter_map(status).find(bad)?;

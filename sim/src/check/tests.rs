@@ -161,7 +161,7 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
         let (mut ghost, mut snapshot) = healthy();
         let end = EndId(0);
         ghost.close(end);
-        ghost.close(end.peer());
+        ghost.close(end.twin());
         for sight in snapshot.processes.iter_mut().flatten() {
             sight.routers.clear();
             sight.links[0].sublinks.clear();

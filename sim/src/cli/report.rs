@@ -118,6 +118,7 @@ fn graph(outcome: &Outcome, data: &GraphData) -> page::RouteGraph {
         let kind = match kind {
             RouterKind::Terminal => page::RouterKind::Terminal,
             RouterKind::Proxy => page::RouterKind::Proxy,
+            RouterKind::Bridge => page::RouterKind::Bridge,
         };
         places.push(page::RouterRef { node, router: nodes[node].routers.len() });
         nodes[node].routers.push(page::GraphRouter { name: name.clone(), kind });

@@ -12,22 +12,22 @@ use ipcz::ids::Handle;
 pub use parcel::{Knowers, Parcel};
 pub use payload::{TAG_BYTES, read_tag, write as write_payload};
 
-/// An end of a pipe; the other one is [`EndId::peer`]. Numbered in order of opening.
+/// An end of a pipe, numbered in order of opening. Who its peer is now, [`Ghost::peer`] knows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndId(pub u32);
 
 impl EndId {
-    /// The other end of its pipe.
-    pub fn peer(self) -> EndId {
+    /// The end it was opened with.
+    pub fn twin(self) -> EndId {
         EndId(self.0 ^ 1)
     }
 
-    /// Its pipe.
+    /// The pipe it was opened as an end of.
     pub fn pipe(self) -> usize {
         self.0 as usize / 2
     }
 
-    /// Whether it is the first of its pipe's two ends.
+    /// Whether it is the first of the two it was opened with.
     pub fn is_first(self) -> bool {
         self.0.is_multiple_of(2)
     }
@@ -62,6 +62,8 @@ pub enum Place {
     Closed,
     /// Its process died.
     Gone,
+    /// An application merged it: its peer has another one now.
+    Merged,
 }
 
 /// What a pipe was opened for.
@@ -82,8 +84,14 @@ pub enum Role {
 pub struct End {
     /// Where it is.
     pub place: Place,
+    /// The other end of its pipe.
+    peer: EndId,
+    /// Its pipe.
+    pipe: u32,
     /// Parcels ever put into it.
     pub sent: u64,
+    /// Parcels ever taken out of it.
+    pub taken: u64,
     /// Those of them that the other end has not taken, oldest first.
     pub unread: VecDeque<Parcel>,
     /// Number of the first of `unread`.
@@ -105,6 +113,11 @@ pub struct End {
 }
 
 impl End {
+    /// Whether nobody will ever have it again.
+    fn is_over(&self) -> bool {
+        matches!(self.place, Place::Closed | Place::Gone | Place::Merged)
+    }
+
     /// Nobody will read what was put here: gives the ends that are attached to it, but for those of a Put that may still be refused.
     fn forget(&mut self) -> impl Iterator<Item = EndId> {
         self.next = self.sent;
@@ -121,6 +134,8 @@ impl End {
 pub struct Pipe {
     /// What it is for.
     pub role: Role,
+    /// One of its ends; none once it is part of another pipe.
+    first: Option<EndId>,
     /// A link or node that was cut may have taken part of its route with it.
     pub touched: bool,
     /// Somebody lied where its route was: nothing is known of it any more.
@@ -150,9 +165,13 @@ impl Ghost {
     /// A new pipe whose ends are held; answers the first one.
     pub fn open(&mut self, role: Role, holders: [(u32, Handle); 2]) -> EndId {
         let first = EndId(self.ends.len() as u32);
-        self.ends.extend(holders.map(|(process, handle)| End {
+        let peers = [first.twin(), first];
+        self.ends.extend(holders.into_iter().zip(peers).map(|((process, handle), peer)| End {
             place: Place::Held { process, handle },
+            peer,
+            pipe: self.pipes.len() as u32,
             sent: 0,
+            taken: 0,
             unread: VecDeque::new(),
             next: 0,
             saw_closed: false,
@@ -163,7 +182,7 @@ impl Ghost {
             putting: false,
             awaited: false,
         }));
-        self.pipes.push(Pipe { role, touched: false, tainted: false });
+        self.pipes.push(Pipe { role, first: Some(first), touched: false, tainted: false });
         self.open += 1;
         first
     }
@@ -178,9 +197,29 @@ impl Ghost {
         &mut self.ends[end.index()]
     }
 
+    /// The other end of its pipe.
+    pub fn peer(&self, end: EndId) -> EndId {
+        self.end(end).peer
+    }
+
     /// The pipe of an end.
     pub fn pipe(&self, end: EndId) -> &Pipe {
-        &self.pipes[end.pipe()]
+        &self.pipes[self.end(end).pipe as usize]
+    }
+
+    fn pipe_mut(&mut self, end: EndId) -> &mut Pipe {
+        &mut self.pipes[self.ends[end.index()].pipe as usize]
+    }
+
+    /// Whether something was put into an end or taken out of it: then it can't be merged.
+    pub fn is_used(&self, end: EndId) -> bool {
+        let end = self.end(end);
+        end.sent > 0 || end.taken > 0
+    }
+
+    /// Whether two ends are of one pipe.
+    pub fn are_related(&self, a: EndId, b: EndId) -> bool {
+        self.end(a).pipe == self.end(b).pipe
     }
 
     /// Every end there ever was.
@@ -188,9 +227,9 @@ impl Ghost {
         self.ends.iter().enumerate().map(|(index, end)| (EndId(index as u32), end))
     }
 
-    /// First end of each pipe there ever was.
+    /// One end of each pipe that is not part of another one.
     pub fn pipes(&self) -> impl Iterator<Item = (EndId, &Pipe)> {
-        self.pipes.iter().enumerate().map(|(index, pipe)| (EndId(2 * index as u32), pipe))
+        self.pipes.iter().filter_map(|pipe| Some((pipe.first?, pipe)))
     }
 
     /// Whether there is such an end.
@@ -213,8 +252,8 @@ impl Ghost {
 
     /// Whether what is put into `end` will surely never be read.
     fn unread_for_ever(&self, end: EndId) -> bool {
-        let reader = self.end(end.peer());
-        reader.dead || matches!(reader.place, Place::Closed | Place::Gone)
+        let reader = self.end(self.peer(end));
+        reader.dead || reader.is_over()
     }
 
     /// A parcel was put into `end` by `process`; the end attached is no longer anyone's.
@@ -235,7 +274,7 @@ impl Ghost {
         let number = from.sent;
         from.sent += 1;
         from.putting = true;
-        if self.pipes[end.pipe()].tainted
+        if self.pipe(end).tainted
             && let Some(attached) = attached
         {
             self.taint(attached);
@@ -285,10 +324,12 @@ impl Ghost {
 
     /// The oldest parcel that `reader` should get next.
     pub fn take(&mut self, reader: EndId) -> Option<Taken> {
-        let from = &mut self.ends[reader.peer().index()];
+        let from = self.peer(reader);
+        let from = self.end_mut(from);
         let parcel = from.unread.pop_front()?;
         let number = from.next;
         from.next += 1;
+        self.end_mut(reader).taken += 1;
         Some(Taken { number, parcel })
     }
 
@@ -327,7 +368,8 @@ impl Ghost {
 
     /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much.
     pub fn give_up(&mut self, reader: EndId) -> u64 {
-        let from = &mut self.ends[reader.peer().index()];
+        let from = self.peer(reader);
+        let from = &mut self.ends[from.index()];
         let left = from.unread.len() as u64;
         self.lost.extend(from.forget());
         self.abandon();
@@ -336,12 +378,13 @@ impl Ghost {
 
     fn leave(&mut self, end: EndId, place: Place) {
         let state = &mut self.ends[end.index()];
-        if matches!(state.place, Place::Closed | Place::Gone) {
+        if state.is_over() {
             return;
         }
         state.place = place;
-        let from = &mut self.ends[end.peer().index()];
-        if matches!(from.place, Place::Closed | Place::Gone) {
+        let from = state.peer;
+        let from = &mut self.ends[from.index()];
+        if from.is_over() {
             self.open -= 1;
         }
         self.lost.extend(from.forget());
@@ -355,7 +398,7 @@ impl Ghost {
 
     /// A cut may have touched the route of this pipe.
     pub fn touch(&mut self, end: EndId) {
-        self.pipes[end.pipe()].touched = true;
+        self.pipe_mut(end).touched = true;
     }
 
     /// As [`Ghost::touch`], for every pipe.
@@ -372,10 +415,10 @@ impl Ghost {
     pub fn taint(&mut self, end: EndId) {
         let mut tainted = vec![end];
         while let Some(end) = tainted.pop() {
-            let pipe = &mut self.pipes[end.pipe()];
+            let pipe = self.pipe_mut(end);
             if !std::mem::replace(&mut pipe.tainted, true) {
                 pipe.touched = true;
-                let unread = [end, end.peer()].into_iter().flat_map(|end| &self.ends[end.index()].unread);
+                let unread = [end, self.peer(end)].into_iter().flat_map(|end| &self.ends[end.index()].unread);
                 tainted.extend(unread.filter_map(|parcel| parcel.attached));
             }
         }
@@ -383,9 +426,10 @@ impl Ghost {
 
     /// A parcel with this tag came out of a tainted pipe: it and those before it are gone. Answers which it was.
     pub fn take_tainted(&mut self, reader: EndId, tag: Option<(EndId, u64)>) -> Option<Taken> {
-        let from = &mut self.ends[reader.peer().index()];
+        let sender = self.peer(reader);
+        let from = &mut self.ends[sender.index()];
         let behind = match tag {
-            Some((end, number)) if end == reader.peer() => (number as u32).wrapping_sub(from.next as u32) as usize,
+            Some((end, number)) if end == sender => (number as u32).wrapping_sub(from.next as u32) as usize,
             _ => 0,
         };
         if behind >= from.unread.len() {
@@ -396,6 +440,7 @@ impl Ghost {
         let mut gone: Vec<Parcel> = from.unread.drain(..=behind).collect();
         let parcel = gone.pop()?;
         self.lost.extend(gone.iter().filter_map(|parcel| parcel.attached));
+        self.end_mut(reader).taken += 1;
         self.abandon();
         Some(Taken { number, parcel })
     }
@@ -409,12 +454,12 @@ impl Ghost {
     /// As [`Ghost::touch`] or [`Ghost::taint`], for every pipe with an end under way: what is left of such a route may have no end to be
     /// found by.
     pub fn touch_travelling(&mut self, tainted: bool) {
-        for pipe in 0..self.pipes.len() {
-            let ends = &self.ends[2 * pipe..2 * pipe + 2];
-            if ends.iter().any(|end| matches!(end.place, Place::Carried { .. })) {
-                self.pipes[pipe].touched = true;
+        for index in 0..self.ends.len() {
+            if matches!(self.ends[index].place, Place::Carried { .. }) {
+                let end = EndId(index as u32);
+                self.touch(end);
                 if tainted {
-                    self.taint(EndId(2 * pipe as u32));
+                    self.taint(end);
                 }
             }
         }
@@ -428,17 +473,67 @@ impl Ghost {
     /// Whether a parcel put into `over` could never be read if it carried `end`: because its reader is, however deep, in a parcel that
     /// only who has `end` can read. Such a ring of portals chases itself from node to node for ever.
     pub fn would_ring(&self, end: EndId, over: EndId) -> bool {
-        let mut reader = over.peer();
+        let mut reader = self.peer(over);
         for _ in 0..self.pipes.len().min(MAX_NESTING) {
             if reader == end {
                 return true;
             }
             match self.end(reader).place {
-                Place::Carried { from } => reader = from.peer(),
+                Place::Carried { from } => reader = self.peer(from),
                 _ => return false,
             }
         }
         true
+    }
+
+    /// Whether merging two ends would make such a ring: what carries the peer of one could be read from nowhere but itself.
+    pub fn merging_would_ring(&self, a: EndId, b: EndId) -> bool {
+        let ends = [self.peer(a), self.peer(b)];
+        let joined = |from| match ends.iter().position(|end| *end == from) {
+            Some(side) => ends[1 - side],
+            None => self.peer(from),
+        };
+        let reads_itself = |end: EndId| {
+            let mut at = end;
+            for _ in 0..self.pipes.len().min(MAX_NESTING) {
+                match self.end(at).place {
+                    Place::Carried { from } if joined(from) == end => return true,
+                    Place::Carried { from } => at = joined(from),
+                    _ => return false,
+                }
+            }
+            true
+        };
+        ends.into_iter().any(reads_itself)
+    }
+
+    /// Two ends, of different pipes, into which nothing was put and out of which nothing was taken, were merged: their peers are each
+    /// other's now.
+    pub fn merge(&mut self, a: EndId, b: EndId) {
+        let [p, q] = [self.peer(a), self.peer(b)];
+        if self.pipe(p).tainted != self.pipe(q).tainted {
+            [p, q].into_iter().for_each(|end| self.taint(end));
+        }
+        for end in [a, b] {
+            self.end_mut(end).place = Place::Merged;
+        }
+        let touched = self.pipe(q).touched;
+        let pipe = self.pipe_mut(p);
+        (pipe.first, pipe.touched) = (Some(p), pipe.touched || touched);
+        self.pipe_mut(q).first = None;
+        let pipe = self.end(p).pipe;
+        (self.end_mut(p).peer, self.end_mut(q).peer, self.end_mut(q).pipe) = (q, p, pipe);
+        self.open -= 1;
+        if self.end(p).is_over() && self.end(q).is_over() {
+            self.open -= 1;
+        }
+        for end in [p, q] {
+            if self.unread_for_ever(end) {
+                let unread: Vec<EndId> = self.end_mut(end).forget().collect();
+                self.lost.extend(unread);
+            }
+        }
+        self.abandon();
     }
 
     /// Whether an end may have been closed already for all anybody knows: it was, or it is in a parcel that may have been lost.
@@ -447,9 +542,9 @@ impl Ghost {
         for _ in 0..self.pipes.len().min(MAX_NESTING) {
             match self.end(end).place {
                 Place::Held { .. } => return false,
-                Place::Closed | Place::Gone => return true,
-                Place::Carried { from } if self.pipe(from).touched || self.end(from.peer()).dead => return true,
-                Place::Carried { from } => end = from.peer(),
+                Place::Closed | Place::Gone | Place::Merged => return true,
+                Place::Carried { from } if self.pipe(from).touched || self.end(self.peer(from)).dead => return true,
+                Place::Carried { from } => end = self.peer(from),
             }
         }
         false
@@ -485,10 +580,10 @@ mod tests {
         }
         assert_eq!(ghost.under_way(a, 3).unwrap().length, 3);
         for length in 0..5 {
-            let taken = ghost.take(a.peer()).unwrap();
+            let taken = ghost.take(a.twin()).unwrap();
             assert_eq!((taken.number, taken.parcel.length), (u64::from(length), length));
         }
-        assert!(ghost.take(a.peer()).is_none() && ghost.take(a).is_none());
+        assert!(ghost.take(a.twin()).is_none() && ghost.take(a).is_none());
         assert!(ghost.under_way(a, 3).is_none());
     }
 
@@ -497,13 +592,13 @@ mod tests {
         let mut ghost = Ghost::default();
         let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
         ghost.put(b, 0, 16, Some(c), false);
-        ghost.put(a, 0, 16, Some(b.peer()), false);
+        ghost.put(a, 0, 16, Some(b.twin()), false);
         assert!(!ghost.may_be_closed(c) && ghost.open_pipes() == 3);
-        ghost.close(a.peer());
-        assert_eq!((ghost.end(b.peer()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+        ghost.close(a.twin());
+        assert_eq!((ghost.end(b.twin()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
         assert_eq!((ghost.holder(b).is_some(), ghost.may_look_closed(c)), (true, true));
-        ghost.put(a, 0, 16, Some(c.peer()), false);
-        assert_eq!((ghost.end(c.peer()).place, ghost.open_pipes()), (Place::Closed, 2));
+        ghost.put(a, 0, 16, Some(c.twin()), false);
+        assert_eq!((ghost.end(c.twin()).place, ghost.open_pipes()), (Place::Closed, 2));
     }
 
     #[test]
@@ -511,22 +606,22 @@ mod tests {
         let mut ghost = Ghost::default();
         let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
         ghost.put(b, 0, 16, Some(c), false);
-        ghost.put(a, 0, 16, Some(b.peer()), false);
+        ghost.put(a, 0, 16, Some(b.twin()), false);
         ghost.touch(a);
-        assert!(ghost.may_look_closed(c) && ghost.may_look_closed(b.peer()) && !ghost.may_look_closed(b));
-        assert_eq!(ghost.give_up(a.peer()), 1);
-        assert_eq!((ghost.end(b.peer()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+        assert!(ghost.may_look_closed(c) && ghost.may_look_closed(b.twin()) && !ghost.may_look_closed(b));
+        assert_eq!(ghost.give_up(a.twin()), 1);
+        assert_eq!((ghost.end(b.twin()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
     }
 
     #[test]
     fn a_ring_of_portals_that_carry_each_other_is_not_closed() {
         let mut ghost = Ghost::default();
         let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
-        assert!(ghost.would_ring(a.peer(), a) && !ghost.would_ring(b.peer(), a));
-        ghost.put(a, 0, 16, Some(b.peer()), false);
-        assert!(ghost.would_ring(a.peer(), b) && !ghost.would_ring(a, b));
-        ghost.put(b, 0, 16, Some(a.peer()), false);
-        assert!(!ghost.may_be_closed(a.peer()));
+        assert!(ghost.would_ring(a.twin(), a) && !ghost.would_ring(b.twin(), a));
+        ghost.put(a, 0, 16, Some(b.twin()), false);
+        assert!(ghost.would_ring(a.twin(), b) && !ghost.would_ring(a, b));
+        ghost.put(b, 0, 16, Some(a.twin()), false);
+        assert!(!ghost.may_be_closed(a.twin()));
         ghost.touch_travelling(false);
         assert!(ghost.pipe(a).touched && ghost.pipe(b).touched);
     }
@@ -537,9 +632,45 @@ mod tests {
         let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 2));
         ghost.put(a, 0, 16, Some(b), false);
         ghost.kill(1);
-        assert_eq!((ghost.end(a.peer()).place, ghost.end(b).place), (Place::Gone, Place::Closed));
+        assert_eq!((ghost.end(a.twin()).place, ghost.end(b).place), (Place::Gone, Place::Closed));
         assert_eq!(ghost.open_pipes(), 2);
         ghost.close(a);
         assert_eq!(ghost.open_pipes(), 1);
+    }
+
+    #[test]
+    fn ends_that_are_merged_leave_their_peers_to_each_other() {
+        let mut ghost = Ghost::default();
+        let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 1, 2), pipe(&mut ghost, 0, 1));
+        ghost.put(a, 0, 16, Some(c), false);
+        ghost.touch(b);
+        ghost.merge(a.twin(), b);
+        let (p, q) = (a, b.twin());
+        assert_eq!((ghost.peer(p), ghost.peer(q), ghost.open_pipes(), ghost.pipes().count()), (q, p, 2, 2));
+        assert!(ghost.pipe(p).touched && ghost.pipe(q).touched && ghost.are_related(p, q));
+        assert_eq!(ghost.take(q).unwrap().parcel.attached, Some(c));
+        ghost.close(p);
+        assert_eq!((ghost.put(q, 2, 16, None, false), ghost.end(q).unread.len()), (0, 0));
+        ghost.close(q);
+        assert_eq!(ghost.open_pipes(), 1);
+    }
+
+    #[test]
+    fn a_merger_with_a_closed_pipe_closes_what_waits_for_it() {
+        let mut ghost = Ghost::default();
+        let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 1, 2), pipe(&mut ghost, 0, 1));
+        ghost.put(a, 0, 16, Some(c), false);
+        ghost.close(b.twin());
+        ghost.merge(a.twin(), b);
+        assert_eq!((ghost.end(c).place, ghost.end(a).unread.len()), (Place::Closed, 0));
+    }
+
+    #[test]
+    fn a_parcel_that_only_the_portal_in_it_could_read_is_foreseen() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        assert!(!ghost.merging_would_ring(a.twin(), b.twin()));
+        ghost.put(b, 0, 16, Some(a), false);
+        assert!(ghost.merging_would_ring(a.twin(), b.twin()));
     }
 }

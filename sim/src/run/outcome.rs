@@ -223,6 +223,8 @@ pub struct Calls {
     pub gets: u64,
     /// Portals closed.
     pub closes: u64,
+    /// `MergePortals`.
+    pub merges: u64,
     /// Portals put into parcels.
     pub hands: u64,
     /// Links and nodes cut.
@@ -232,7 +234,7 @@ pub struct Calls {
 impl Calls {
     /// All calls of the library: what a speed is counted by. A `hand` is a put, a cut is no call.
     pub fn total(&self) -> u64 {
-        self.opens + self.puts + self.gets + self.closes
+        self.opens + self.puts + self.gets + self.closes + self.merges
     }
 }
 
@@ -318,6 +320,8 @@ pub enum RouterKind {
     Terminal,
     /// It passes parcels on.
     Proxy,
+    /// It is one of the two that merged portals became.
+    Bridge,
 }
 
 /// What a link is on its route.

@@ -10,7 +10,7 @@ use super::error::{Place, ScenarioError};
 use super::names::{Nodes, Portals};
 use super::read::suggest;
 use super::steps::{Draft, DraftWait, Verb, Word};
-use super::types::{Action, NodeId, PortalId, Step, StepId, Wait};
+use super::types::{Action, NodeId, PortalId, PortalSpec, Step, StepId, Wait};
 
 /// Most steps of a circle that an error explains.
 const MAX_EXPLAINED: usize = 8;
@@ -58,6 +58,7 @@ struct Plan<'a> {
     actions: Vec<Action>,
     /// The steps that name each portal, in file order, and where they do.
     uses: Vec<Vec<(StepId, &'a Place)>>,
+    merges: Vec<[PortalId; 2]>,
     after: Vec<Vec<Wait>>,
     /// The steps that hand a portal to a node, in the order of its way.
     arrivals: BTreeMap<(PortalId, NodeId), Vec<StepId>>,
@@ -74,6 +75,7 @@ impl<'a> Plan<'a> {
             ids: BTreeMap::new(),
             actions: Vec::with_capacity(drafts.len()),
             uses: vec![Vec::new(); portals.specs.len()],
+            merges: Vec::new(),
             after: vec![Vec::new(); drafts.len()],
             arrivals: BTreeMap::new(),
             graph: DiGraph::with_capacity(drafts.len(), 2 * drafts.len()),
@@ -119,6 +121,15 @@ impl<'a> Plan<'a> {
                 Action::Hand { portal: moved, over: carrier, to: *to }
             }
             Verb::Close(portal) => Action::Close { portal: self.use_portal(step, portal)? },
+            Verb::Merge([first, second]) => {
+                let portals = [self.use_portal(step, first)?, self.use_portal(step, second)?];
+                if portals[0] == portals[1] || self.portals.specs[portals[0]].peer == portals[1] {
+                    let message = format!("\"{}\" and \"{}\" are one portal, or the two ends of one pipe", first.text, second.text);
+                    return Err(second.place.error(message, "a portal of another pipe"));
+                }
+                self.merges.push(portals);
+                Action::Merge { portals }
+            }
             Verb::CutNode(node) => Action::CutNode { node: *node },
             Verb::CutLink(pair) => Action::CutLink { nodes: *pair },
         })
@@ -165,9 +176,10 @@ impl<'a> Plan<'a> {
                     came_by_hand = true;
                     self.arrivals.entry((portal, at)).or_default().push(step);
                 }
-                Action::Close { .. } => {
+                Action::Close { .. } | Action::Merge { .. } => {
                     if let Some((late, place)) = waiting.values().flatten().min_by_key(|(step, _)| *step) {
-                        let message = format!("{} names \"{}\", which {} closes before", self.label(*late), spec.name, self.label(step));
+                        let verb = if matches!(self.actions[step], Action::Merge { .. }) { "merges" } else { "closes" };
+                        let message = format!("{} names \"{}\", which {} {verb} before", self.label(*late), spec.name, self.label(step));
                         return Err(place.error(message, "a portal that is open"));
                     }
                 }
@@ -193,12 +205,13 @@ impl<'a> Plan<'a> {
         let (Verb::Hand { to_place, .. }, Action::Hand { over, to, .. }) = (&self.drafts[step].verb, &self.actions[step]) else {
             return Ok(());
         };
-        let peer = self.portals.specs[*over].peer;
-        let spec = &self.portals.specs[peer];
-        if spec.home == *to {
+        let peers = peers(&self.portals.specs, &self.merges, *over);
+        if peers.iter().any(|peer| self.portals.specs[*peer].home == *to) {
             return Ok(());
         }
-        let Some(hands) = self.arrivals.get(&(peer, *to)) else {
+        let comes = |peer: &PortalId| Some((*peer, self.arrivals.get(&(*peer, *to))?));
+        let Some((peer, hands)) = peers.iter().find_map(comes) else {
+            let spec = &self.portals.specs[self.portals.specs[*over].peer];
             let message = format!("the other end of \"{}\" is never on \"{}\"", self.portals.specs[*over].name, self.node(*to));
             let error = to_place.error(message, "the node where the other end is");
             return Err(error.help(format!("it is on \"{}\" at first", self.node(spec.home))));
@@ -254,11 +267,12 @@ impl<'a> Plan<'a> {
     }
 
     fn wait_received(&mut self, step: StepId, portal: PortalId, count: u64, place: &Place) -> Result<(), ScenarioError> {
-        let peer = self.portals.specs[portal].peer;
-        let sends: Vec<(StepId, u64)> = self.uses[peer]
+        let peers = peers(&self.portals.specs, &self.merges, portal);
+        let sends: Vec<(StepId, u64)> = peers
             .iter()
+            .flat_map(|peer| &self.uses[*peer])
             .filter_map(|&(step, _)| match self.actions[step] {
-                Action::Send { from, count, .. } if from == peer => Some((step, count)),
+                Action::Send { from, count, .. } if peers.contains(&from) => Some((step, count)),
                 _ => None,
             })
             .collect();
@@ -345,4 +359,20 @@ impl<'a> Plan<'a> {
     fn located(&self, step: StepId) -> String {
         format!("{} (line {})", self.label(step), self.drafts[step].line)
     }
+}
+
+/// The portals that may be the other end of `portal`: the one it was made with, and those that mergers may put in its place.
+pub(super) fn peers(specs: &[PortalSpec], merges: &[[PortalId; 2]], portal: PortalId) -> Vec<PortalId> {
+    let mut found = vec![specs[portal].peer];
+    let mut at = 0;
+    while let Some(&peer) = found.get(at) {
+        at += 1;
+        for &[a, b] in merges.iter().filter(|merged| merged.contains(&peer)) {
+            let next = specs[if a == peer { b } else { a }].peer;
+            if !found.contains(&next) {
+                found.push(next);
+            }
+        }
+    }
+    found
 }

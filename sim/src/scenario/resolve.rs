@@ -9,7 +9,7 @@ use super::names::{Nodes, Portals};
 use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
-use super::types::{LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
+use super::types::{Action, LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
 use super::{faults, order, steps, workload};
 
 const TOP: [&str; 14] =
@@ -35,8 +35,8 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
-    let require = root.get("require").map(|value| require(value, &scope, &portals)).transpose()?.unwrap_or_default();
     let steps = order::arrange(drafts, &nodes, &portals)?;
+    let require = root.get("require").map(|value| require(value, &scope, &portals, &steps)).transpose()?.unwrap_or_default();
     let run = root.get("run").map(|value| run(value, &scope, &steps)).transpose()?.unwrap_or_default();
     Ok(Scenario {
         name,
@@ -238,7 +238,7 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
     Ok(Run { settle, partial, fine: fine.transpose()? })
 }
 
-fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, ScenarioError> {
+fn require(value: &Value, scope: &Scope, portals: &Portals, steps: &[Step]) -> Result<Require, ScenarioError> {
     const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
     const KEYS: [&str; 10] =
@@ -259,16 +259,21 @@ fn require(value: &Value, scope: &Scope, portals: &Portals) -> Result<Require, S
         probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {
+        let merged = |step: &Step| match step.action {
+            Action::Merge { portals } => Some(portals),
+            _ => None,
+        };
+        let merges: Vec<_> = steps.iter().filter_map(merged).collect();
         each_item(direct, "pair", scope, |scope, item| {
             let pair = match &item.kind {
                 Kind::List(ends) => {
                     let [first, second] = ends.as_slice() else { return Err(item.unexpected(PAIR)) };
                     let pair = [portals.opened(first, scope)?, portals.opened(second, scope)?];
-                    let peer = portals.specs[pair[0]].peer;
-                    if peer != pair[1] {
-                        let peer = &portals.specs[peer].name;
-                        let error =
-                            second.place.error(format!("{} is at the other end of another pipe", second.describe()), format!("\"{peer}\""));
+                    let peers = order::peers(&portals.specs, &merges, pair[0]);
+                    if !peers.contains(&pair[1]) {
+                        let names: Vec<String> = peers.iter().map(|peer| format!("\"{}\"", portals.specs[*peer].name)).collect();
+                        let message = format!("{} is at the other end of another pipe", second.describe());
+                        let error = second.place.error(message, names.join(" or "));
                         return Err(error);
                     }
                     pair

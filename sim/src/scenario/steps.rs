@@ -7,7 +7,7 @@ use super::tree::{Kind, Table, Value};
 use super::types::{NodeId, PortalId};
 
 const COMMON: [&str; 7] = ["on", "id", "after", "at", "when", "each", "think"];
-const VERBS: [&str; 5] = ["open", "send", "hand", "close", "cut"];
+const VERBS: [&str; 6] = ["open", "send", "hand", "close", "merge", "cut"];
 /// Keys that belong to one verb.
 const COMPANIONS: [(&str, &str); 3] = [("from", "send"), ("over", "hand"), ("to", "hand")];
 
@@ -48,6 +48,7 @@ pub(super) enum Verb {
     Send { from: Word, count: u64, bytes: u64, every_ns: u64 },
     Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
     Close(Word),
+    Merge([Word; 2]),
     CutNode(NodeId),
     CutLink([NodeId; 2]),
 }
@@ -166,6 +167,11 @@ impl Reader<'_> {
         }
         if self.table.get("close").is_some() {
             return self.portal("close").map(Verb::Close);
+        }
+        if let Some(value) = self.table.get("merge") {
+            const EXPECTED: &str = "[\"p\", \"q\"], the names of two portals";
+            let [first, second] = value.list(EXPECTED)? else { return Err(value.unexpected(EXPECTED)) };
+            return Ok(Verb::Merge([self.word(first, EXPECTED)?, self.word(second, EXPECTED)?]));
         }
         self.cut(need(self.table, "cut", self.place)?)
     }

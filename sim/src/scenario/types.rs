@@ -190,6 +190,11 @@ pub enum Action {
         /// The portal.
         portal: PortalId,
     },
+    /// Merges two portals, of which none has been used.
+    Merge {
+        /// The portals.
+        portals: [PortalId; 2],
+    },
     /// The node dies.
     CutNode {
         /// The node.
@@ -253,6 +258,8 @@ pub struct Verbs {
     pub hand: u32,
     /// Close a portal.
     pub close: u32,
+    /// Merge two portals.
+    pub merge: u32,
     /// Cut a link or a node.
     pub cut: u32,
 }

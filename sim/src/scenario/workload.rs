@@ -80,13 +80,20 @@ fn kind(value: &Value, scope: &Scope) -> Result<Fault, ScenarioError> {
 
 fn verbs(value: &Value, scope: &Scope) -> Result<Verbs, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["open", "send", "hand", "close", "cut"])?;
+    check_keys(table, &["open", "send", "hand", "close", "merge", "cut"])?;
     let weight = |key| -> Result<u32, ScenarioError> {
         let Some(value) = table.get(key) else { return Ok(0) };
         let weight = scope.number(value, 0)?;
         u32::try_from(weight).map_err(|_| value.place.error(format!("the weight {weight} is too large"), "a weight below 2^32"))
     };
-    let verbs = Verbs { open: weight("open")?, send: weight("send")?, hand: weight("hand")?, close: weight("close")?, cut: weight("cut")? };
+    let verbs = Verbs {
+        open: weight("open")?,
+        send: weight("send")?,
+        hand: weight("hand")?,
+        close: weight("close")?,
+        merge: weight("merge")?,
+        cut: weight("cut")?,
+    };
     if verbs == Verbs::default() {
         return Err(value.place.error("no verb has a weight", "a weight above 0, like { send = 1 }"));
     }

@@ -49,6 +49,10 @@ pub enum Verb {
     Close {
         end: EndId,
     },
+    Merge {
+        end: EndId,
+        with: EndId,
+    },
     CutLink {
         nodes: [NodeId; 2],
     },
@@ -62,7 +66,7 @@ impl Verb {
     pub fn pipe(&self) -> Option<usize> {
         match self {
             Verb::Open { pipe, .. } => Some(*pipe),
-            Verb::Send { end, .. } | Verb::Hand { end, .. } | Verb::Close { end } => Some(end.pipe()),
+            Verb::Send { end, .. } | Verb::Hand { end, .. } | Verb::Close { end } | Verb::Merge { end, .. } => Some(end.pipe()),
             Verb::CutLink { .. } | Verb::CutNode { .. } => None,
         }
     }
@@ -158,7 +162,7 @@ impl Script {
 
     /// Where each operation happens; none for one that is impossible by now: its pipe was never opened, or is elsewhere.
     pub fn places(&self) -> Vec<Option<Place>> {
-        let mut walk = Walk { script: self, at: BTreeMap::new(), last: BTreeMap::new(), homes: BTreeMap::new() };
+        let mut walk = Walk { script: self, at: BTreeMap::new(), last: BTreeMap::new(), homes: BTreeMap::new(), peers: BTreeMap::new() };
         for op in &self.ops {
             if let Verb::Open { pipe, node } = op.verb {
                 walk.homes.insert(pipe, node);
@@ -191,7 +195,7 @@ impl Script {
         for op in &self.ops {
             let touched = match op.verb {
                 Verb::Send { end, .. } | Verb::Close { end } => [Some(end), None],
-                Verb::Hand { end, over, .. } => [Some(end), Some(over)],
+                Verb::Hand { end, over: other, .. } | Verb::Merge { end, with: other } => [Some(end), Some(other)],
                 _ => [None; 2],
             };
             if let Verb::Send { end, count: more, bytes: most } = op.verb
@@ -244,7 +248,7 @@ impl Script {
     pub fn used_pipes(&self) -> BTreeSet<usize> {
         let ends = self.ops.iter().flat_map(|op| match op.verb {
             Verb::Send { end, .. } | Verb::Close { end } => [Some(end), None],
-            Verb::Hand { end, over, .. } => [Some(end), Some(over)],
+            Verb::Hand { end, over: other, .. } | Verb::Merge { end, with: other } => [Some(end), Some(other)],
             _ => [None; 2],
         });
         ends.flatten().map(EndId::pipe).collect()
@@ -273,6 +277,7 @@ impl Script {
                 Verb::Open { node: at, .. } | Verb::CutNode { node: at } => *at = node(*at),
                 Verb::Hand { over, to, .. } => (*over, *to) = (end(*over), to.map(node)),
                 Verb::Send { end: at, .. } | Verb::Close { end: at } => *at = end(*at),
+                Verb::Merge { end: first, with } => (*first, *with) = (end(*first), end(*with)),
                 Verb::CutLink { nodes } => *nodes = nodes.map(node),
             }
         }
@@ -303,6 +308,7 @@ fn ops(acts: &[Act]) -> Vec<Op> {
                 Verb::Hand { end, over, to: None }
             }
             Deed::Close { end } => Verb::Close { end },
+            Deed::Merge { end, with } => Verb::Merge { end, with },
             Deed::Arrived { end, process } => {
                 if let Some(Op { verb: Verb::Hand { to, .. }, .. }) = hands.get(&end).and_then(|at| ops.get_mut(*at)) {
                     *to = Some(process as NodeId);
@@ -325,6 +331,8 @@ struct Walk<'a> {
     /// Where they were last.
     last: BTreeMap<EndId, NodeId>,
     homes: BTreeMap<usize, NodeId>,
+    /// Peers of ends that have another one than they were opened with.
+    peers: BTreeMap<EndId, EndId>,
 }
 
 impl Walk<'_> {
@@ -338,9 +346,13 @@ impl Walk<'_> {
         self.homes.get(&end.pipe()) == Some(&node) || self.script.ops.iter().any(came)
     }
 
+    fn peer(&self, end: EndId) -> EndId {
+        self.peers.get(&end).copied().unwrap_or(end.twin())
+    }
+
     /// Where what is put into `over` comes out, if it came out at `to` in the first run.
     fn destination(&self, over: EndId, to: Option<NodeId>) -> Option<NodeId> {
-        let peer = over.peer();
+        let peer = self.peer(over);
         if peer.pipe() < self.script.first_opened() {
             return self.script.home(peer);
         }
@@ -367,9 +379,21 @@ impl Walk<'_> {
                 }
                 Place { on: Some(on), to: None }
             }
+            Verb::Merge { end, with } => {
+                let on = self.at.get(&end).copied()?;
+                if end == with || self.peer(end) == with || self.at.get(&with) != Some(&on) {
+                    return None;
+                }
+                for end in [end, with] {
+                    self.at.remove(&end);
+                }
+                let [p, q] = [self.peer(end), self.peer(with)];
+                self.peers.extend([(p, q), (q, p)]);
+                Place { on: Some(on), to: None }
+            }
             Verb::Hand { end, over, to } => {
                 let on = self.at.get(&end).copied()?;
-                if end.pipe() == over.pipe() || self.find(over)? != on {
+                if end == over || self.peer(end) == over || self.find(over)? != on {
                     return None;
                 }
                 let to = self.destination(over, to).filter(here)?;

@@ -81,6 +81,7 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
                     format!("hand = \"{}\", over = \"{}\", to = \"{}\"", names.portal(*end), names.portal(*over), node(to?))
                 }
                 Verb::Close { end } => format!("close = \"{}\"", names.portal(*end)),
+                Verb::Merge { end, with } => format!("merge = [\"{}\", \"{}\"]", names.portal(*end), names.portal(*with)),
                 Verb::CutLink { nodes: [a, b] } => format!("cut = [\"{}\", \"{}\"]", node(*a), node(*b)),
                 Verb::CutNode { node: at } => format!("cut = \"{}\"", node(*at)),
             };

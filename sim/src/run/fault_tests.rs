@@ -46,26 +46,23 @@ fn a_node_may_die_at_each_of_its_messages() {
 /// Where virtual time says nothing about order, what makes messages late or a process pause has others go first.
 #[test]
 fn what_is_late_is_overtaken_without_time_too() {
-    let file = |name: &str| {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{name}.toml"));
-        std::fs::read_to_string(path).unwrap()
-    };
     let kinds = ["delay", "burst", "clog", "swizzle", "pause", "slow", "late-introduction"];
     let deep = Some(Fine { policy: crate::policy::Policy::Fifo, ..Fine::default() });
-    for (name, policy, fine) in [("first-contact", PolicySpec::Fifo, None), ("first-contact", PolicySpec::Timed, deep)] {
+    let (name, text) = ("first-contact", include_str!("../../../scenarios/first-contact.toml"));
+    for (policy, fine) in [(PolicySpec::Fifo, None), (PolicySpec::Timed, deep)] {
         let options = RunOptions { policy, fine, ..RunOptions::default() };
-        let text = file(name);
-        let calm = run(&Scenario::parse(name, &text, &[]).unwrap(), &options);
+        let calm = run(&Scenario::parse(name, text, &[]).unwrap(), &options);
         assert_eq!(calm.verdict, Verdict::Held);
         for kind in kinds {
             let text = format!("{text}\n[faults]\n{kind} = {{ chance = \"1/2\", lasts = \"1ms\" }}");
             let outcome = run(&Scenario::parse(name, &text, &[]).unwrap(), &options);
-            assert_eq!(outcome.verdict, Verdict::Held, "{name}: {kind}");
-            assert!(outcome.struck[0].did > 0, "{name}: {kind} never struck");
-            if let (Some(order), Some(before)) = (&outcome.order, &calm.order) {
-                assert!(order.deviations > before.deviations, "{name}: {kind} holds nothing back");
-            } else {
-                assert!(outcome.fine.switches != calm.fine.switches, "{name}: {kind} holds nothing back");
+            assert_eq!(outcome.verdict, Verdict::Held, "{kind}");
+            assert!(outcome.struck[0].did > 0, "{kind} never struck");
+            match (&outcome.order, &calm.order) {
+                (Some(order), Some(before)) => assert!(order.deviations > before.deviations, "{kind} holds nothing back"),
+                // The one introduction that is late here is waited for in any case.
+                _ if kind == "late-introduction" => (),
+                _ => assert_ne!(outcome.delivery_order, calm.delivery_order, "{kind} holds nothing back at depth L1"),
             }
         }
     }

@@ -118,8 +118,11 @@ impl Run {
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
         if self.phase == Phase::SetUp {
-            return self.work();
+            self.work()?;
+            self.stage.world.forget_time();
+            return Ok(());
         }
+        self.stage.world.forget_time();
         self.plan.release_held(&mut self.stage)?;
         self.react()
     }

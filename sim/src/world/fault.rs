@@ -43,6 +43,8 @@ pub(crate) struct Faults {
     plan: Vec<Option<Strength>>,
     /// By kind: not again before this time.
     calm: Vec<u64>,
+    /// Virtual time says nothing about order, and stands still for long: what makes things late stays away for no time.
+    pub timeless: bool,
     struck: Vec<Struck>,
     /// Whether a process is or was paused, dying or told lies by its clock: only then is it asked for.
     pub odd: bool,
@@ -140,6 +142,7 @@ impl State {
         let kinds =
             ALL.iter().zip(&self.faults.plan).filter(|(about, strength)| strength.is_some() && only.is_none_or(|only| only == about.fault));
         self.faults.on = kinds.fold(0, |on, (about, _)| on | 1 << about.fault as u32);
+        self.faults.timeless = self.queue.is_scheduled();
     }
 
     /// Nothing strikes any more, and who was not told yet of a broken link is told now.
@@ -179,7 +182,9 @@ impl State {
             return false;
         }
         faults.struck[kind].did += 1;
-        faults.calm[kind] = self.now.saturating_add(faults.lasts(fault));
+        if !(faults.timeless && LATE.contains(&fault)) {
+            faults.calm[kind] = self.now.saturating_add(faults.lasts(fault));
+        }
         self.trace.record(Kind::Fault, actor, self.now, 1 << 32 | fault as u64);
         true
     }
@@ -443,6 +448,8 @@ impl State {
     }
 }
 
+/// Kinds that do nothing but make something late.
+const LATE: [Fault; 7] = [Fault::Delay, Fault::Burst, Fault::Clog, Fault::Swizzle, Fault::Pause, Fault::Slow, Fault::LateIntroduction];
 /// The most events that something is held back for in a scheduled order, and the most operations at depth L1.
 const HINDRANCE: usize = 64;
 /// Where the fields of a message's parameters begin (wire.md 2, 3).

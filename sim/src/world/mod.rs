@@ -418,6 +418,11 @@ impl World {
         self.shared.lock().arm(only);
     }
 
+    /// Depth L1 begins: virtual time says nothing about order.
+    pub fn forget_time(&mut self) {
+        self.shared.lock().faults.timeless = true;
+    }
+
     /// No fault strikes from now on, and every end of a broken link is told.
     pub fn disarm_faults(&mut self) {
         self.shared.lock().disarm();

@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_needs_preemption_is_found_at_depth_l1_and_not_above() {
         let trials = portfolio().unwrap();
-        for name in ["pop-load-store", "freed-before-read"] {
+        for name in ["pop-load-store", "push-load-store"] {
             let hunt = within(500, name, &trials, Depth::Operation);
             assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");
             assert_eq!(within(5, name, &trials, Depth::Message), Hunt { runs: 5, ..Hunt::default() }, "{name}");

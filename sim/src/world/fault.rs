@@ -369,7 +369,7 @@ impl State {
         fails
     }
 
-    /// What the handler of a trap that fires closes, if this strikes: the portal that the event is about, or its peer if that is there
+    /// What the handler of a trap that fires closes, if this strikes: the portal that the event is about, or its twin if that is there
     /// too. It counts as closed from now on.
     pub fn close_in_trap(&mut self, process: u32, event: &TrapEvent) -> Option<Handle> {
         // Whoever is in the middle of a call may be using the very portal: closing it then would be the application's own mistake.

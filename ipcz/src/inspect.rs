@@ -27,6 +27,15 @@ pub enum LinkView {
     Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
 }
 
+/// Where a router link leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// To a router in the same process.
+    Local(RouterKey),
+    /// To whatever is bound to the sublink at the other end of the node link.
+    Remote(LinkKey, SublinkId),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EdgeView {
     pub primary: Option<LinkView>,
@@ -153,9 +162,34 @@ impl<'a> View<'a> {
         self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
     }
 
+    /// The routers that have an inward edge, in the order of their keys' positions.
+    pub fn proxy_routers(&self) -> impl Iterator<Item = RouterView> + '_ {
+        let proxies = self.core.routing.routers.iter().filter(|(_, router)| router.inward.is_some());
+        proxies.map(|(key, router)| self.router_view(key, router))
+    }
+
     /// One router.
     pub fn router(&self, key: RouterKey) -> Option<RouterView> {
         self.core.routing.get(key).map(|router| self.router_view(key, router))
+    }
+
+    /// The portal of a router, if it is one, and where its links lead: outward, then inward, of each the primary one and the decaying.
+    /// Much less than all of a [`RouterView`], for those who follow routes.
+    pub fn ways(&self, key: RouterKey) -> Option<(Option<Handle>, [Option<Way>; 4])> {
+        let router = self.core.routing.get(key)?;
+        let way = |link: Option<&RouterLink>| match link? {
+            RouterLink::Local { .. } => link?.local_peer(&self.core.routing.pairs).map(Way::Local),
+            RouterLink::Bridge(peer) => Some(Way::Local(*peer)),
+            RouterLink::Remote(remote) => Some(Way::Remote(remote.at.link, remote.at.id)),
+        };
+        let inward = router.inward.as_deref();
+        let primary = [router.out.primary.as_ref(), inward.and_then(|edge| edge.primary.as_ref())].map(way);
+        let decaying = [router.out.decay.as_deref(), inward.and_then(|edge| edge.decay.as_deref())].map(|decay| way(Some(&decay?.link)));
+        Some((self.portal_of(router), [primary[0], decaying[0], primary[1], decaying[1]]))
+    }
+
+    fn portal_of(&self, router: &Router) -> Option<Handle> {
+        router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_))))
     }
 
     /// The router of a portal.
@@ -199,6 +233,11 @@ impl<'a> View<'a> {
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
         })
+    }
+
+    /// The name of the node at the far end of a link; the invalid one while that is not known.
+    pub fn remote_name(&self, link: LinkKey) -> Option<NodeName> {
+        Some(self.core.net.links.get(link)?.peer().map(|peer| peer.remote_name).unwrap_or_default())
     }
 
     /// The router bound to a sublink.
@@ -266,17 +305,23 @@ impl<'a> View<'a> {
 
     /// Running totals.
     pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.add_totals(&mut totals);
+        totals
+    }
+
+    /// Adds the running totals to those of others.
+    pub fn add_totals(&self, sum: &mut Totals) {
         let (routing, net) = (&self.core.routing.totals, &self.core.net);
-        Totals {
-            bypasses: routing.bypasses,
-            forwarded: routing.forwarded,
-            routers_made: routing.routers,
-            links_lost: net.links_lost,
-            refused: net.refused,
-            unauthorised: routing.unauthorised,
-            answers: net.answers,
-            probes: self.core.routing.probes.counts().and(net.probes.counts()),
-        }
+        sum.bypasses += routing.bypasses;
+        sum.forwarded += routing.forwarded;
+        sum.routers_made += routing.routers;
+        sum.links_lost += net.links_lost;
+        sum.refused += net.refused;
+        sum.unauthorised += routing.unauthorised;
+        sum.answers += net.answers;
+        sum.probes.add(self.core.routing.probes.counts());
+        sum.probes.add(net.probes.counts());
     }
 
     /// Why links were dropped for a peer's fault, newest last; the newest few are kept.
@@ -288,7 +333,7 @@ impl<'a> View<'a> {
         let parcels = router.inbound.iter().chain(router.outbound.iter());
         RouterView {
             key,
-            portal: router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_)))),
+            portal: self.portal_of(router),
             held: router.holders > 0,
             out: self.edge_view(&router.out),
             inward: router.inward.as_deref().map(|edge| self.edge_view(edge)),

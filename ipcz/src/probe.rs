@@ -215,6 +215,13 @@ impl Counts {
         Counts(std::array::from_fn(|i| self.0[i] + other.0[i]))
     }
 
+    /// Adds those of another one.
+    pub fn add(&mut self, other: &Counts) {
+        for (mine, others) in self.0.iter_mut().zip(&other.0) {
+            *mine += others;
+        }
+    }
+
     /// What was counted since `before`.
     pub fn since(&self, before: &Counts) -> Counts {
         Counts(std::array::from_fn(|i| self.0[i] - before.0[i]))

@@ -63,15 +63,24 @@ pub struct Home {
     pub named: Vec<EndId>,
     /// Ends of pipes of the random workload.
     pub free: Vec<EndId>,
+    /// By list and place in it: the handle. Whoever has but a handle looks here, and not at each end.
+    pub(super) handles: [Vec<Handle>; 3],
 }
 
 impl Home {
-    fn list(&mut self, role: Role) -> &mut Vec<EndId> {
+    fn list(&mut self, role: Role) -> (&mut Vec<EndId>, &mut Vec<Handle>) {
+        let [connections, named, free] = &mut self.handles;
         match role {
-            Role::Connection => &mut self.connections,
-            Role::SetUp | Role::Step => &mut self.named,
-            Role::Random => &mut self.free,
+            Role::Connection => (&mut self.connections, connections),
+            Role::SetUp | Role::Step => (&mut self.named, named),
+            Role::Random => (&mut self.free, free),
         }
+    }
+
+    /// The end that it got by this handle.
+    fn find(&self, handle: Handle) -> Option<EndId> {
+        let lists = [&self.connections, &self.named, &self.free];
+        lists.into_iter().zip(&self.handles).find_map(|(ends, handles)| Some(ends[handles.iter().position(|own| *own == handle)?]))
     }
 
     /// Everything it holds.
@@ -302,8 +311,8 @@ impl Stage {
 
     fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
         let end = self.ghost.open(role, holders);
-        for (end, (process, _)) in [end, end.twin()].into_iter().zip(holders) {
-            self.house(end, process);
+        for (end, (process, handle)) in [end, end.twin()].into_iter().zip(holders) {
+            self.house(end, process, handle);
             self.carry_out(process, Job::Watch { end })?;
         }
         Ok(end)
@@ -313,15 +322,17 @@ impl Stage {
         self.world.trace(|trace| trace.call(process, what, words, &[]));
     }
 
-    fn house(&mut self, end: EndId, process: u32) {
-        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+    fn house(&mut self, end: EndId, process: u32, handle: Handle) {
+        let (list, handles) = self.homes[process as usize].list(self.ghost.pipe(end).role);
         self.ghost.end_mut(end).slot = list.len() as u32;
         list.push(end);
+        handles.push(handle);
     }
 
     fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {
-        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+        let (list, handles) = self.homes[process as usize].list(self.ghost.pipe(end).role);
         list.swap_remove(slot as usize);
+        handles.swap_remove(slot as usize);
         if let Some(moved) = list.get(slot as usize) {
             self.ghost.end_mut(*moved).slot = slot;
         }
@@ -787,7 +798,7 @@ impl Stage {
         }
         if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
             self.ghost.arrive(attached, process, *handle);
-            self.house(attached, process);
+            self.house(attached, process, *handle);
             self.note(Deed::Arrived { end: attached, process });
             self.news.push(News::Arrived { end: attached, process, over: end });
             self.to_read.push(attached);
@@ -796,7 +807,7 @@ impl Stage {
 
     /// The end that a process holds by this handle.
     pub fn find(homes: &[Home], ghost: &Ghost, process: u32, handle: Handle) -> Option<EndId> {
-        homes.get(process as usize)?.all().find(|end| ghost.holder(*end) == Some((process, handle)))
+        homes.get(process as usize)?.find(handle).filter(|end| ghost.holder(*end) == Some((process, handle)))
     }
 }
 

@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey, SublinkId};
-use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
+use ipcz::inspect::{NodeLinkView, Way};
 
-use super::graph::links;
 use super::{Checked, Tally, Violation};
 use crate::ghost::{EndId, Ghost, Place};
 use crate::world::World;
@@ -242,16 +241,15 @@ impl Broken {
         let mut next = 0;
         while let Some(&(process, key)) = seen.get(next) {
             next += 1;
-            let Some(router) = router(world, process, key) else { continue };
-            ends.extend(router.portal.and_then(|handle| find(ghost, process, handle)));
+            let Some((portal, ways)) = world.process(process).and_then(|body| body.inspect(|view| view.ways(key))) else { continue };
+            ends.extend(portal.and_then(|handle| find(ghost, process, handle)));
             if ends.len() == most {
                 break;
             }
-            for (link, _) in links(&router) {
-                let far = match link {
-                    LinkView::Local { peer, .. } => peer.map(|peer| (process, peer)),
-                    LinkView::Bridge { peer } => Some((process, peer)),
-                    LinkView::Remote { link, sublink, .. } => self
+            for way in ways.into_iter().flatten() {
+                let far = match way {
+                    Way::Local(peer) => Some((process, peer)),
+                    Way::Remote(link, sublink) => self
                         .partner(world, names, process, link)
                         .and_then(|(far, link)| world.process(far)?.inspect(|view| view.bound(link, sublink)).map(|router| (far, router))),
                 };
@@ -263,7 +261,7 @@ impl Broken {
 
     /// The other end of a node link.
     fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
-        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
+        let remote = world.process(process)?.inspect(|view| view.remote_name(link))?;
         let far = names.process(remote)?;
         if let Some(link) = self.known.get(&(far, process)) {
             return Some((far, *link));
@@ -305,10 +303,6 @@ impl Broken {
         }
         Ok(())
     }
-}
-
-fn router(world: &World, process: u32, key: RouterKey) -> Option<RouterView> {
-    world.process(process)?.inspect(|view| view.router(key))
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ pub struct Run {
     closing: bool,
     /// One end of every pipe is closed, the other not yet.
     half_closed: bool,
+    /// Nothing has happened since everything was counted.
+    counted: bool,
     outcome: Outcome,
     /// Depth L1, once it has begun and until rest.
     engine: Option<Box<Engine>>,
@@ -134,6 +136,7 @@ impl Run {
             after: None,
             closing: false,
             half_closed: false,
+            counted: false,
             outcome: Outcome::begin(&scenario, options.seed),
             engine: None,
             descent: Descent::Never,
@@ -285,9 +288,8 @@ impl Run {
             self.stage.checks.steps.router(process, &router, lied_to)?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
-                self.stage.checks.steps.router(process, router, lied_to)?;
-            }
+            let steps = &mut self.stage.checks.steps;
+            body.inspect(|view| view.proxy_routers().try_for_each(|router| steps.router(process, &router, lied_to)))?;
         }
         Ok(())
     }
@@ -443,8 +445,11 @@ impl Run {
         if self.scheduled {
             self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
         }
-        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        if self.options.graph {
+            self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        }
         if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
+            self.counted = true;
             return self.judge();
         }
         self.keep_acts();
@@ -526,7 +531,9 @@ impl Run {
         let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
         // Who stands in the middle of an input of depth L1 can't be asked.
         let alive = alive.filter(|body| !body.is_busy());
-        alive.map(|body| body.inspect(|view| view.totals())).fold(self.stage.lost_totals, Totals::and)
+        let mut totals = self.stage.lost_totals;
+        alive.for_each(|body| body.inspect(|view| view.add_totals(&mut totals)));
+        totals
     }
 
     /// Fills in what is counted.
@@ -615,6 +622,7 @@ impl Run {
             after: self.after,
             closing: self.closing,
             half_closed: self.half_closed,
+            counted: self.counted,
             outcome: self.outcome.clone(),
             engine: None,
             descent: self.descent,
@@ -623,7 +631,9 @@ impl Run {
 
     /// What it came to, or has come to so far.
     pub fn finish(mut self) -> Outcome {
-        self.count_up();
+        if !self.counted {
+            self.count_up();
+        }
         self.keep_acts();
         self.outcome.fine = self.fine();
         let checks = &self.stage.checks;

@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub log: bool,
     /// Whether what the applications did is kept in [`Outcome::acts`].
     pub acts: bool,
+    /// Whether the route graph at rest is kept in [`Outcome::graph`]; that of a failure always is.
+    pub graph: bool,
     /// Depth L1, from a point of the run on; without it L0 all the way.
     pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
@@ -61,6 +63,7 @@ impl Default for RunOptions {
             transcript: false,
             log: false,
             acts: false,
+            graph: true,
             fine: None,
             stop: None,
             policy: PolicySpec::Timed,

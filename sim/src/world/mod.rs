@@ -270,7 +270,7 @@ impl World {
 
     /// Virtual nanoseconds since the world began.
     pub fn now(&self) -> u64 {
-        self.shared.lock().now
+        self.shared.now()
     }
 
     /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
@@ -327,7 +327,9 @@ impl World {
             if let Some(bytes) = self.spent.take() {
                 state.recycle(bytes);
             }
-            state.next()?
+            let next = state.next()?;
+            self.shared.tick(state.now);
+            next
         };
         if let Some(call) = call {
             let input = self.input(call);
@@ -367,6 +369,7 @@ impl World {
     pub(crate) fn advance(&mut self, time: u64) {
         let mut state = self.shared.lock();
         state.now = state.now.max(time);
+        self.shared.tick(state.now);
     }
 
     /// Who holds or is to hold a transport end, and its other end.
@@ -386,7 +389,7 @@ impl World {
 
     /// Moves the trap events that fired since the last time to `out`, with their processes, in order.
     pub fn take_traps(&mut self, out: &mut Vec<(u32, TrapEvent)>) {
-        out.append(&mut self.shared.lock().traps);
+        self.shared.take_traps(out);
     }
 
     /// Cuts every transport between two processes: both ends get an error after the link's latency; of the messages
@@ -430,12 +433,12 @@ impl World {
 
     /// Whether a fault strikes, of which the caller has an opportunity.
     pub fn strikes(&mut self, fault: Fault, actor: u32) -> bool {
-        self.shared.lock().strikes(fault, actor)
+        self.shared.faulty && self.shared.lock().strikes(fault, actor)
     }
 
     /// Whether anything can ever strike.
     pub fn is_faulty(&self) -> bool {
-        self.shared.lock().faults.planned()
+        self.shared.faulty
     }
 
     /// Moves what struck since the last time, and concerns more than the engine, to `out`.
@@ -469,7 +472,7 @@ impl World {
 
     /// Whether a fault stopped the process in the middle of something: nothing it does counts, and it is to be killed.
     pub fn is_dying(&self, process: u32) -> bool {
-        self.shared.lock().is_dying(process)
+        self.shared.faulty && self.shared.lock().is_dying(process)
     }
 
     /// Who sent a message that was refused, and who refused it.
@@ -484,8 +487,8 @@ impl World {
 
     /// Whether the process was killed, or is about to be.
     pub fn is_gone(&self, process: u32) -> bool {
-        let state = self.shared.lock();
-        state.gone(process) || state.is_dying(process)
+        let gone = self.tenants.get(process as usize).is_none_or(|tenant| matches!(tenant.body, Body::Killed));
+        gone || self.is_dying(process)
     }
 
     /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.

@@ -1,8 +1,8 @@
 //! The world as one process sees it: the simulator's driver, clock, trap target and memory. Each call takes the world's
-//! lock once and calls nobody.
+//! lock once, or not at all, and calls nobody.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ipcz::api::Process;
@@ -21,16 +21,52 @@ use crate::fault::Fault;
 use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
-/// A world's state behind its one lock, never held while a process is called.
-pub(crate) struct Shared(Mutex<State>);
+/// A world's state behind its one lock, never held while a process is called. Beside it is what is asked at every call, and what a lock
+/// would cost more than: a world belongs to one thread at a time.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Whether anything can ever strike.
+    pub faulty: bool,
+    /// The state's `now`.
+    now: AtomicU64,
+    /// Whether the state has trap events.
+    traps: AtomicBool,
+}
 
 impl Shared {
     pub fn new(state: State) -> Arc<Shared> {
-        Arc::new(Shared(Mutex::new(state)))
+        let (faulty, now, traps) = (state.faults.planned(), state.now.into(), (!state.traps.is_empty()).into());
+        Arc::new(Shared { state: Mutex::new(state), faulty, now, traps })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Virtual nanoseconds since the world began.
+    pub fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    /// The state's time has gone on.
+    pub fn tick(&self, now: u64) {
+        self.now.store(now, Relaxed);
+    }
+
+    /// A trap has fired.
+    fn fired(&self, process: u32, event: &TrapEvent) {
+        let mut state = self.lock();
+        state.trace.trap(process, event);
+        state.traps.push((process, *event));
+        self.traps.store(true, Relaxed);
+    }
+
+    /// Moves the trap events to `out`.
+    pub fn take_traps(&self, out: &mut Vec<(u32, TrapEvent)>) {
+        if self.traps.load(Relaxed) {
+            self.traps.store(false, Relaxed);
+            out.append(&mut self.lock().traps);
+        }
     }
 }
 
@@ -238,7 +274,9 @@ struct SimClock(Port);
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        Time(self.0.shared.lock().clock(self.0.process))
+        let Port { shared, process } = &self.0;
+        // A fault may let a process think that it is later.
+        Time(if shared.faulty { shared.lock().clock(*process) } else { shared.now() })
     }
 
     fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
@@ -263,12 +301,8 @@ struct SimTraps {
 impl TrapTarget for SimTraps {
     fn fired(&self, event: &TrapEvent) {
         let Port { shared, process } = &self.port;
-        let chosen = {
-            let mut state = shared.lock();
-            state.trace.trap(*process, event);
-            state.traps.push((*process, *event));
-            state.close_in_trap(*process, event)
-        };
+        shared.fired(*process, event);
+        let chosen = if shared.faulty { shared.lock().close_in_trap(*process, event) } else { None };
         if let (Some(handle), Some(owner)) = (chosen, self.owner.get().and_then(Weak::upgrade)) {
             owner.close(handle).expect("nobody else closes it, or puts it into a parcel");
         }

@@ -140,6 +140,10 @@ impl Core {
     pub fn timer(&mut self, now: Time, fx: &mut Effects) {
         self.begin(Origin::Notification, now);
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+            if entry.key().0 < now && self.routing.planted.has(Bug::DeadlineMissed) {
+                entry.remove();
+                continue;
+            }
             match entry.remove() {
                 MemoryWait::Bypass { seek, attempt } => self.seek_bypass(seek, attempt),
                 MemoryWait::Flush { router, attempt } => self.retry_local_bypass(router, attempt),

@@ -33,6 +33,7 @@ pub enum Fault {
     Misdirect = 23,
     Scribble = 24,
     SpuriousFailure = 25,
+    CloseInTrap = 26,
 }
 
 /// Whom a fault makes a liar.
@@ -95,6 +96,7 @@ table! {
     Misdirect "misdirect" Corrupting "message without objects" "a copy arrives over another link of the sender";
     Scribble "scribble" Corrupting "message" "a word of the memory that its two nodes share changes";
     SpuriousFailure "spurious-failure" Honest "compare-exchange" "fails although it met what it expected; at most three in a row";
+    CloseInTrap "close-in-trap" Honest "trap that fires" "its handler closes the portal, or the other one of its pipe if that is in the process too, before it returns";
 }
 
 impl Fault {

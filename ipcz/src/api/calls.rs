@@ -51,7 +51,7 @@ impl Process {
     /// A node, whose parcels are limited to what a message of the driver can hold. A broker draws its name from the driver at once: [`Error::Unimplemented`] if there is no randomness.
     pub fn create_node(self: &Arc<Self>, kind: NodeType, driver: Arc<dyn Driver>, options: NodeOptions) -> Result<Handle, Error> {
         let name = match kind {
-            NodeType::Broker => draw_name(&*driver).ok_or(Error::Unimplemented)?,
+            NodeType::Broker => self.draw_name(&*driver).ok_or(Error::Unimplemented)?,
             NodeType::Normal => NodeName::INVALID,
         };
         let limits = options.limits.within(driver.limits());
@@ -102,11 +102,22 @@ impl Process {
         Ok(handles)
     }
 
+    /// A fresh node name.
+    fn draw_name(&self, driver: &dyn Driver) -> Option<NodeName> {
+        let mut bytes = [0; 16];
+        let drawn = driver.random(&mut bytes);
+        if self.planted.has(Bug::NameUndrawn) {
+            return Some(NodeName::from_bytes(bytes));
+        }
+        drawn.ok()?;
+        Some(NodeName::from_bytes(bytes)).filter(|name| name.is_valid())
+    }
+
     fn make_offer(&self, driver: &dyn Driver) -> Result<Offer, Error> {
         let memory = driver.allocate(PRIMARY_BYTES).map_err(|_| Error::ResourceExhausted)?;
         let made = driver.map(memory).map_err(|_| Error::ResourceExhausted).and_then(|mapping: Mapping| {
             initialise_primary(&mapping);
-            let client = draw_name(driver).ok_or(Error::Unknown)?;
+            let client = self.draw_name(driver).ok_or(Error::Unknown)?;
             Ok(Offer { client, memory, mapping })
         });
         if made.is_err() {
@@ -150,8 +161,8 @@ impl Process {
     /// round, with what already waits in either. Both handles are consumed, without being closed; their traps fire "removed"
     /// (api.md 8, routing.md 13). A route merged with itself ends.
     ///
-    /// `InvalidArgument`: not two portals, one portal twice, each other's peer, or one with an open exclusive get (open puts are dropped). `FailedPrecondition`: something was put into one of
-    /// them or taken out of it. Both stay valid then.
+    /// `InvalidArgument`: not two portals, one portal twice, each other's peer, or one with an open exclusive get (open puts are
+    /// dropped). `FailedPrecondition`: something was put into one of them or taken out of it. Both stay valid then.
     pub fn merge(self: &Arc<Self>, a: Handle, b: Handle) -> Result<(), Error> {
         self.input(|core, now, fx| core.merge(a, b, now, fx))?
     }
@@ -160,11 +171,4 @@ impl Process {
     pub fn close(self: &Arc<Self>, handle: Handle) -> Result<(), Error> {
         self.input(|core, now, fx| core.close(handle, now, fx))?
     }
-}
-
-/// A fresh node name.
-fn draw_name(driver: &dyn Driver) -> Option<NodeName> {
-    let mut bytes = [0; 16];
-    driver.random(&mut bytes).ok()?;
-    Some(NodeName::from_bytes(bytes)).filter(|name| name.is_valid())
 }

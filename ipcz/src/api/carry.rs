@@ -70,6 +70,12 @@ impl Process {
         for event in &fx.traps {
             self.traps.fired(event);
         }
+        if self.planted.has(Bug::TrapRemovedLate)
+            && !fx.traps.is_empty()
+            && let Ok(mut core) = self.lock()
+        {
+            core.routing.forget_fired_traps();
+        }
         if let Some(at) = fx.wake {
             self.clock.wake_at(at, self.me() as Arc<dyn Wake>);
         }
@@ -105,7 +111,8 @@ impl Process {
                     }
                     LinkOp::Send(envelope) => {
                         bytes += envelope.bytes;
-                        send(&*driver, batch.transport, envelope, &mut message).err().map(|_| LinkEvent::SendFailed)
+                        let failed = send(&*driver, batch.transport, envelope, &mut message).err();
+                        failed.filter(|_| !self.planted.has(Bug::SendFailureIgnored)).map(|_| LinkEvent::SendFailed)
                     }
                     LinkOp::Deactivate => {
                         driver.deactivate(batch.transport);

@@ -241,7 +241,7 @@ impl Core {
         for (descriptor, state) in m.new_routers.iter().zip(states) {
             let at = |id| Sublink { link: on, id };
             let router = self.routing.insert(Router::default());
-            let bound = self.net.is_free(at(descriptor.new_sublink));
+            let bound = self.net.is_free(at(descriptor.new_sublink)) || self.routing.planted.has(Bug::SublinkReused);
             if bound {
                 self.net.bind(at(descriptor.new_sublink), router);
             }

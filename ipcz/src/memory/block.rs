@@ -43,7 +43,7 @@ impl Block {
             return Err(MemoryFault::Misaligned);
         }
         let mut len = fragment.mapping().load32(fragment.offset(), Ordering::Acquire);
-        if len > size - DATA_HEADER_BYTES {
+        if len > size - DATA_HEADER_BYTES && !fragment.planted().has(Bug::LengthBelieved) {
             return Err(MemoryFault::DataSize);
         }
         if fragment.planted().has(Bug::LengthReadTwice) {

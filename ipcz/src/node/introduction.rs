@@ -132,7 +132,7 @@ impl Network {
                     let name = self.peer(ends[other]).map(|peer| peer.remote_name);
                     let mine = self.peer(end).map(|peer| peer.remote_name);
                     let name = name.or_else(|| mine.map(|mine| if mine == names.0 { names.1 } else { names.0 }));
-                    if let Some(name) = name {
+                    if let Some(name) = name.filter(|_| !self.planted.has(Bug::RefusalUntold)) {
                         self.send(end, Message::RejectIntroduction(RejectIntroduction { name }));
                     }
                 }

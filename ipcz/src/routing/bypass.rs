@@ -171,6 +171,7 @@ impl Routing {
         let (arrived, taken) = (router.inbound.length(), router.outbound.length());
         let inward = router.inward.as_mut().and_then(|edge| edge.decay.as_mut());
         let (Some(outer), Some(inner)) = (router.out.decay.as_mut(), inward) else {
+            assert!(!self.planted.has(Bug::BypassAssumed), "a bypass is going on");
             if router.inward.is_none() {
                 return Err(Violation("StopProxying: no bypass is going on"));
             }
@@ -180,6 +181,7 @@ impl Routing {
         };
         let lengths = [inner.length_to, inner.length_from, outer.length_to, outer.length_from];
         if lengths.iter().any(Option::is_some) {
+            assert!(!self.planted.has(Bug::LengthsToldOnce), "the lengths are not known yet");
             return Err(Violation("StopProxying: the lengths are known already"));
         }
         if !plausible(inbound, arrived) || !plausible(outbound, taken) {

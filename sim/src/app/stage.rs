@@ -139,6 +139,8 @@ pub struct Stage {
     /// Whether faults are planned at all.
     pub(super) faulty: bool,
     pub(super) strikes: Vec<Strike>,
+    /// Kept for its room.
+    closed: Vec<u32>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
     /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
@@ -209,6 +211,7 @@ impl Stage {
             opened_ever: 0,
             hoarding: Vec::new(),
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: 0,
             threads: None,
             traps: Vec::new(),
@@ -245,6 +248,7 @@ impl Stage {
             hoarding: self.hoarding.clone(),
             faulty: self.faulty,
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: self.bad_luck,
             threads: self.threads.clone(),
             traps: self.traps.clone(),
@@ -428,6 +432,7 @@ impl Stage {
 
     /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
+        self.note_closed();
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
             Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
@@ -515,6 +520,9 @@ impl Stage {
             return None;
         }
         self.calls.puts += 1;
+        if let Some(Attached { end, .. }) = attached {
+            self.guard(end);
+        }
         let mut data = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut data);
         self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
@@ -543,6 +551,12 @@ impl Stage {
                 }
                 self.checks.closure.refused(&self.ghost, end)
             }
+            // A lie may have made the two each other's peers.
+            Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
+                self.checks.delivery.tally.exempt("portals that a lie made peers");
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             // A portal that is being got from does not leave the node (api.md A6).
             Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
@@ -555,10 +569,35 @@ impl Stage {
     /// The closure is noted first: the peer may see it before the call returns.
     fn begin_close(&mut self, end: EndId) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
+        self.guard(end);
         self.calls.closes += 1;
         self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
         Some(Call { process, end, doing: Doing::Close { portal } })
+    }
+
+    /// Handlers of traps leave this end alone: it is closed, merged, or put into a parcel.
+    fn guard(&mut self, end: EndId) {
+        if self.faulty {
+            self.world.may_close(end.0, None);
+        }
+    }
+
+    /// Notes which ends handlers of traps have closed: before anybody can see it.
+    fn note_closed(&mut self) {
+        if !self.faulty {
+            return;
+        }
+        let mut closed = std::mem::take(&mut self.closed);
+        self.world.take_closed(&mut closed);
+        for end in closed.drain(..).map(EndId) {
+            let Some((process, _)) = self.ghost.holder(end) else { continue };
+            self.note(Deed::Close { end });
+            self.calls.closes += 1;
+            self.unhouse(end, process, self.ghost.end(end).slot);
+            self.ghost.close(end);
+        }
+        self.closed = closed;
     }
 
     /// A merger is noted first, too: their peers may see it before the call returns. One that would leave a parcel readable from nowhere
@@ -580,6 +619,7 @@ impl Stage {
         let used = self.ghost.is_used(end) || self.ghost.is_used(with);
         if !used {
             for end in [end, with] {
+                self.guard(end);
                 self.unhouse(end, process, self.ghost.end(end).slot);
             }
             self.ghost.merge(end, with);
@@ -588,6 +628,7 @@ impl Stage {
     }
 
     pub(super) fn begin_get(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
         let doing = self.way_to_get(process, end, portal, self.ghost.end(end).saw_closed)?;
         Some(Call { process, end, doing })
@@ -618,7 +659,11 @@ impl Stage {
 
     /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
     fn begin_trap(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
+        if self.faulty && self.ghost.pipe(end).role == Role::Random {
+            self.world.may_close(end.0, Some((process, portal)));
+        }
         let state = self.ghost.end_mut(end);
         state.armed = true;
         let context = u64::from(state.holder) << 32 | u64::from(end.0);
@@ -644,6 +689,7 @@ impl Stage {
     /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
     pub fn serve(&mut self) -> Checked {
         loop {
+            self.note_closed();
             let mut traps = std::mem::take(&mut self.traps);
             self.world.take_traps(&mut traps);
             if traps.is_empty() {
@@ -675,13 +721,16 @@ impl Stage {
             return Ok(());
         }
         let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
-        if !here {
-            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
-            return Ok(());
-        }
-        if !state.armed {
+        if !state.armed && state.holder == holder {
             let text = format!("the trap of {end} fired twice: {:?}", event.flags);
             return Err(Violation::new(API, "a trap fires once", text).at(end).in_process(process));
+        }
+        if !here {
+            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
+            if state.holder == holder {
+                self.ghost.end_mut(end).armed = false;
+            }
+            return Ok(());
         }
         if !event.flags.and(TrapFlags::REMOVED).is_empty() {
             let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");

@@ -108,6 +108,8 @@ pub struct End {
     pub slot: u32,
     /// A Put into it has not returned yet: the parcel sent last may still be refused.
     putting: bool,
+    /// That parcel was put into `unread`, and is not known to be lost since.
+    awaited: bool,
 }
 
 impl End {
@@ -120,7 +122,7 @@ impl End {
     fn forget(&mut self) -> impl Iterator<Item = EndId> {
         self.next = self.sent;
         let mut unread = std::mem::take(&mut self.unread);
-        if self.putting {
+        if self.putting && std::mem::take(&mut self.awaited) {
             unread.pop_back();
         }
         unread.into_iter().filter_map(|parcel| parcel.attached)
@@ -178,6 +180,7 @@ impl Ghost {
             armed: false,
             slot: 0,
             putting: false,
+            awaited: false,
         }));
         self.pipes.push(Pipe { role, first: Some(first), touched: false, tainted: false });
         self.open += 1;
@@ -277,6 +280,7 @@ impl Ghost {
             self.taint(attached);
         }
         let from = &mut self.ends[end.index()];
+        from.awaited = !lost;
         if lost {
             from.next = from.sent;
         } else {
@@ -299,11 +303,10 @@ impl Ghost {
 
     /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken.
     pub fn take_back(&mut self, end: EndId, attached: Option<(EndId, u32, Handle)>) -> bool {
-        let lost = self.unread_for_ever(end);
         let from = self.end_mut(end);
         from.putting = false;
         from.sent -= 1;
-        if lost {
+        if !from.awaited {
             from.next = from.sent;
         } else if from.unread.pop_back().is_none() {
             return false;
@@ -395,7 +398,6 @@ impl Ghost {
             return;
         }
         state.place = place;
-        state.armed = false;
         let from = state.peer;
         let from = &mut self.ends[from.index()];
         if from.is_over() {
@@ -529,8 +531,7 @@ impl Ghost {
             [p, q].into_iter().for_each(|end| self.taint(end));
         }
         for end in [a, b] {
-            let end = self.end_mut(end);
-            (end.place, end.armed) = (Place::Merged, false);
+            self.end_mut(end).place = Place::Merged;
         }
         let touched = self.pipe(q).touched;
         let pipe = self.pipe_mut(p);

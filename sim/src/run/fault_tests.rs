@@ -4,6 +4,7 @@ use ipcz::probe::Probe;
 
 use super::*;
 use crate::fault::{ALL, Struck};
+use crate::fine::Fine;
 
 fn swarm() -> Scenario {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/swarm.toml");
@@ -121,6 +122,64 @@ fn a_node_may_die_at_each_of_its_messages() {
             died += outcome.struck.iter().map(|struck| struck.did).sum::<u64>();
         }
         assert!((100..110).contains(&died), "{kind}: {died}");
+    }
+}
+
+/// Where virtual time says nothing about order, what makes messages late or a process pause has others go first.
+#[test]
+fn what_is_late_is_overtaken_without_time_too() {
+    let kinds = ["delay", "burst", "clog", "swizzle", "pause", "slow", "late-introduction"];
+    let deep = Some(Fine { policy: crate::policy::Policy::Fifo, ..Fine::default() });
+    let (name, text) = ("first-contact", include_str!("../../../scenarios/first-contact.toml"));
+    for (policy, fine) in [(PolicySpec::Fifo, None), (PolicySpec::Timed, deep)] {
+        let options = RunOptions { policy, fine, ..RunOptions::default() };
+        let calm = run(&Scenario::parse(name, text, &[]).unwrap(), &options);
+        assert_eq!(calm.verdict, Verdict::Held);
+        for kind in kinds {
+            let text = format!("{text}\n[faults]\n{kind} = {{ chance = \"1/2\", lasts = \"1ms\" }}");
+            let outcome = run(&Scenario::parse(name, &text, &[]).unwrap(), &options);
+            assert_eq!(outcome.verdict, Verdict::Held, "{kind}");
+            assert!(outcome.struck[0].did > 0, "{kind} never struck");
+            match (&outcome.order, &calm.order) {
+                (Some(order), Some(before)) => assert!(order.deviations > before.deviations, "{kind} holds nothing back"),
+                // The one introduction that is late here is waited for in any case.
+                _ if kind == "late-introduction" => (),
+                _ => assert_ne!(outcome.delivery_order, calm.delivery_order, "{kind} holds nothing back at depth L1"),
+            }
+        }
+    }
+}
+
+/// At L0 a handler may close the portal in the middle of the application's call, at L1 while it makes none.
+#[test]
+fn handlers_of_traps_close_portals_at_both_depths() {
+    let text = r#"
+        name = "handlers"
+        purpose = "test"
+        [nodes]
+        broker = { broker = true }
+        n = { count = 3 }
+        [links]
+        connect = [{ each = "i in 1..=3", link = ["n{i}", "broker", "b{i}"] }]
+        [random]
+        on = "n"
+        pipes = 9
+        duration = "40ms"
+        rate = "200/s"
+        verbs = { open = 1, send = 40, hand = 20, close = 1 }
+        send = { count = [1, 3], bytes = [0, 400] }
+        [faults]
+        close-in-trap = { chance = "1/8", lasts = "1ns" }
+    "#;
+    let scenario = Scenario::parse("handlers", text, &[]).unwrap_or_else(|error| panic!("{error}"));
+    for fine in [None, Some(Fine::default())] {
+        let mut closed = 0;
+        for seed in 0..40 {
+            let outcome = run(&scenario, &RunOptions { seed, fine: fine.clone(), ..RunOptions::default() });
+            assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}, {}", fine.is_some());
+            closed += outcome.struck[0].did;
+        }
+        assert!(closed > if fine.is_some() { 3 } else { 40 }, "{closed}");
     }
 }
 

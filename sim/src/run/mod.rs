@@ -35,6 +35,7 @@ use crate::scenario::Scenario;
 use crate::swarm::expand;
 use crate::world::{Event, World};
 use fine::Descent;
+pub use fine::measure_fine;
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;

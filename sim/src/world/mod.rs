@@ -206,7 +206,11 @@ impl World {
 
     /// A new process; they are numbered from 0.
     pub fn add_process(&mut self) -> u32 {
-        self.add(|ports| Body::Process(Process::new(Arc::clone(&ports.clock), Arc::clone(&ports.traps))))
+        self.add(|ports| {
+            let process = Process::new(Arc::clone(&ports.clock), Arc::clone(&ports.traps));
+            ports.belong_to(&process);
+            Body::Process(process)
+        })
     }
 
     /// Something else in place of a process.
@@ -417,9 +421,9 @@ impl World {
         self.shared.lock().arm(only);
     }
 
-    /// Virtual time decides nothing from here on: faults that only make something late do not strike.
+    /// Depth L1 begins: virtual time says nothing about order.
     pub fn forget_time(&mut self) {
-        self.shared.lock().forget_time();
+        self.shared.lock().faults.timeless = true;
     }
 
     /// No fault strikes from now on, and every end of a broken link is told.
@@ -440,6 +444,20 @@ impl World {
     /// Moves what struck since the last time, and concerns more than the engine, to `out`.
     pub fn take_strikes(&mut self, out: &mut Vec<Strike>) {
         self.shared.lock().faults.take_strikes(out);
+    }
+
+    /// Whether a handler of traps may close this end of a pipe ([`Fault::CloseInTrap`]): where it is held and by what handle, or none.
+    pub fn may_close(&mut self, end: u32, holder: Option<(u32, Handle)>) {
+        let closable = &mut self.shared.lock().faults.closable;
+        match holder {
+            Some(holder) => closable.insert(end, holder),
+            None => closable.remove(&end),
+        };
+    }
+
+    /// Moves the ends that handlers of traps closed since the last time to `out`, in order.
+    pub fn take_closed(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.shared.lock().faults.closed);
     }
 
     /// How often each configured fault could have struck and did.
@@ -534,7 +552,9 @@ impl World {
             let body = match &tenant.body {
                 Body::Process(body) => {
                     let drivers = vec![Arc::clone(&ports.driver); tenant.nodes];
-                    Body::Process(body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap))
+                    let body = body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap);
+                    ports.belong_to(&body);
+                    Body::Process(body)
                 }
                 Body::Actor(body) => Body::Actor(body.fork(ports.clone(), &mut remap)),
                 Body::Killed => Body::Killed,

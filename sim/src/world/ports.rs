@@ -3,8 +3,9 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ipcz::api::Process;
 use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::ObjectId;
@@ -78,12 +79,23 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Collects trap events for [`World::take_traps`](super::World::take_traps).
     pub traps: Arc<dyn TrapTarget>,
+    owner: Owner,
 }
+
+/// The process whose ports these are, once it is made.
+type Owner = Arc<OnceLock<Weak<Process>>>;
 
 impl Ports {
     pub(crate) fn new(shared: &Arc<Shared>, process: u32) -> Ports {
         let port = || Port { shared: Arc::clone(shared), process };
-        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps: Arc::new(SimTraps(port())) }
+        let owner = Owner::default();
+        let traps = Arc::new(SimTraps { port: port(), owner: Arc::clone(&owner) });
+        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, owner }
+    }
+
+    /// The process was made; a handler of its traps may call it.
+    pub(crate) fn belong_to(&self, process: &Arc<Process>) {
+        self.owner.get_or_init(|| Arc::downgrade(process));
     }
 }
 
@@ -158,7 +170,8 @@ impl Driver for SimDriver {
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
                 let [Some(a), Some(b)] = far else {
-                    state.trace.counters().stale += 1;
+                    // Of who died in the middle of it everything is closed.
+                    state.trace.counters().stale += u64::from(!state.gone(process));
                     return Err(DriverError::InvalidArgument);
                 };
                 if state.strikes(Fault::RefuseIntroduction, process) {
@@ -279,12 +292,20 @@ impl Clock for SimClock {
     }
 }
 
-/// Keeps trap events for the workload.
-struct SimTraps(Port);
+/// Keeps trap events for the workload. Where [`Fault::CloseInTrap`] strikes, it is a handler that closes a portal.
+struct SimTraps {
+    port: Port,
+    owner: Owner,
+}
 
 impl TrapTarget for SimTraps {
     fn fired(&self, event: &TrapEvent) {
-        self.0.shared.fired(self.0.process, event);
+        let Port { shared, process } = &self.port;
+        shared.fired(*process, event);
+        let chosen = if shared.faulty { shared.lock().close_in_trap(*process, event) } else { None };
+        if let (Some(handle), Some(owner)) = (chosen, self.owner.get().and_then(Weak::upgrade)) {
+            owner.close(handle).expect("nobody else closes it, or puts it into a parcel");
+        }
     }
 }
 

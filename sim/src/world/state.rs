@@ -435,7 +435,7 @@ impl State {
     }
 
     /// The process that an event would notify; nobody if none.
-    fn notified(&self, what: What) -> u32 {
+    pub fn notified(&self, what: What) -> u32 {
         match what {
             What::Deliver(slot) => self.ends[self.messages[slot as usize].to() as usize].holder,
             What::Waiting(end) | What::Error(end) | What::Deactivated(end) => self.ends[end as usize].holder,

@@ -92,6 +92,8 @@ pub(crate) struct Scheduled {
     clock: BTreeMap<(u64, u64), (u32, Pending)>,
     tokens: usize,
     constraints: Vec<Constraint>,
+    /// By number of channel: taken from again only when so many events were taken, unless nothing else is ready.
+    late: BTreeMap<u32, u64>,
     /// By event: constraints that hold it back (those open), and that wait for it.
     held: BTreeMap<EventId, Vec<usize>>,
     frees: BTreeMap<EventId, Vec<usize>>,
@@ -123,6 +125,7 @@ impl Scheduled {
             clock: BTreeMap::new(),
             tokens: 0,
             constraints: Vec::new(),
+            late: BTreeMap::new(),
             held: BTreeMap::new(),
             frees: BTreeMap::new(),
             ready: Vec::new(),
@@ -143,6 +146,7 @@ impl Scheduled {
         self.constraints = self.holds.iter().map(Constraint::new).collect();
         self.held.clear();
         self.frees.clear();
+        self.late.clear();
         for (index, hold) in self.holds.iter().enumerate() {
             self.held.entry(hold.after).or_default().push(index);
             self.frees.entry(hold.before).or_default().push(index);
@@ -230,14 +234,15 @@ impl Scheduled {
 
     /// The one to take, as an index of `ready`.
     fn choose(&mut self, source: &mut Source) -> usize {
-        if self.constraints.is_empty() {
-            return ask(&mut self.policy, &self.ready, source);
+        let Scheduled { ready, free, free_at, held, constraints, late, steps, .. } = self;
+        late.retain(|_, until| *steps < *until);
+        if constraints.is_empty() && late.is_empty() {
+            return ask(&mut self.policy, ready, source);
         }
-        let Scheduled { ready, free, free_at, held, constraints, .. } = self;
         free.clear();
         free_at.clear();
         for (at, one) in ready.iter().enumerate() {
-            let mut waits = false;
+            let mut waits = late.contains_key(&one.chain);
             for index in held.get(&one.event).into_iter().flatten() {
                 let constraint = &mut constraints[*index];
                 waits |= !constraint.before;
@@ -251,6 +256,14 @@ impl Scheduled {
         match free.is_empty() {
             true => ask(&mut self.policy, &self.ready, source),
             false => self.free_at[ask(&mut self.policy, &self.free, source)],
+        }
+    }
+
+    /// A channel with something waiting is not taken from for so many events.
+    pub fn hold_back(&mut self, channel: Channel, events: u64) {
+        if let Some(number) = self.numbers.get(&channel) {
+            let until = self.late.entry(*number).or_default();
+            *until = (*until).max(self.steps + events);
         }
     }
 

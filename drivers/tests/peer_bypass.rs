@@ -204,7 +204,8 @@ fn ends_that_do_not_agree_on_their_numbers_are_not_joined() {
     y.settle(0);
     y.say(BypassPeer { sublink: inner, bypass_target_node: X, bypass_target_sublink: SublinkId(0) });
     assert!(program.get(p).is_ok() && program.is_dead(p) && program.is_dead(q));
-    assert!(y.is_dropped());
+    // Another node may have moved either to where it is: Y is not to blame.
+    assert!(!y.is_dropped() && program.violations().is_empty());
 }
 
 #[test]
@@ -317,12 +318,13 @@ fn a_proxy_is_told_once_how_much_is_left() {
 }
 
 #[test]
-fn a_proxy_is_not_told_impossible_lengths() {
+fn impossible_lengths_for_a_proxy_end_the_route_alone() {
+    // X may have come to its node with wrong numbers.
     for (inbound, outbound) in [(0, 0), (1_000_002, 0), (u64::MAX, 0)] {
         let x = HandX::new();
         x.stop(inbound, outbound);
-        assert!(x.world.hand.is_dropped(), "{inbound} {outbound}");
-        assert!(x.world.y.violation().contains("StopProxying: impossible"), "{}", x.world.y.violation());
+        assert!(!x.world.hand.is_dropped() && x.world.y.violations().is_empty(), "{inbound} {outbound}");
+        assert!(x.world.real.is_dead(x.q), "{inbound} {outbound}");
     }
     let x = HandX::new();
     x.stop(1_000_001, 1_000_000);
@@ -362,12 +364,27 @@ fn the_bypassing_router_is_told_once_how_much_is_left() {
 }
 
 #[test]
-fn the_bypassing_router_is_not_told_impossible_lengths() {
+fn impossible_lengths_for_the_bypassing_router_end_the_route_alone() {
     for inbound in [1_000_002, u64::MAX] {
         let x = HandX::new();
         x.will_stop(inbound);
-        assert!(x.direct.is_dropped() && x.world.real.violation().contains("ProxyWillStop: impossible"), "{inbound}");
+        assert!(!x.direct.is_dropped() && x.world.real.violations().is_empty() && x.world.real.is_dead(x.q), "{inbound}");
     }
+}
+
+#[test]
+fn who_is_misled_to_stop_a_proxy_by_a_lock_left_over_keeps_its_link() {
+    // The portal is closed but for a parcel: Y needs no bypass, yet the lock that it took for Z's sake still names Z.
+    let world = AroundBroker::new();
+    world.hand.parcel(0, 0, b"x0");
+    world.hand.say(RouteClosed { sublink: SublinkId(0), sequence_length: 2 });
+    world.y.process.put(world.far, b"", &[world.portal]).unwrap();
+    let q = world.real.get_portal(world.near);
+    assert!(world.hand.state(0).is_locked_by(LinkSide::A));
+    world.hand.say(StopProxying { sublink: SublinkId(0), inbound_sequence_length: 2, outbound_sequence_length: 0 });
+    assert!(!world.hand.is_dropped() && world.y.violations().is_empty(), "{:?}", world.y.violations());
+    assert_eq!(world.real.get(q).unwrap(), b"x0");
+    assert!(world.real.is_dead(q));
 }
 
 #[test]

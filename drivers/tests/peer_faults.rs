@@ -405,6 +405,64 @@ fn f18_a_bypass_link_for_a_router_whose_outward_link_is_local_or_decays() {
     });
 }
 
+/// The bystander offers a link in place of one between the broker and the offender, which told it to: only that comes to nothing.
+fn misled(court: &mut Court, current_peer_sublink: SublinkId) {
+    let state = court.bystander.memory.new_link_state().unwrap();
+    let new_sublink = court.bystander.sublinks(1);
+    court.bystander.say(AcceptBypassLink {
+        current_peer_node: court.offender.name,
+        current_peer_sublink,
+        inbound_sequence_length_from_bypassed_link: 0,
+        new_sublink,
+        new_link_state_fragment: state.share(),
+    });
+    assert!(matches!(court.bystander.hear_one().message(), Message::RouteDisconnected(m) if m.sublink == new_sublink));
+    assert!(!court.bystander.is_dropped());
+    court.acquits();
+}
+
+#[test]
+fn f18_who_was_misled_to_offer_a_link_keeps_its_own() {
+    // The outward link is local.
+    let mut court = Court::with(Limits { link_buffers: 1, ..Limits::default() });
+    while court.offender.memory.new_link_state().is_some() {}
+    court.offender.settle(0);
+    let (_, router) = court.send_portal();
+    misled(&mut court, router.new_sublink);
+
+    // It decays, though the offender has written that it does not.
+    let mut court = Court::new();
+    let first = court.offender.sublinks(2);
+    let state = court.offender.memory.new_link_state().unwrap();
+    let router = RouterDescriptor { decaying_incoming_sequence_length: 1, ..split(first, state.share()) };
+    court.offender.portals(0, 0, vec![router]);
+    for side in [LinkSide::A, LinkSide::B] {
+        state.set_stable(side);
+    }
+    assert!(state.try_lock(LinkSide::A).is_ok());
+    state.allow_source(court.bystander.name);
+    misled(&mut court, first);
+}
+
+#[test]
+fn a_portal_that_has_counted_too_far_ends_alone() {
+    let arrive = |number| {
+        move |court: &mut Court| {
+            let router = RouterDescriptor { next_outgoing_sequence_number: number, ..proxied(court.offender.sublinks(1)) };
+            court.offender.portals(0, 0, vec![router]);
+        }
+    };
+    crime("impossible sequence number", arrive((1 << 63) + 1));
+    for (number, dead) in [(1 << 62, false), ((1 << 62) + 1, true), (1 << 63, true)] {
+        let mut court = Court::new();
+        arrive(number)(&mut court);
+        let portal = court.broker.get_portal(court.portals[0]);
+        assert_eq!(court.broker.is_dead(portal), dead, "{number:#x}");
+        court.offender.hear();
+        court.acquits();
+    }
+}
+
 #[test]
 fn f19_a_bypass_of_a_link_that_is_not_the_outward_one() {
     let bypass = |sublink| BypassPeer { sublink, bypass_target_node: name(7), bypass_target_sublink: SublinkId(0) };

@@ -4,14 +4,16 @@
 //! No I/O, no clock, no randomness, no locks, no threads. What is to happen comes out as [`Effects`].
 
 mod api;
+mod gets;
 mod message;
 mod parcel;
+mod puts;
 
 use std::collections::BTreeMap;
 
 use crate::arena::Arena;
 use crate::clock::Time;
-use crate::ids::{Handle, LinkKey, NodeKey, RequestKey, RouterKey, SublinkId};
+use crate::ids::{Handle, LinkKey, NodeKey, ParcelKey, RequestKey, RouterKey, SublinkId};
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
@@ -21,8 +23,10 @@ use crate::probe::Probe;
 use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, SeekBypass, Sublink};
 use crate::trap::TrapEvent;
 
-pub use api::{Endpoint, PutPlan};
+pub use api::Endpoint;
+pub use gets::{Given, Kept};
 pub use message::{Incoming, Offered};
+pub use puts::PutPlan;
 
 /// What an application holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +35,8 @@ pub(crate) enum Entry {
     Node(NodeKey),
     /// A portal, by its router.
     Portal(RouterKey),
+    /// A parcel that is kept.
+    Parcel(ParcelKey),
 }
 
 /// All state of a process, as plain data.
@@ -39,6 +45,7 @@ pub struct Core {
     pub(crate) net: Network,
     pub(crate) routing: Routing,
     pub(crate) handles: Arena<Handle, Entry>,
+    pub(crate) parcels: Arena<ParcelKey, Kept>,
     /// What is to be looked at when a time has come; the number tells equal times apart.
     timers: BTreeMap<(Time, u64), MemoryWait>,
     timers_made: u64,
@@ -133,6 +140,10 @@ impl Core {
     pub fn timer(&mut self, now: Time, fx: &mut Effects) {
         self.begin(Origin::Notification, now);
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+            if entry.key().0 < now && self.routing.planted.has(Bug::DeadlineMissed) {
+                entry.remove();
+                continue;
+            }
             match entry.remove() {
                 MemoryWait::Bypass { seek, attempt } => self.seek_bypass(seek, attempt),
                 MemoryWait::Flush { router, attempt } => self.retry_local_bypass(router, attempt),
@@ -423,6 +434,7 @@ impl Core {
     pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
         self.net.remap(f);
         self.routing.remap(f);
+        self.parcels.iter_mut().for_each(|(_, kept)| kept.parcel.payload.remap(f));
     }
 }
 

@@ -137,6 +137,10 @@ impl Features {
     }
 }
 
+/// A two-phase call that has begun and not ended. Never given twice in a process, never zero as a number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Transaction(pub NonZeroU64);
+
 macro_rules! keys {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
@@ -168,6 +172,8 @@ keys! {
     PairKey
     /// Something an application holds. It belongs to the process that gave it: another process may have one that looks the same.
     Handle
+    /// A parcel that an application keeps as an object.
+    ParcelKey
     /// A question put to the driver whose answer is awaited.
     RequestKey
     /// A driver given to this process.

@@ -7,7 +7,7 @@ use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey
 use crate::memory::status;
 use crate::node::{MemoryWait, Phase};
 use crate::probe::Counts;
-use crate::routing::{Edge, Kind, Object, ParcelQueue, Router, RouterLink, State, Sublink};
+use crate::routing::{Edge, Kind, Object, Parcel, ParcelQueue, Payload, Router, RouterLink, State, Sublink};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LinkKind {
@@ -25,6 +25,15 @@ pub enum LinkView {
     Bridge { peer: RouterKey },
     /// Over a node link. `status` is the link-state word of a central link whose memory is known.
     Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
+}
+
+/// Where a router link leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// To a router in the same process.
+    Local(RouterKey),
+    /// To whatever is bound to the sublink at the other end of the node link.
+    Remote(LinkKey, SublinkId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,8 +76,10 @@ pub struct RouterView {
     pub status_dead: bool,
     /// Traps that wait for what is so already.
     pub missed_traps: usize,
-    /// Routers of portals attached to parcels waiting in this router's queues.
+    /// Routers of portals attached to parcels that wait in this router's queues, or that an overlapped get has taken out.
     pub carried: Vec<RouterKey>,
+    /// Two-phase calls that are open.
+    pub transactions: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,9 +164,34 @@ impl<'a> View<'a> {
         self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
     }
 
+    /// The routers that have an inward edge, in the order of their keys' positions.
+    pub fn proxy_routers(&self) -> impl Iterator<Item = RouterView> + '_ {
+        let proxies = self.core.routing.routers.iter().filter(|(_, router)| router.inward.is_some());
+        proxies.map(|(key, router)| self.router_view(key, router))
+    }
+
     /// One router.
     pub fn router(&self, key: RouterKey) -> Option<RouterView> {
         self.core.routing.get(key).map(|router| self.router_view(key, router))
+    }
+
+    /// The portal of a router, if it is one, and where its links lead: outward, then inward, of each the primary one and the decaying.
+    /// Much less than all of a [`RouterView`], for those who follow routes.
+    pub fn ways(&self, key: RouterKey) -> Option<(Option<Handle>, [Option<Way>; 4])> {
+        let router = self.core.routing.get(key)?;
+        let way = |link: Option<&RouterLink>| match link? {
+            RouterLink::Local { .. } => link?.local_peer(&self.core.routing.pairs).map(Way::Local),
+            RouterLink::Bridge(peer) => Some(Way::Local(*peer)),
+            RouterLink::Remote(remote) => Some(Way::Remote(remote.at.link, remote.at.id)),
+        };
+        let inward = router.inward.as_deref();
+        let primary = [router.out.primary.as_ref(), inward.and_then(|edge| edge.primary.as_ref())].map(way);
+        let decaying = [router.out.decay.as_deref(), inward.and_then(|edge| edge.decay.as_deref())].map(|decay| way(Some(&decay?.link)));
+        Some((self.portal_of(router), [primary[0], decaying[0], primary[1], decaying[1]]))
+    }
+
+    fn portal_of(&self, router: &Router) -> Option<Handle> {
+        router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_))))
     }
 
     /// The router of a portal.
@@ -201,6 +237,23 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Every link that works, and the node it leads to.
+    pub fn peers(&self) -> Vec<(LinkKey, NodeName)> {
+        self.core.net.links.iter().filter_map(|(key, link)| Some((key, link.peer()?.remote_name))).collect()
+    }
+
+    /// Routers in whose queues are parcels with data in the memory of a link.
+    pub fn keepers(&self, link: LinkKey) -> Vec<RouterKey> {
+        let kept = |parcel: &Parcel| matches!(parcel.payload, Payload::Block { link: of, .. } if of == link);
+        let keeps = |router: &Router| router.inbound.iter().chain(router.outbound.iter()).any(kept);
+        self.core.routing.routers.iter().filter(|(_, router)| keeps(router)).map(|(key, _)| key).collect()
+    }
+
+    /// The name of the node at the far end of a link; the invalid one while that is not known.
+    pub fn remote_name(&self, link: LinkKey) -> Option<NodeName> {
+        Some(self.core.net.links.get(link)?.peer().map(|peer| peer.remote_name).unwrap_or_default())
+    }
+
     /// The router bound to a sublink.
     pub fn bound(&self, link: LinkKey, sublink: SublinkId) -> Option<RouterKey> {
         self.core.net.bound(Sublink { link, id: sublink })
@@ -231,6 +284,12 @@ impl<'a> View<'a> {
     /// Number of handles that applications hold.
     pub fn handle_count(&self) -> usize {
         self.core.handles.len()
+    }
+
+    /// Routers of portals attached to parcels that applications keep.
+    pub fn kept(&self) -> Vec<RouterKey> {
+        let objects = self.core.parcels.iter().flat_map(|(_, kept)| &kept.parcel.objects);
+        objects.map(|Object::Portal(router)| *router).collect()
     }
 
     /// Driver objects that the core owns, transports and memory.
@@ -264,19 +323,30 @@ impl<'a> View<'a> {
         self.core.net.blames.iter().map(|blame| (blame.peer, blame.link, blame.reason.clone())).collect()
     }
 
+    /// How many links to which nodes were lost.
+    pub fn lost_to(&self) -> Vec<(NodeName, u64)> {
+        self.core.net.lost_to.iter().map(|(name, count)| (*name, *count)).collect()
+    }
+
     /// Running totals.
     pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.add_totals(&mut totals);
+        totals
+    }
+
+    /// Adds the running totals to those of others.
+    pub fn add_totals(&self, sum: &mut Totals) {
         let (routing, net) = (&self.core.routing.totals, &self.core.net);
-        Totals {
-            bypasses: routing.bypasses,
-            forwarded: routing.forwarded,
-            routers_made: routing.routers,
-            links_lost: net.links_lost,
-            refused: net.refused,
-            unauthorised: routing.unauthorised,
-            answers: net.answers,
-            probes: self.core.routing.probes.counts().and(net.probes.counts()),
-        }
+        sum.bypasses += routing.bypasses;
+        sum.forwarded += routing.forwarded;
+        sum.routers_made += routing.routers;
+        sum.links_lost += net.links_lost;
+        sum.refused += net.refused;
+        sum.unauthorised += routing.unauthorised;
+        sum.answers += net.answers;
+        sum.probes.add(self.core.routing.probes.counts());
+        sum.probes.add(net.probes.counts());
     }
 
     /// Why links were dropped for a peer's fault, newest last; the newest few are kept.
@@ -286,9 +356,10 @@ impl<'a> View<'a> {
 
     fn router_view(&self, key: RouterKey, router: &Router) -> RouterView {
         let parcels = router.inbound.iter().chain(router.outbound.iter());
+        let held = router.transactions.iter().flat_map(|open| open.objects());
         RouterView {
             key,
-            portal: router.portal.filter(|portal| matches!(self.core.handles.get(*portal), Some(Entry::Portal(_)))),
+            portal: self.portal_of(router),
             held: router.holders > 0,
             out: self.edge_view(&router.out),
             inward: router.inward.as_deref().map(|edge| self.edge_view(edge)),
@@ -300,7 +371,8 @@ impl<'a> View<'a> {
             status_peer_closed: router.status_peer_closed,
             status_dead: router.status_dead,
             missed_traps: router.missed_traps(),
-            carried: parcels.flat_map(|parcel| parcel.objects.iter().map(|Object::Portal(router)| *router)).collect(),
+            carried: parcels.flat_map(|parcel| &parcel.objects).chain(held).map(|Object::Portal(router)| *router).collect(),
+            transactions: router.transactions.as_ref().map_or(0, |open| open.len()),
         }
     }
 

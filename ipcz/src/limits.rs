@@ -21,6 +21,8 @@ pub struct Limits {
     pub link_backlog_bytes: usize,
     /// Parcels that may wait on a portal that has no link yet. Beyond: Put answers `ResourceExhausted`.
     pub portal_backlog_parcels: usize,
+    /// Two-phase puts and gets that may be open at a portal. Beyond: BeginPut and BeginGet answer `ResourceExhausted`.
+    pub portal_transactions: usize,
     /// Bound sublinks a link. Beyond: a peer that moves more portals here loses the link; Put of a portal answers
     /// `ResourceExhausted`.
     pub link_sublinks: usize,
@@ -57,6 +59,7 @@ impl Limits {
             parcel_bytes: self.parcel_bytes.min(other.parcel_bytes),
             parcel_objects: self.parcel_objects.min(other.parcel_objects),
             portal_backlog_parcels: self.portal_backlog_parcels.min(other.portal_backlog_parcels),
+            portal_transactions: self.portal_transactions.min(other.portal_transactions),
             ..self
         }
     }
@@ -70,6 +73,7 @@ impl Default for Limits {
             inline_bytes: 240,
             link_backlog_bytes: 1 << 30,
             portal_backlog_parcels: 1_000_000,
+            portal_transactions: 1_000_000,
             link_sublinks: 2_097_152,
             link_buffers: 4096,
             link_memory_bytes: 1 << 30,

@@ -178,6 +178,14 @@ impl Mapping {
         self.len() == 0
     }
 
+    /// The address of byte `at`, for who hands it to foreign code; null if the memory is not this machine's.
+    pub fn as_mut_ptr(&self, at: usize) -> *mut u8 {
+        match self {
+            Mapping::Native(m) => m.check(at, 0, 1),
+            Mapping::Virtual(_) => std::ptr::null_mut(),
+        }
+    }
+
     /// Atomic load of 32 bits at `at`, a multiple of 4.
     pub fn load32(&self, at: usize, order: Ordering) -> u32 {
         match self {

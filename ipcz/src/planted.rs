@@ -118,6 +118,10 @@ macro_rules! catalogue {
 
 catalogue! {
     Allocator {
+        ExchangeTriedOnce "exchange-tried-once" Message "memory/block_allocator.rs"
+            "A block is given up for lost when the exchange that would free it fails once.",
+        LengthBelieved "length-believed" Message "memory/block.rs"
+            "A parcel in a block is as long as the block says.",
         PopLoadStore "pop-load-store" Operation "memory/block_allocator.rs"
             "A block is taken off the free list by a load and a store instead of a compare-exchange.",
         PushLoadStore "push-load-store" Operation "memory/block_allocator.rs"
@@ -190,6 +194,8 @@ catalogue! {
             "The token counts as given back as soon as the queue is empty, while its last ops are still carried out.",
         OutboxLookTrusted "outbox-look-trusted" Operation "api/carry.rs"
             "The token is given back one lock after the outbox was seen empty.",
+        SendFailureIgnored "send-failure-ignored" Message "api/carry.rs"
+            "The core is not told that the driver could not transmit.",
         ClosedWhilePinned "closed-while-pinned" Operation "node/introduction.rs"
             "A transport is closed though a question to the driver still uses it.",
     }
@@ -218,12 +224,18 @@ catalogue! {
             "The last parcel over a decaying link does not have its portal flushed.",
         MemoryWaitForgotten "memory-wait-forgotten" Message "node/capacity.rs"
             "Who wants memory of a size that is being asked for already is never answered.",
+        DeadlineMissed "deadline-missed" Message "core.rs"
+            "A deadline is noticed at its very moment only.",
         MemoryNotRetried "memory-not-retried" Message "core.rs"
             "A bypass whose memory was refused does not ask again, and waits.",
     }
     Bypass {
         StopProxyingDropped "stop-proxying-dropped" Message "routing/bypass.rs"
             "A StopProxying is not sent.",
+        BypassAssumed "bypass-assumed" Message "routing/bypass.rs"
+            "Whoever says StopProxying is believed that a bypass goes on.",
+        LengthsToldOnce "lengths-told-once" Message "routing/bypass.rs"
+            "Whoever says StopProxying is believed to say it once.",
         LockIgnored "lock-ignored" Message "routing/flush.rs"
             "A proxy begins its bypass though it could not lock its outward link.",
         WillStopDropped "will-stop-dropped" Message "routing/bypass.rs"
@@ -246,6 +258,14 @@ catalogue! {
             "An introduction answers whoever waits first, not who waits for that node.",
         RejectionForgotten "rejection-forgotten" Message "node/introduction.rs"
             "A broker says nothing when it does not know the node that it is asked for.",
+        RefusalUntold "refusal-untold" Message "node/introduction.rs"
+            "A broker says nothing when its driver could not make what two nodes need.",
+        NameUndrawn "name-undrawn" Message "api/calls.rs"
+            "A name is used though the driver had no random bytes for it.",
+        DecodingTrusted "decoding-trusted" Message "api/incoming.rs"
+            "A message is believed to have a known form.",
+        SublinkReused "sublink-reused" Message "core/parcel.rs"
+            "A new portal is bound to the sublink that its descriptor names, in use or not.",
         IntroducingKept "introducing-kept" Message "node/introduction.rs"
             "A broker does not forget an introduction that it has made.",
         BrokerLossIgnored "broker-loss-ignored" Message "node/network.rs"
@@ -256,6 +276,8 @@ catalogue! {
     Traps {
         TrapFiresTwice "trap-fires-twice" Message "routing/traps.rs"
             "A trap stays installed when it fires.",
+        TrapRemovedLate "trap-removed-late" Message "routing/traps.rs"
+            "A trap is taken out when its handler has returned: a portal that the handler closes tells it once more.",
         GapFilledSilently "gap-filled-silently" Message "routing/table.rs"
             "A parcel that makes others readable fires no trap.",
     }

@@ -89,6 +89,9 @@ probes! {
     MoveDecaying "move.while-decaying" "routing.md 10.1" "a router moved whose outward edge decayed"
     MoveSeeking "move.while-seeking" "routing.md 20 R4" "a router moved that was looking for the way around its proxy"
     MoveUnread "move.with-unread" "routing.md 10.7" "a router moved with unread parcels"
+    MoveTransactions "move.with-transactions" "api.md 17, 96" "a router moved whose portal had open puts or overlapped gets"
+    MoveExclusiveGet "move.with-exclusive-get" "api.md A6" "a router moved while the parcel at the head of its queue was being got"
+    TransactionsDropped "close.with-transactions" "api.md 17, 9" "a portal was closed with open puts or gets"
     MoveOverDead "move.over-dead-link" "routing.md 20 R43" "a portal was to move over a node link that was lost"
     ArrivedSplit "move.arrived-split" "routing.md 10.6" "a router of a split pair arrived"
     ArrivedPeripheral "move.arrived-peripheral" "routing.md 10.6" "a router arrived behind a proxy"
@@ -135,7 +138,7 @@ probes! {
     StopProxying "stop-proxying.told" "routing.md 12.4" "a proxy learnt how many parcels remain"
     StopProxyingParcelsLeft "stop-proxying.parcels-left" "routing.md 12.4" "and still had some to pass on"
     StopProxyingLocal "stop-proxying.local-peer" "routing.md 12.5" "a proxy and its local peer learnt how many parcels remain"
-    StopProxyingHearsay "stop-proxying.impossible-length" "wire.md 13" "a proxy was told an impossible length: the route is broken"
+    BypassHearsay "bypass.impossible-length" "wire.md 13" "a router was told what cannot be, maybe by an honest node that was lied to: the route is broken"
     ProxyWillStop "proxy-will-stop.told" "routing.md 12.4" "the inner router learnt how many parcels come through the proxy"
     ProxyWillStopWaits "proxy-will-stop.parcels-due" "routing.md 12.4" "and some were still to come"
     ProxyWillStopBehind "proxy-will-stop.behind-parcel" "routing.md 7 (b)" "it was overtaken by a parcel over its own link"
@@ -213,6 +216,13 @@ impl Counts {
     /// Both together.
     pub fn and(self, other: &Counts) -> Counts {
         Counts(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+
+    /// Adds those of another one.
+    pub fn add(&mut self, other: &Counts) {
+        for (mine, others) in self.0.iter_mut().zip(&other.0) {
+            *mine += others;
+        }
     }
 
     /// What was counted since `before`.

@@ -110,11 +110,16 @@ fn a_corrupt_free_list_gives_nothing_and_takes_nothing() {
 }
 
 #[test]
-fn a_free_list_that_runs_in_a_circle_is_walked_once() {
+fn a_free_list_that_runs_in_a_circle_is_walked_once_and_has_nothing_free() {
     let (m, blocks) = (Mapping::zeroed(320), BlockAllocator::new(0, 64, 5));
     blocks.initialise(&m);
     m.store32(128, 0xfffe_0000, Relaxed);
-    assert_eq!(blocks.taken(&m), 0);
+    assert_eq!(blocks.taken(&m), 4);
+    // What a block that is freed twice comes to.
+    blocks.initialise(&m);
+    assert_eq!(blocks.allocate(&m), Some(64));
+    assert!(blocks.free(&m, 64, 64) && blocks.free(&m, 64, 64));
+    assert_eq!(blocks.taken(&m), 4);
 }
 
 #[test]

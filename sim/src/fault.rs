@@ -33,6 +33,7 @@ pub enum Fault {
     Misdirect = 23,
     Scribble = 24,
     SpuriousFailure = 25,
+    CloseInTrap = 26,
 }
 
 /// Whom a fault makes a liar.
@@ -95,6 +96,7 @@ table! {
     Misdirect "misdirect" Corrupting "message without objects" "a copy arrives over another link of the sender";
     Scribble "scribble" Corrupting "message" "a word of the memory that its two nodes share changes";
     SpuriousFailure "spurious-failure" Honest "compare-exchange" "fails although it met what it expected; at most three in a row";
+    CloseInTrap "close-in-trap" Honest "trap that fires" "its handler closes the portal, or the other one of its pipe if that is in the process too, before it returns";
 }
 
 impl Fault {
@@ -129,6 +131,17 @@ pub struct Strength {
 
 /// How strongly each kind strikes; a kind that is not here never does.
 pub type Strengths = BTreeMap<Fault, Strength>;
+
+/// A fault that struck: [`Strength::nth`] alone would have it strike there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Hit {
+    /// Which.
+    pub fault: Fault,
+    /// At which process.
+    pub process: u32,
+    /// At which of its opportunities, counted from 1.
+    pub nth: u64,
+}
 
 /// How often a kind could have struck and did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

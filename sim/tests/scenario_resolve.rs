@@ -122,7 +122,7 @@ after = [\"third\", {{ arrived = \"q\", on = \"n1\" }}]
     let ids: Vec<&str> = scenario.steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["step 1", "there", "back", "third", "step 5", "step 6", "step 7", "step 8"]);
     assert_eq!((scenario.steps[3].at_ns, scenario.steps[3].think_ns), (5_000_000, 7_000));
-    assert_eq!(scenario.steps[4].action, Action::Send { from: q, count: 2, bytes: 2048, every_ns: 1_000_000 });
+    assert_eq!(scenario.steps[4].action, Action::Send { from: q, count: 2, bytes: 2048, every_ns: 1_000_000, open_ns: 0 });
     assert_eq!(scenario.steps[6].action, Action::CutLink { nodes: [1, 2] });
     assert_eq!(scenario.steps[7].action, Action::CutNode { node: 3 });
     assert_eq!((scenario.steps[0].on, scenario.steps[7].on), (Some(1), None));
@@ -254,6 +254,9 @@ rate = \"200/s\"
 verbs = {{ send = 60, cut = 1 }}
 send = {{ count = [1, 4], bytes = \"1KiB\" }}
 cuts = {{ links = 10, nodes = 2 }}
+two_phase = \"1/3\"
+objects = \"1/4\"
+query = \"2/5\"
 on = [\"n\", \"A\", \"n2\"]
 [require]
 direct = []
@@ -278,6 +281,9 @@ proxies_peak = 5
         cut_links: 10,
         cut_nodes: 2,
         lazy: [0, 1],
+        two_phase: [1, 3],
+        objects: [1, 4],
+        query: [2, 5],
         keep: false,
         on: vec![0, 1, 2, 3],
     };

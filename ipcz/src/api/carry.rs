@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::calls::free;
 use super::process::Process;
+use super::puts::free;
 use crate::clock::{Point, Wake};
 use crate::core::{Effects, LinkEvent};
 use crate::driver::{Driver, DriverError, Frame, Listener, Packed};
@@ -70,6 +70,12 @@ impl Process {
         for event in &fx.traps {
             self.traps.fired(event);
         }
+        if self.planted.has(Bug::TrapRemovedLate)
+            && !fx.traps.is_empty()
+            && let Ok(mut core) = self.lock()
+        {
+            core.routing.forget_fired_traps();
+        }
         if let Some(at) = fx.wake {
             self.clock.wake_at(at, self.me() as Arc<dyn Wake>);
         }
@@ -105,7 +111,8 @@ impl Process {
                     }
                     LinkOp::Send(envelope) => {
                         bytes += envelope.bytes;
-                        send(&*driver, batch.transport, envelope, &mut message).err().map(|_| LinkEvent::SendFailed)
+                        let failed = send(&*driver, batch.transport, envelope, &mut message).err();
+                        failed.filter(|_| !self.planted.has(Bug::SendFailureIgnored)).map(|_| LinkEvent::SendFailed)
                     }
                     LinkOp::Deactivate => {
                         driver.deactivate(batch.transport);
@@ -276,6 +283,12 @@ fn transmit_parcel(
         }
         Payload::Heap(buf) => {
             own = buf;
+            encode_parcel_in_place(&mut own, &parcel, sequence).map_err(too_large)?;
+            &mut own
+        }
+        // An application has begun to read it, and may still.
+        Payload::Shared(buf) => {
+            own = Arc::unwrap_or_clone(buf);
             encode_parcel_in_place(&mut own, &parcel, sequence).map_err(too_large)?;
             &mut own
         }

@@ -8,6 +8,7 @@ use crate::core::{Incoming, LinkEvent, Offered};
 use crate::driver::{Activity, Driver, Verdict};
 use crate::ids::{LinkKey, ObjectId};
 use crate::mapping::Mapping;
+use crate::planted::Bug;
 use crate::routing::Payload;
 use crate::wire::{Envelope, Message, WireError};
 
@@ -19,6 +20,9 @@ impl Activity for Process {
         let objects = !handles.is_empty() || envelope.as_ref().is_ok_and(|envelope| envelope.object_count() > 0);
         let end = if objects { self.lock().ok().and_then(|core| core.link_end(on)) } else { None };
         let driver = end.map(|(driver, transport)| (self.driver(driver), transport));
+        if self.planted.has(Bug::DecodingTrusted) {
+            envelope.as_ref().map(Envelope::message).expect("a message has a header").expect("a message has a known form");
+        }
         let incoming = read(envelope, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)));
         let refused = Verdict::Refused;
         self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused)

@@ -6,8 +6,13 @@
 mod ask;
 mod calls;
 mod carry;
+mod gets;
 mod incoming;
 mod process;
+mod puts;
 
-pub use calls::{ConnectTo, NodeOptions, Received, TrapRefused};
+pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, ParcelWriter};
+pub use calls::{ConnectTo, NodeOptions, TrapRefused};
+pub use gets::{GetFlags, Getting, Got, Received};
 pub use process::Process;
+pub use puts::Putting;

@@ -65,6 +65,15 @@ impl Process {
 
     /// One input: under the lock, then its effects.
     pub(super) fn input<R>(&self, act: impl FnOnce(&mut Core, Time, &mut Effects) -> R) -> Result<R, Error> {
+        self.input_then(act, |result| result)
+    }
+
+    /// One input: under the lock, then `then` with its result, then its effects.
+    pub(super) fn input_then<R, T>(
+        &self,
+        act: impl FnOnce(&mut Core, Time, &mut Effects) -> R,
+        then: impl FnOnce(R) -> T,
+    ) -> Result<T, Error> {
         let now = self.clock.now();
         let mut fx = Effects::default();
         let result = {
@@ -72,6 +81,7 @@ impl Process {
             act(&mut core, now, &mut fx)
         };
         self.clock.turn(Point::LockFreed);
+        let result = then(result);
         self.carry_out(fx);
         Ok(result)
     }

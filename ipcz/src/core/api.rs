@@ -1,15 +1,13 @@
-//! What an application asks (api.md 7 to 12).
+//! What an application asks of nodes and portals (api.md 7, 8, 11, 12). Puts are in `puts.rs`, gets in `gets.rs`.
 
 use super::{Core, Effects, Entry};
 use crate::clock::Time;
 use crate::error::Error;
 use crate::ids::{DriverKey, Features, Handle, LinkKey, NodeKey, NodeName, NodeType, ObjectId, RouterKey};
 use crate::limits::Limits;
-use crate::memory::{Block, NoBlock};
+use crate::node::Node;
 use crate::node::handshake::Offer;
-use crate::node::{MemoryWait, Node};
-use crate::planted::Bug;
-use crate::routing::{MergeRefused, Object, Origin, Parcel, Payload, PutRefused, Trap};
+use crate::routing::{MergeRefused, Origin, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
 /// What is needed to make a connection (look of ConnectNode).
@@ -19,15 +17,6 @@ pub struct Endpoint {
     pub kind: NodeType,
     /// Its driver.
     pub driver: DriverKey,
-}
-
-/// Where the data of a parcel should be put (look of a big Put). Only a hint.
-#[derive(Debug)]
-pub enum PutPlan {
-    /// Into private memory.
-    Heap,
-    /// Into this block of this link's memory, which is the caller's now.
-    Block(LinkKey, Block),
 }
 
 impl Core {
@@ -93,136 +82,12 @@ impl Core {
         Ok((self.make_portal(a), self.make_portal(b)))
     }
 
-    /// Look of a big Put: a block of the memory of the link the parcel would take, if there is one free.
-    pub fn plan_put(&mut self, portal: Handle, bytes: usize, now: Time, fx: &mut Effects) -> Result<PutPlan, Error> {
-        let router = self.portal(portal)?;
-        let Some(at) = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at()) else { return Ok(PutPlan::Heap) };
-        let limits = self.net.limits_of(at.link);
-        let Some(peer) = self.net.peer(at.link).filter(|_| bytes > limits.inline_bytes) else { return Ok(PutPlan::Heap) };
-        match peer.memory.allocate(bytes + crate::memory::DATA_HEADER_BYTES as usize) {
-            Ok(block) => Ok(PutPlan::Block(at.link, block)),
-            Err(NoBlock::Grow { class }) => {
-                if peer.memory.may_grow(class, &limits) {
-                    self.begin(Origin::ApiCall, now);
-                    self.net.request_capacity(at.link, class, MemoryWait::Nobody);
-                    self.finish(fx);
-                }
-                Ok(PutPlan::Heap)
-            }
-            Err(NoBlock::TooLarge) => Ok(PutPlan::Heap),
-        }
-    }
-
-    /// Commit of Put. A refusal has taken nothing from the caller; the data comes back to be freed.
-    pub fn put(
-        &mut self,
-        portal: Handle,
-        payload: Payload,
-        objects: &[Handle],
-        now: Time,
-        fx: &mut Effects,
-    ) -> Result<(), (Error, Payload)> {
-        let refuse = |error, payload| Err((error, payload));
-        let router = match self.portal(portal) {
-            Ok(router) => router,
-            Err(error) => return refuse(error, payload),
-        };
-        let limits = match self.check_limits(router, payload.len(), objects.len()) {
-            Ok(limits) => limits,
-            Err(error) => return refuse(error, payload),
-        };
-        let mut attached = Vec::with_capacity(objects.len());
-        for handle in objects {
-            match self.attachment(router, *handle) {
-                Some(object) => attached.push(object),
-                None => return refuse(Error::InvalidArgument, payload),
-            }
-        }
-        if has_twins(objects) {
-            return refuse(Error::InvalidArgument, payload);
-        }
-        self.begin(Origin::ApiCall, now);
-        let mut parcel = Parcel { number: 0, payload, objects: attached, via: None };
-        if self.routing.planted.has(Bug::PutAfterLook)
-            && let Payload::Block { link, .. } = &mut parcel.payload
-        {
-            *link = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at()).map_or(*link, |at| at.link);
-        }
-        match self.routing.put(router, parcel, limits.portal_backlog_parcels) {
-            Ok(()) => {
-                for handle in objects {
-                    if let Some(Entry::Portal(router)) = self.handles.remove(*handle) {
-                        self.routing.set_portal(router, None);
-                    }
-                }
-                self.finish(fx);
-                Ok(())
-            }
-            Err((PutRefused::PeerClosed, parcel)) => {
-                if self.routing.planted.has(Bug::RefusedPutTakes) {
-                    for handle in objects {
-                        self.handles.remove(*handle);
-                    }
-                }
-                refuse(Error::NotFound, parcel.payload)
-            }
-            Err((PutRefused::Full, parcel)) => refuse(Error::ResourceExhausted, parcel.payload),
-        }
-    }
-
-    /// What may be attached: a portal other than the sending one and its direct local peer (api.md 9).
-    fn attachment(&self, sender: RouterKey, handle: Handle) -> Option<Object> {
-        let Entry::Portal(router) = *self.handles.get(handle)? else { return None };
-        let peer = self.routing.local_peer(sender);
-        (router != sender && peer != Some(router)).then_some(Object::Portal(router))
-    }
-
-    /// Where a portal's parcels go now, if to another node, and what the driver had yet to write when it was last asked.
-    pub fn way_out(&self, portal: Handle) -> Option<(LinkKey, DriverKey, ObjectId, usize)> {
-        let router = self.portal(portal).ok()?;
-        let link = self.routing.get(router)?.out.primary.as_ref()?.at()?.link;
-        let (driver, transport) = self.link_end(link)?;
-        Some((link, driver, transport, self.net.links.get(link)?.outbox.backlog))
-    }
-
-    /// What the driver has yet to write on a link.
-    pub fn set_backlog(&mut self, link: LinkKey, bytes: usize) {
-        self.net.set_backlog(link, bytes);
-    }
-
-    /// The named limits that Put answers for.
-    fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<Limits, Error> {
-        let at = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at());
-        let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
-        let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
-        // A portal takes two sublinks at most.
-        let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_left(at.link));
-        if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded {
-            return Err(Error::ResourceExhausted);
-        }
-        Ok(limits)
-    }
-
-    /// The next parcel of a portal; its attachments become handles. The data is the caller's to copy and free.
-    pub fn get(&mut self, portal: Handle, now: Time, fx: &mut Effects) -> Result<(Payload, Vec<Handle>), Error> {
-        let router = self.portal(portal)?;
-        let state = self.routing.get(router).ok_or(Error::InvalidArgument)?;
-        if state.status_dead {
-            return Err(Error::NotFound);
-        }
-        self.begin(Origin::ApiCall, now);
-        let parcel = self.routing.take(router).ok_or(Error::Unavailable)?;
-        let handles = parcel.objects.iter().map(|Object::Portal(router)| self.make_portal(*router)).collect();
-        self.finish(fx);
-        Ok((parcel.payload, handles))
-    }
-
     /// Joins two routes in the middle; both portals are gone then (api.md 8).
     pub fn merge(&mut self, a: Handle, b: Handle, now: Time, fx: &mut Effects) -> Result<(), Error> {
         let (first, second) = (self.portal(a)?, self.portal(b)?);
         self.begin(Origin::ApiCall, now);
         let merged = self.routing.merge(first, second).map_err(|refused| match refused {
-            MergeRefused::Related => Error::InvalidArgument,
+            MergeRefused::Related | MergeRefused::Held => Error::InvalidArgument,
             MergeRefused::Used => Error::FailedPrecondition,
         });
         if merged.is_ok() {
@@ -262,9 +127,14 @@ impl Core {
     /// Closes whatever the handle stands for.
     pub fn close(&mut self, handle: Handle, now: Time, fx: &mut Effects) -> Result<(), Error> {
         self.begin(Origin::ApiCall, now);
-        match self.handles.remove(handle).ok_or(Error::InvalidArgument)? {
+        let entry = *self.handles.get(handle).ok_or(Error::InvalidArgument)?;
+        if !matches!(entry, Entry::Parcel(_)) {
+            self.handles.remove(handle);
+        }
+        match entry {
             Entry::Node(node) => self.net.close_node(node),
             Entry::Portal(router) => self.routing.close(router),
+            Entry::Parcel(parcel) => self.close_parcel(handle, parcel),
         }
         self.finish(fx);
         Ok(())
@@ -284,16 +154,9 @@ impl Core {
         }
     }
 
-    fn make_portal(&mut self, router: RouterKey) -> Handle {
+    pub(super) fn make_portal(&mut self, router: RouterKey) -> Handle {
         let handle = self.handles.insert(Entry::Portal(router));
         self.routing.set_portal(router, Some(handle));
         handle
     }
-}
-
-/// Whether a handle occurs twice.
-fn has_twins(handles: &[Handle]) -> bool {
-    let mut sorted = handles.to_vec();
-    sorted.sort_unstable();
-    sorted.windows(2).any(|pair| pair[0] == pair[1])
 }

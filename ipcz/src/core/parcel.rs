@@ -241,7 +241,7 @@ impl Core {
         for (descriptor, state) in m.new_routers.iter().zip(states) {
             let at = |id| Sublink { link: on, id };
             let router = self.routing.insert(Router::default());
-            let bound = self.net.is_free(at(descriptor.new_sublink));
+            let bound = self.net.is_free(at(descriptor.new_sublink)) || self.routing.planted.has(Bug::SublinkReused);
             if bound {
                 self.net.bind(at(descriptor.new_sublink), router);
             }
@@ -250,6 +250,10 @@ impl Core {
                 self.net.bind(at(descriptor.new_decaying_sublink), router);
             }
             self.routing.arrive(router, on, descriptor, state, bound);
+            // Who brought it may have got these numbers from a third node, and counted on.
+            if highest(descriptor) > LAST_NUMBER {
+                self.routing.break_route(router, Broken::Outward);
+            }
             if split {
                 waits = waits.and(self.await_state(at(descriptor.new_sublink), descriptor.new_link_state_fragment));
             }
@@ -266,7 +270,7 @@ impl Core {
 
     /// wire.md 7.1, beyond what the descriptor shows by itself. Takes over the reference on the link state of a split route.
     fn check_descriptor(&mut self, on: LinkKey, d: &RouterDescriptor, named: &mut BTreeSet<SublinkId>) -> Result<Option<State>, Violation> {
-        if d.next_incoming_sequence_number > LAST_NUMBER || d.next_outgoing_sequence_number > LAST_NUMBER {
+        if highest(d) > IMPOSSIBLE_NUMBER {
             return Err(Violation("RouterDescriptor: impossible sequence number"));
         }
         let mut distinct = |id: SublinkId| {
@@ -297,8 +301,16 @@ fn check_parcel(m: &AcceptParcel<'_>, objects: usize) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Beyond any number a route can have reached, and far enough from the end of the type to count on from.
+/// Beyond any number a route can have reached: such a route is not gone on with.
 const LAST_NUMBER: u64 = 1 << 62;
+
+/// Nobody counts as far as from the one to the other: who says this has not been told it by somebody else. Far enough from the end of the
+/// type to count on from.
+const IMPOSSIBLE_NUMBER: u64 = 1 << 63;
+
+fn highest(d: &RouterDescriptor) -> u64 {
+    d.next_incoming_sequence_number.max(d.next_outgoing_sequence_number)
+}
 
 /// Where a parcel's data is.
 enum Data {

@@ -43,7 +43,7 @@ impl Block {
             return Err(MemoryFault::Misaligned);
         }
         let mut len = fragment.mapping().load32(fragment.offset(), Ordering::Acquire);
-        if len > size - DATA_HEADER_BYTES {
+        if len > size - DATA_HEADER_BYTES && !fragment.planted().has(Bug::LengthBelieved) {
             return Err(MemoryFault::DataSize);
         }
         if fragment.planted().has(Bug::LengthReadTwice) {
@@ -74,6 +74,11 @@ impl Block {
 
     fn data_at(&self) -> usize {
         self.fragment.offset() + DATA_HEADER_BYTES as usize
+    }
+
+    /// Where the data lies, at a multiple of 8; null if the memory is not this machine's. The peer may write there.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.fragment.mapping().as_mut_ptr(self.data_at())
     }
 
     /// Writes and seals the whole of the data, at most [`Block::capacity`] bytes.

@@ -93,11 +93,11 @@ impl Network {
             node.introducing.remove(&names);
         }
         for end in ends {
-            if let Some(link) = self.links.get_mut(end).filter(|_| !self.planted.has(Bug::ClosedWhilePinned)) {
-                link.outbox.unpin();
-                self.touched.push(end);
+            if self.planted.has(Bug::ClosedWhilePinned) {
+                self.forget_finished(end);
+            } else {
+                self.unpin(end);
             }
-            self.forget_finished(end);
         }
         if made.is_ok() {
             self.objects += 4;
@@ -132,7 +132,7 @@ impl Network {
                     let name = self.peer(ends[other]).map(|peer| peer.remote_name);
                     let mine = self.peer(end).map(|peer| peer.remote_name);
                     let name = name.or_else(|| mine.map(|mine| if mine == names.0 { names.1 } else { names.0 }));
-                    if let Some(name) = name {
+                    if let Some(name) = name.filter(|_| !self.planted.has(Bug::RefusalUntold)) {
                         self.send(end, Message::RejectIntroduction(RejectIntroduction { name }));
                     }
                 }

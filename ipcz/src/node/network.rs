@@ -192,6 +192,8 @@ pub struct Network {
     pub(crate) requests: Arena<RequestKey, Request>,
     pub(crate) blames: VecDeque<Blame>,
     pub(crate) links_lost: u64,
+    /// By the node that they led to; counted for checkers alone.
+    pub(crate) lost_to: BTreeMap<NodeName, u64>,
     pub(crate) refused: u64,
     pub(crate) answers: u64,
     pub(crate) probes: Probes,
@@ -350,6 +352,9 @@ impl Network {
                 Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
                 Phase::Established(peer) => {
                     self.links_lost += 1;
+                    if Probes::ON {
+                        *self.lost_to.entry(peer.remote_name).or_default() += 1;
+                    }
                     self.probes.hit(Probe::LinkLost);
                     self.fail_waits(key, *peer);
                     lost.extend(self.drop_connection(node, key));
@@ -375,6 +380,21 @@ impl Network {
             self.out.events.push_back(NodeEvent::Discard(parcel));
         }
         self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
+    }
+
+    /// Keeps a link's transport from being closed, for who uses it outside the lock. False if it is closed already.
+    pub fn pin(&mut self, key: LinkKey) -> bool {
+        let open = self.links.get_mut(key).map(|link| &mut link.outbox).filter(|outbox| !outbox.is_closed());
+        open.map(Outbox::pin).is_some()
+    }
+
+    /// That use is over.
+    pub fn unpin(&mut self, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.outbox.unpin();
+            self.touched.push(key);
+        }
+        self.forget_finished(key);
     }
 
     /// Takes a lost link out of its node; answers with the links that end with it.

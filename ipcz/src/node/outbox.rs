@@ -163,6 +163,11 @@ impl Outbox {
         }
     }
 
+    /// Whether the transport is closed, or about to be.
+    pub fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
     /// The transport is used outside the lock: it is not closed meanwhile.
     pub fn pin(&mut self) {
         self.pins += 1;

@@ -16,6 +16,8 @@ use crate::wire::{BypassPeerWithLink, Message};
 pub enum MergeRefused {
     /// They are one portal, or the two ends of one pipe.
     Related,
+    /// A parcel is being got from one of them (api.md A6).
+    Held,
     /// Something was put into one of them, or got out of it: numbers pass through a bridge unchanged, so both must start at 0.
     Used,
 }
@@ -33,12 +35,16 @@ impl Routing {
             return Err(MergeRefused::Related);
         }
         let used = |key| self.routers.get(key).is_none_or(|router| router.inbound.next() > 0 || router.outbound.length() > 0);
+        if [a, b].iter().any(|key| self.routers.get(*key).is_some_and(|router| router.has_exclusive_get())) {
+            return Err(MergeRefused::Held);
+        }
         if used(a) || used(b) {
             return Err(MergeRefused::Used);
         }
         self.probes.hit(Probe::Merged);
         for (key, peer) in [(a, b), (b, a)] {
             self.remove_traps(key);
+            self.drop_transactions(key);
             let router = self.routers.get_mut(key).expect("looked at above");
             assert!(router.is_terminal(), "a portal's router");
             self.probes.hit_if(router.inbound.has_next(), Probe::MergedWithParcels);

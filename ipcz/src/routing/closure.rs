@@ -13,6 +13,7 @@ impl Routing {
     /// The owner closes a portal: unread parcels are discarded, and the peer will learn how many were sent.
     pub fn close(&mut self, key: RouterKey) {
         self.remove_traps(key);
+        self.drop_transactions(key);
         let Some(router) = self.routers.get_mut(key) else { return };
         assert!(router.is_terminal() && !router.closed, "a portal is closed once, and by its owner");
         router.closed = true;

@@ -7,6 +7,7 @@
 pub mod bridge;
 pub mod bypass;
 pub mod closure;
+pub mod data;
 pub mod edge;
 pub mod flush;
 pub mod link;
@@ -14,14 +15,17 @@ pub mod parcel;
 pub mod queue;
 pub mod router;
 pub mod table;
+pub mod transactions;
 pub mod transfer;
 pub mod traps;
 
 pub use bridge::MergeRefused;
+pub use data::{ParcelReader, ParcelWriter};
 pub use edge::{Decay, Edge};
 pub use link::{Kind, LocalPair, RemoteLink, RouterLink, State, Sublink};
 pub use parcel::{Object, Parcel, Payload};
 pub use queue::{ParcelQueue, WINDOW};
 pub use router::{PutRefused, Router, Trap};
 pub use table::{Broken, Neighbour, Origin, RouterOp, Routing, SeekBypass, Totals, Violation};
+pub use transactions::{BeginGetFlags, EndGet, GetRefused, GetRoom, Transactions};
 pub use transfer::MovePlan;

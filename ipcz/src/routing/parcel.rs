@@ -1,8 +1,14 @@
 //! A parcel on its way: its place in the route's sequence, its data and what is attached.
 
+use std::sync::Arc;
+
 use crate::ids::{LinkKey, RouterKey};
+use crate::mapping::Mapping;
 use crate::memory::Block;
 use crate::wire::PARCEL_HEADROOM;
+
+/// Room behind the data for what pads a message.
+pub(super) const PARCEL_PADDING: usize = 8;
 
 /// Where a parcel's data lies.
 #[derive(Clone, Default, Debug)]
@@ -12,6 +18,8 @@ pub enum Payload {
     None,
     /// Private memory: [`PARCEL_HEADROOM`] bytes of room, then the data, so that it becomes a message without a copy.
     Heap(Vec<u8>),
+    /// The same, while an application may read it: it keeps a parcel or has begun to get one.
+    Shared(Arc<Vec<u8>>),
     /// A block of a node link's memory, owned by whoever holds the parcel.
     Block {
         /// The link.
@@ -27,7 +35,7 @@ impl Payload {
         if data.is_empty() {
             return Payload::None;
         }
-        let mut buf = Vec::with_capacity(PARCEL_HEADROOM + data.len() + 8);
+        let mut buf = Vec::with_capacity(PARCEL_HEADROOM + data.len() + PARCEL_PADDING);
         buf.resize(PARCEL_HEADROOM, 0);
         buf.extend_from_slice(data);
         Payload::Heap(buf)
@@ -38,6 +46,7 @@ impl Payload {
         match self {
             Payload::None => 0,
             Payload::Heap(buf) => buf.len() - PARCEL_HEADROOM,
+            Payload::Shared(buf) => buf.len() - PARCEL_HEADROOM,
             Payload::Block { block, .. } => block.len(),
         }
     }
@@ -45,6 +54,42 @@ impl Payload {
     /// Whether there is no data.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A second view of the data, which stays where it is.
+    pub fn share(&mut self) -> Payload {
+        if let Payload::Heap(buf) = self {
+            *self = Payload::Shared(Arc::new(std::mem::take(buf)));
+        }
+        self.clone()
+    }
+
+    /// Copies data from byte `from` on into `out` and answers how many bytes.
+    pub fn read_at(&self, from: usize, out: &mut [u8]) -> usize {
+        let private = match self {
+            Payload::None => &[],
+            Payload::Heap(buf) => &buf[PARCEL_HEADROOM..],
+            Payload::Shared(buf) => &buf[PARCEL_HEADROOM..],
+            Payload::Block { block, .. } => return block.read_at(from, out),
+        };
+        let rest = private.get(from..).unwrap_or_default();
+        let bytes = rest.len().min(out.len());
+        out[..bytes].copy_from_slice(&rest[..bytes]);
+        bytes
+    }
+
+    /// A private copy of the data, wherever it lies.
+    pub fn to_private(&self) -> Payload {
+        let mut buf = vec![0; PARCEL_HEADROOM + self.len()];
+        self.read_at(0, &mut buf[PARCEL_HEADROOM..]);
+        if buf.len() > PARCEL_HEADROOM { Payload::Heap(buf) } else { Payload::None }
+    }
+
+    /// Lets `f` swap the mapping, for a clone of a whole world.
+    pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+        if let Payload::Block { block, .. } = self {
+            block.remap(f);
+        }
     }
 }
 

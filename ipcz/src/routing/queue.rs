@@ -69,6 +69,11 @@ impl ParcelQueue {
         self.run.front()
     }
 
+    /// The next parcel, if it is there. Its data keeps its length.
+    pub fn peek_mut(&mut self) -> Option<&mut Parcel> {
+        self.run.front_mut()
+    }
+
     /// Whether parcels are still to arrive.
     pub fn expects_more(&self) -> bool {
         self.final_length.is_none_or(|last| self.length() < last)

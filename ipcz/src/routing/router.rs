@@ -3,6 +3,7 @@
 use super::edge::Edge;
 use super::link::RouterLink;
 use super::queue::ParcelQueue;
+use super::transactions::Transactions;
 use crate::ids::{Handle, RouterKey};
 use crate::trap::{PortalStatus, TrapConditions};
 
@@ -51,6 +52,8 @@ pub struct Router {
     pub portal: Option<Handle>,
     /// Traps, oldest first; only while terminal.
     pub traps: Vec<Trap>,
+    /// Two-phase calls that the application has begun and not ended; only while terminal.
+    pub transactions: Option<Box<Transactions>>,
     /// Told to bypass its outward peer, and looking for the way.
     pub seeking: bool,
     pub(super) dirty: bool,

@@ -6,7 +6,7 @@ use super::link::{Kind, LocalPair, Pairs, RemoteLink, RouterLink, State, Sublink
 use super::parcel::{Object, Parcel, Payload};
 use super::router::{PutRefused, Router};
 use crate::arena::Arena;
-use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, RouterKey, SublinkId};
+use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, RouterKey, SublinkId, Transaction};
 use crate::mapping::Mapping;
 use crate::memory::LinkState;
 use crate::memory::status::Refused;
@@ -113,6 +113,10 @@ pub struct Routing {
     pub(crate) origin: Origin,
     pub(crate) totals: Totals,
     pub(crate) proxies: usize,
+    /// Two-phase calls ever begun.
+    pub(super) transactions_made: u64,
+    /// Blocks that gets still read whose portal has moved on: each until its get is ended (api.md A6).
+    pub(super) orphans: BTreeMap<Transaction, Payload>,
     /// Trap events of this input.
     pub(crate) fired: Vec<TrapEvent>,
     /// Parcels discarded in this input, their attachments closed already.
@@ -259,6 +263,7 @@ impl Routing {
             return;
         }
         let Some(router) = self.routers.remove(key) else { return };
+        assert!(router.transactions.is_none(), "ended when its portal was closed or moved");
         self.proxies -= usize::from(router.inward.is_some());
         self.probes.hit_if(router.inward.is_some(), Probe::ProxyGone);
         self.doomed.extend(router.inbound.into_parcels().chain(router.outbound.into_parcels()));
@@ -321,6 +326,7 @@ impl Routing {
     /// Takes the next parcel out of a portal (routing.md 16).
     pub fn take(&mut self, key: RouterKey) -> Option<Parcel> {
         let router = self.routers.get_mut(key)?;
+        assert!(!router.has_exclusive_get(), "an exclusive get blocks all others");
         let parcel = router.inbound.pop()?;
         if router.status_peer_closed && router.inbound.fully_consumed() {
             router.status_dead = true;
@@ -483,11 +489,13 @@ impl Routing {
                 }
             }
             for parcel in router.inbound.iter_mut().chain(router.outbound.iter_mut()) {
-                if let Payload::Block { block, .. } = &mut parcel.payload {
-                    block.remap(f);
-                }
+                parcel.payload.remap(f);
+            }
+            if let Some(open) = &mut router.transactions {
+                open.remap(f);
             }
         }
+        self.orphans.values_mut().for_each(|payload| payload.remap(f));
     }
 
     /// Notes what became of an attempt to lock a central link.

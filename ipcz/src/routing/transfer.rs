@@ -47,6 +47,7 @@ impl Routing {
     /// Decides how to move `y` over node link `over`, and locks its outward link for it if that can be (routing.md 10.1).
     pub fn plan_move(&mut self, y: RouterKey, over: LinkKey) -> MovePlan {
         self.remove_traps(y);
+        self.abort_transactions(y);
         let peer = self.routers.get(y).and_then(|r| r.out.primary.as_ref()?.local_peer(&self.pairs));
         // What is queued goes over the links of before; a split needs the queues of both ends empty.
         for key in [Some(y), peer].into_iter().flatten() {
@@ -161,6 +162,7 @@ impl Routing {
     /// The portal is no longer this router's: it lives for its links alone.
     fn hand_over(&mut self, y: RouterKey) {
         let router = self.routers.get_mut(y).expect("planned in the same input");
+        assert!(router.transactions.is_none(), "ended when planned: a proxy's parcels are nobody's to hold");
         router.portal = None;
         router.holders -= 1;
         self.mark_dirty(y, true);

@@ -50,13 +50,14 @@ impl Routing {
     pub(super) fn evaluate_traps(&mut self, key: RouterKey, new_parcel: bool) {
         let within = self.origin_flag();
         let kept = self.planted(Bug::TrapFiresTwice);
+        let late = self.planted(Bug::TrapRemovedLate);
         let Some(router) = self.routers.get_mut(key) else { return };
         if router.traps.is_empty() {
             return;
         }
         let status = router.status();
         let fired = &mut self.fired;
-        router.traps.retain(|trap| {
+        router.traps.retain_mut(|trap| {
             let mut flags = satisfied(&trap.conditions, &status);
             if new_parcel {
                 flags = flags.or(trap.conditions.flags.and(TrapFlags::NEW_PARCEL));
@@ -65,8 +66,18 @@ impl Routing {
                 return true;
             }
             fired.push(TrapEvent { context: trap.context, flags: flags.or(within), status });
-            kept
+            if late {
+                trap.conditions = TrapConditions::default();
+            }
+            kept || late
         });
+    }
+
+    /// Takes out what has fired and was kept by the planted bug of that name.
+    pub fn forget_fired_traps(&mut self) {
+        for (_, router) in self.routers.iter_mut() {
+            router.traps.retain(|trap| trap.conditions != TrapConditions::default());
+        }
     }
 
     /// Fires "removed" for every trap of a router that stops being a portal.

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ipcz::api::{Process, TrapRefused};
-use ipcz::ids::Handle;
+use ipcz::api::{BeginGetFlags, Getting, Got, Process, TrapRefused};
+use ipcz::ids::{Handle, Transaction};
 use ipcz::trap::{TrapConditions, TrapFlags};
-use ipcz::{Error, Received};
+use ipcz::{EndGet, Error, GetFlags, GetRefused, Received};
 
 use super::stage::Attached;
 use crate::ghost::EndId;
@@ -23,6 +23,22 @@ pub enum Job {
         length: usize,
         /// Another end to put into it.
         attached: Option<EndId>,
+    },
+    /// Begin a put.
+    BeginPut {
+        /// Into this end.
+        end: EndId,
+        /// Bytes of data.
+        length: usize,
+        /// For how many ns; if it is not said it may be aborted, too.
+        lasts: Option<u64>,
+    },
+    /// End what was begun under this number.
+    End {
+        /// At this end.
+        end: EndId,
+        /// The number.
+        open: u32,
     },
     /// Close an end.
     Close {
@@ -52,7 +68,13 @@ impl Job {
     /// The end that it is about.
     pub fn end(&self) -> EndId {
         match *self {
-            Job::Put { end, .. } | Job::Close { end } | Job::Merge { end, .. } | Job::Read { end } | Job::Watch { end } => end,
+            Job::Put { end, .. }
+            | Job::BeginPut { end, .. }
+            | Job::End { end, .. }
+            | Job::Close { end }
+            | Job::Merge { end, .. }
+            | Job::Read { end }
+            | Job::Watch { end } => end,
         }
     }
 }
@@ -79,6 +101,71 @@ pub enum Doing {
         data: Vec<u8>,
         /// Its attachment.
         attached: Option<Attached>,
+    },
+    /// BeginPut.
+    BeginPut {
+        /// Into this.
+        portal: Handle,
+        /// Bytes wanted.
+        length: usize,
+        /// Whether fewer will do.
+        partial: bool,
+        /// For how many ns, if that is said.
+        lasts: Option<u64>,
+    },
+    /// Write what is to be sent, then EndPut.
+    EndPut {
+        /// Into this.
+        portal: Handle,
+        /// Begun as this.
+        put: Transaction,
+        /// The parcel's data; nothing is sent without.
+        data: Option<Vec<u8>>,
+        /// Begun under this number.
+        open: u32,
+    },
+    /// Get without room: it only says how much there is.
+    Measure {
+        /// From this.
+        portal: Handle,
+        /// Its holder knew that the peer is closed.
+        told: bool,
+    },
+    /// Get that keeps the parcel, and copies its first bytes.
+    Keep {
+        /// From this.
+        portal: Handle,
+        /// Its holder knew that the peer is closed.
+        told: bool,
+    },
+    /// Get from a kept parcel, twice, then Close it; or Close alone.
+    TakeKept {
+        /// The parcel.
+        parcel: Handle,
+        /// Whether what is in it is taken out.
+        take: bool,
+        /// Begun under this number.
+        open: u32,
+    },
+    /// BeginGet.
+    BeginGet {
+        /// From this.
+        portal: Handle,
+        /// Its holder knew that the peer is closed.
+        told: bool,
+        /// The parcel leaves the queue.
+        overlapped: bool,
+    },
+    /// EndGet.
+    EndGet {
+        /// At this.
+        portal: Handle,
+        /// Begun as this.
+        get: Transaction,
+        /// How.
+        how: EndGet,
+        /// Begun under this number.
+        open: u32,
     },
     /// Close.
     Close {
@@ -117,6 +204,20 @@ pub enum Doing {
 pub enum Answer {
     /// Of Put.
     Put(Result<(), Error>),
+    /// Of BeginPut: what it is known by, and the room.
+    BeginPut(Result<(Transaction, usize), Error>),
+    /// Of EndPut.
+    EndPut(Result<(), Error>),
+    /// Of a Get without room.
+    Measure(Result<Got, GetRefused>),
+    /// Of a Get that keeps: the first bytes, and the rest.
+    Keep(Result<(Vec<u8>, Got), GetRefused>),
+    /// Of two Gets from a kept parcel, and Close.
+    TakeKept(Result<Vec<Received>, Error>),
+    /// Of BeginGet: what it gave, and a copy of the data.
+    BeginGet(Result<(Getting, Vec<u8>), GetRefused>),
+    /// Of EndGet.
+    EndGet(Result<(), Error>),
     /// Of Close.
     Close(Result<(), Error>),
     /// Of MergePortals.
@@ -127,10 +228,43 @@ pub enum Answer {
     Trap(Result<(), TrapRefused>),
 }
 
+/// How many bytes of a parcel are copied when it is kept.
+pub const FIRST: usize = 24;
+
 /// Calls the library, and does nothing else.
 pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
     match doing {
         Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
+        Doing::BeginPut { portal, length, partial, .. } => {
+            let begun = process.begin_put(*portal, *length, *partial);
+            Answer::BeginPut(begun.map(|put| (put.transaction, put.data.capacity())))
+        }
+        Doing::EndPut { portal, put, data: Some(data), .. } => {
+            let written = process.put_room(*portal, *put).map(|room| room.write_at(0, data));
+            Answer::EndPut(written.and_then(|bytes| process.end_put(*portal, *put, bytes, &[])))
+        }
+        Doing::EndPut { portal, put, data: None, .. } => Answer::EndPut(process.abort_put(*portal, *put)),
+        Doing::Measure { portal, .. } => Answer::Measure(process.get_into(*portal, &mut [], 0, GetFlags::default())),
+        Doing::Keep { portal, .. } => {
+            let mut first = vec![0; FIRST];
+            let kept = process.get_into(*portal, &mut first, 0, GetFlags { partial: true, keep: true });
+            Answer::Keep(kept.map(|got| {
+                first.truncate(got.bytes);
+                (first, got)
+            }))
+        }
+        Doing::TakeKept { parcel, take, .. } => {
+            let taken: Result<Vec<_>, _> = (0..if *take { 2 } else { 0 }).map(|_| process.get(*parcel)).collect();
+            Answer::TakeKept(taken.and_then(|taken| process.close(*parcel).map(|()| taken)))
+        }
+        Doing::BeginGet { portal, overlapped, .. } => {
+            let begun = process.begin_get(*portal, usize::MAX, BeginGetFlags { partial: false, overlapped: *overlapped });
+            Answer::BeginGet(begun.map(|getting| {
+                let data = getting.data.to_vec();
+                (getting, data)
+            }))
+        }
+        Doing::EndGet { portal, get, how, .. } => Answer::EndGet(process.end_get(*portal, *get, *how).map(drop)),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
         Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
         Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),

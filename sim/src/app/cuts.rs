@@ -33,6 +33,7 @@ impl Stage {
         self.note(Deed::CutLink { processes: [a, b] });
         self.checks.honesty.excuse(a, b);
         if until == u64::MAX {
+            // Nobody knows when the second end learns it.
             self.checks.honesty.loosen(a, b);
         }
         self.checks.broken.wound(a, b, until);
@@ -173,6 +174,7 @@ impl Stage {
         self.mark(None);
         self.world.kill(process);
         self.ghost.kill(process);
+        self.forget_open(process);
         let broker = self.homes[process as usize].broker;
         self.homes[process as usize] = Home { broker, ..Home::default() };
         true
@@ -189,22 +191,11 @@ impl Stage {
 
     /// A process is about to lose all its links.
     fn lose_all(&mut self, process: u32, until: u64) {
-        let mut neighbours = self.neighbours(process);
-        if self.world.is_dying(process) {
-            // It may have lost links in the very step in which it dies.
-            neighbours.extend((0..self.homes.len() as u32).filter(|other| self.neighbours(*other).contains(&process)));
-        }
-        if self.world.is_dying(process) {
-            // Links that it was just about to make are lost besides those that it had.
+        // Whom an introduction is on its way to will make that link first and lose it then.
+        self.checks.broken.isolate(process, until);
+        if until == u64::MAX || self.world.is_dying(process) {
+            // Nobody knows when, or it is just about to make links.
             (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.loosen(process, other));
-        }
-        if until == u64::MAX {
-            // Nobody knows when: it may be linked with others until then.
-            neighbours = (0..self.homes.len() as u32).filter(|other| *other != process).collect();
-            neighbours.iter().for_each(|other| self.checks.honesty.loosen(process, *other));
-        }
-        for neighbour in neighbours {
-            self.checks.broken.wound(process, neighbour, until);
         }
         self.checks.honesty.excuse_all(process);
         self.checks.honesty.late |= self.world.longest_fault() > 0;

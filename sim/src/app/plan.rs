@@ -238,7 +238,7 @@ impl Plan {
                         self.portals.insert(end, portal);
                     }
                 }
-                Action::Send { from, count, bytes, every_ns } => {
+                Action::Send { from, count, bytes, every_ns, open_ns } => {
                     let left = &mut self.left[id];
                     if *left == 0 {
                         *left = count;
@@ -247,8 +247,10 @@ impl Plan {
                     *left -= now;
                     let again = *left > 0;
                     for _ in 0..now {
-                        if let Some(end) = self.ends[from] {
-                            stage.put(end, bytes as usize, None)?;
+                        match self.ends[from] {
+                            Some(end) if open_ns > 0 => stage.put_slowly(end, bytes as usize, open_ns)?,
+                            Some(end) => drop(stage.put(end, bytes as usize, None)?),
+                            None => {}
                         }
                     }
                     if again {

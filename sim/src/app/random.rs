@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::open::Style;
 use super::stage::{News, Stage};
 use crate::check::Checked;
 use crate::choice::{Choices, Site};
@@ -66,6 +67,7 @@ impl Workload {
             stage.open(random.on[node] as u32, Role::Random)?;
         }
         stage.lazy = (random.lazy, random.gap_ns);
+        stage.style = Style { two_phase: random.two_phase, objects: random.objects, query: random.query };
         self.running = random.on.len();
         for node in &random.on {
             self.next(stage, random, *node as u32);
@@ -133,16 +135,22 @@ impl Workload {
         if weights.iter().all(|weight| *weight == 0) {
             return Ok(());
         }
+        stage.ask(node)?;
         if stage.world.strikes(Fault::ExhaustBlocks, node) {
             self.exhaust(stage, node);
         }
-        match stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(weights))) {
+        let verb = stage.world.choose(|source| source.choose(site::VERB, node, weights.len() as u32, Some(weights)));
+        // A log that was cut short may say what can't be done by now.
+        if weights[verb as usize] == 0 {
+            return Ok(());
+        }
+        match verb {
             0 => stage.open(node, Role::Random).map(|_| ()),
             1 => {
                 let end = pick(stage, node);
                 for _ in 0..within(stage, site::COUNT, node, random.count) + leaks::slip(Leak::Leftovers) {
                     let bytes = within(stage, site::BYTES, node, random.bytes) + leaks::slip(Leak::OsEntropy);
-                    if !stage.put(end, bytes as usize, None)? {
+                    if !stage.send(end, bytes as usize)? {
                         break;
                     }
                 }

@@ -1,6 +1,7 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
 //! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipcz::api::{ConnectTo, NodeOptions, Process, TrapRefused};
@@ -11,6 +12,7 @@ use ipcz::{Error, Received};
 
 use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
+use super::open::{Open, Style};
 use super::random::READ;
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::choice::{Choices, Site};
@@ -63,15 +65,24 @@ pub struct Home {
     pub named: Vec<EndId>,
     /// Ends of pipes of the random workload.
     pub free: Vec<EndId>,
+    /// By list and place in it: the handle. Whoever has but a handle looks here, and not at each end.
+    pub(super) handles: [Vec<Handle>; 3],
 }
 
 impl Home {
-    fn list(&mut self, role: Role) -> &mut Vec<EndId> {
+    fn list(&mut self, role: Role) -> (&mut Vec<EndId>, &mut Vec<Handle>) {
+        let [connections, named, free] = &mut self.handles;
         match role {
-            Role::Connection => &mut self.connections,
-            Role::SetUp | Role::Step => &mut self.named,
-            Role::Random => &mut self.free,
+            Role::Connection => (&mut self.connections, connections),
+            Role::SetUp | Role::Step => (&mut self.named, named),
+            Role::Random => (&mut self.free, free),
         }
+    }
+
+    /// The end that it got by this handle.
+    fn find(&self, handle: Handle) -> Option<EndId> {
+        let lists = [&self.connections, &self.named, &self.free];
+        lists.into_iter().zip(&self.handles).find_map(|(ends, handles)| Some(ends[handles.iter().position(|own| *own == handle)?]))
     }
 
     /// Everything it holds.
@@ -118,11 +129,18 @@ pub struct Stage {
     pub unread: Vec<EndId>,
     /// How often that is so, of how many times, and for how many ns.
     pub lazy: ([u32; 2], u64),
+    /// In which other ways calls are made.
+    pub style: Style,
+    /// What was begun and not ended, by number.
+    pub(super) opened: BTreeMap<u32, Open>,
+    pub(super) opened_ever: u32,
     /// Processes that have taken all free blocks of their link memories.
     pub hoarding: Vec<u32>,
     /// Whether faults are planned at all.
     pub(super) faulty: bool,
     pub(super) strikes: Vec<Strike>,
+    /// Kept for its room.
+    closed: Vec<u32>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
     /// Depth L1: what the applications' threads have yet to do. None: everything is done at once.
@@ -130,7 +148,7 @@ pub struct Stage {
     traps: Vec<(u32, TrapEvent)>,
     /// Events of portals that are being put into a parcel: whether they still have an owner here shows when the call returns.
     unsettled: Vec<(u32, TrapEvent)>,
-    to_read: Vec<EndId>,
+    pub(super) to_read: Vec<EndId>,
     payload: Vec<u8>,
 }
 
@@ -142,6 +160,13 @@ mod call {
     pub const CLOSE: u16 = 4;
     pub const TRAP: u16 = 5;
     pub const MERGE: u16 = 6;
+    pub const BEGIN_PUT: u16 = 7;
+    pub const END_PUT: u16 = 8;
+    pub const MEASURE: u16 = 9;
+    pub const KEEP: u16 = 10;
+    pub const TAKE_KEPT: u16 = 11;
+    pub const BEGIN_GET: u16 = 12;
+    pub const END_GET: u16 = 13;
 }
 
 /// A portal that is put into a parcel.
@@ -181,8 +206,12 @@ impl Stage {
             lies: Vec::new(),
             unread: Vec::new(),
             lazy: ([0, 1], 0),
+            style: Style::PLAIN,
+            opened: BTreeMap::new(),
+            opened_ever: 0,
             hoarding: Vec::new(),
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: 0,
             threads: None,
             traps: Vec::new(),
@@ -213,9 +242,13 @@ impl Stage {
             lies: self.lies.clone(),
             unread: self.unread.clone(),
             lazy: self.lazy,
+            style: self.style,
+            opened: self.opened.iter().map(|(number, open)| (*number, open.fork())).collect(),
+            opened_ever: self.opened_ever,
             hoarding: self.hoarding.clone(),
             faulty: self.faulty,
             strikes: Vec::new(),
+            closed: Vec::new(),
             bad_luck: self.bad_luck,
             threads: self.threads.clone(),
             traps: self.traps.clone(),
@@ -238,11 +271,11 @@ impl Stage {
     }
 
     /// Who holds an end, and by what handle: nobody who is dead or dying.
-    fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
+    pub(super) fn holder(&self, end: EndId) -> Option<(u32, Handle)> {
         self.ghost.holder(end).filter(|(process, _)| self.alive(*process).is_some())
     }
 
-    fn process(&self, process: u32) -> Checked<&Arc<Process>> {
+    pub(super) fn process(&self, process: u32) -> Checked<&Arc<Process>> {
         self.world.process(process).ok_or_else(|| Violation::new(API, "the workload calls only living processes", "").in_process(process))
     }
 
@@ -298,8 +331,8 @@ impl Stage {
 
     fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
         let end = self.ghost.open(role, holders);
-        for (end, (process, _)) in [end, end.twin()].into_iter().zip(holders) {
-            self.house(end, process);
+        for (end, (process, handle)) in [end, end.twin()].into_iter().zip(holders) {
+            self.house(end, process, handle);
             self.carry_out(process, Job::Watch { end })?;
         }
         Ok(end)
@@ -309,15 +342,17 @@ impl Stage {
         self.world.trace(|trace| trace.call(process, what, words, &[]));
     }
 
-    fn house(&mut self, end: EndId, process: u32) {
-        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+    fn house(&mut self, end: EndId, process: u32, handle: Handle) {
+        let (list, handles) = self.homes[process as usize].list(self.ghost.pipe(end).role);
         self.ghost.end_mut(end).slot = list.len() as u32;
         list.push(end);
+        handles.push(handle);
     }
 
     fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {
-        let list = self.homes[process as usize].list(self.ghost.pipe(end).role);
+        let (list, handles) = self.homes[process as usize].list(self.ghost.pipe(end).role);
         list.swap_remove(slot as usize);
+        handles.swap_remove(slot as usize);
         if let Some(moved) = list.get(slot as usize) {
             self.ghost.end_mut(*moved).slot = slot;
         }
@@ -358,7 +393,7 @@ impl Stage {
     }
 
     /// A job for whoever holds `end`; nothing if nobody does.
-    fn later(&mut self, end: EndId, job: Job) -> Checked {
+    pub(super) fn later(&mut self, end: EndId, job: Job) -> Checked {
         match self.ghost.holder(end) {
             Some((process, _)) => self.carry_out(process, job),
             None => Ok(()),
@@ -366,7 +401,7 @@ impl Stage {
     }
 
     /// Does a job: now, or when the process's thread comes to it.
-    fn carry_out(&mut self, process: u32, job: Job) -> Checked {
+    pub(super) fn carry_out(&mut self, process: u32, job: Job) -> Checked {
         if let Some(threads) = &mut self.threads {
             threads.add(process, job);
             return Ok(());
@@ -397,8 +432,11 @@ impl Stage {
 
     /// The first call of a job, with all that must be known before it; none if there is nothing left to do.
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
+        self.note_closed();
         match job {
             Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
+            Job::End { open, .. } => self.begin_end(open),
             Job::Close { end } => Ok(self.begin_close(end)),
             Job::Merge { end, with } => Ok(self.begin_merge(end, with)),
             Job::Read { end } => Ok(self.begin_get(end)),
@@ -415,6 +453,35 @@ impl Stage {
                 self.payload = data;
                 self.trace(process, call::PUT, &words);
                 self.finish_put(process, end, attached, result).map(|()| None)
+            }
+            (Doing::BeginPut { portal, length, partial, lasts }, Answer::BeginPut(result)) => {
+                self.trace(process, call::BEGIN_PUT, &[portal.to_bits(), length as u64, u64::from(result.is_ok())]);
+                self.finish_begin_put((process, end, portal), (length, partial, lasts), result).map(|()| None)
+            }
+            (Doing::EndPut { portal, data, open, .. }, Answer::EndPut(result)) => {
+                let bytes = data.as_ref().map_or(u64::MAX, |data| data.len() as u64);
+                self.trace(process, call::END_PUT, &[portal.to_bits(), bytes, u64::from(result.is_ok())]);
+                self.finish_end_put(process, end, open, data.is_some(), result).map(|()| None)
+            }
+            (Doing::Measure { portal, told }, Answer::Measure(result)) => {
+                self.trace(process, call::MEASURE, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_measure((process, end, portal), told, result)
+            }
+            (Doing::Keep { portal, told }, Answer::Keep(result)) => {
+                self.trace(process, call::KEEP, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_keep((process, end, portal), told, result)
+            }
+            (Doing::TakeKept { parcel, open, .. }, Answer::TakeKept(result)) => {
+                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), result.as_ref().map_or(0, |taken| taken.len() as u64)]);
+                self.finish_take_kept(process, open, result).map(|()| None)
+            }
+            (Doing::BeginGet { portal, told, overlapped }, Answer::BeginGet(result)) => {
+                self.trace(process, call::BEGIN_GET, &[portal.to_bits(), u64::from(overlapped), u64::from(result.is_ok())]);
+                self.finish_begin_get((process, end, portal), (told, overlapped), result)
+            }
+            (Doing::EndGet { portal, how, open, .. }, Answer::EndGet(result)) => {
+                self.trace(process, call::END_GET, &[portal.to_bits(), how as u64, u64::from(result.is_ok())]);
+                self.finish_end_get((process, end), open, how, result).map(|()| None)
             }
             (Doing::Close { portal }, Answer::Close(result)) => {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
@@ -453,13 +520,16 @@ impl Stage {
             return None;
         }
         self.calls.puts += 1;
+        if let Some(Attached { end, .. }) = attached {
+            self.guard(end);
+        }
         let mut data = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut data);
         self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
         Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
     }
 
-    fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
+    pub(super) fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
         self.traps.append(&mut self.unsettled);
         match result {
             Ok(()) => {
@@ -481,6 +551,17 @@ impl Stage {
                 }
                 self.checks.closure.refused(&self.ghost, end)
             }
+            // A lie may have made the two each other's peers.
+            Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
+                self.checks.delivery.tally.exempt("portals that a lie made peers");
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
+            // A portal that is being got from does not leave the node (api.md A6).
+            Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
     }
@@ -488,10 +569,35 @@ impl Stage {
     /// The closure is noted first: the peer may see it before the call returns.
     fn begin_close(&mut self, end: EndId) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
+        self.guard(end);
         self.calls.closes += 1;
         self.unhouse(end, process, self.ghost.end(end).slot);
         self.ghost.close(end);
         Some(Call { process, end, doing: Doing::Close { portal } })
+    }
+
+    /// Handlers of traps leave this end alone: it is closed, merged, or put into a parcel.
+    fn guard(&mut self, end: EndId) {
+        if self.faulty {
+            self.world.may_close(end.0, None);
+        }
+    }
+
+    /// Notes which ends handlers of traps have closed: before anybody can see it.
+    fn note_closed(&mut self) {
+        if !self.faulty {
+            return;
+        }
+        let mut closed = std::mem::take(&mut self.closed);
+        self.world.take_closed(&mut closed);
+        for end in closed.drain(..).map(EndId) {
+            let Some((process, _)) = self.ghost.holder(end) else { continue };
+            self.note(Deed::Close { end });
+            self.calls.closes += 1;
+            self.unhouse(end, process, self.ghost.end(end).slot);
+            self.ghost.close(end);
+        }
+        self.closed = closed;
     }
 
     /// A merger is noted first, too: their peers may see it before the call returns. One that would leave a parcel readable from nowhere
@@ -499,6 +605,10 @@ impl Stage {
     fn begin_merge(&mut self, end: EndId, with: EndId) -> Option<Call> {
         let ((process, portal), (there, other)) = (self.holder(end)?, self.holder(with)?);
         if process != there || self.ghost.are_related(end, with) || self.ghost.merging_would_ring(end, with) {
+            return None;
+        }
+        // Nobody merges a portal that is being got from (api.md A6).
+        if self.may_stay(process, end) || self.may_stay(process, with) {
             return None;
         }
         // What a liar has said of a route may forbid it.
@@ -509,6 +619,7 @@ impl Stage {
         let used = self.ghost.is_used(end) || self.ghost.is_used(with);
         if !used {
             for end in [end, with] {
+                self.guard(end);
                 self.unhouse(end, process, self.ghost.end(end).slot);
             }
             self.ghost.merge(end, with);
@@ -516,13 +627,15 @@ impl Stage {
         Some(Call { process, end, doing: Doing::Merge { portal, with: other, used } })
     }
 
-    fn begin_get(&mut self, end: EndId) -> Option<Call> {
+    pub(super) fn begin_get(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
-        Some(Call { process, end, doing: Doing::Get { portal, told: self.ghost.end(end).saw_closed } })
+        let doing = self.way_to_get(process, end, portal, self.ghost.end(end).saw_closed)?;
+        Some(Call { process, end, doing })
     }
 
     /// Gets until nothing is left, then watches again, unless nothing will ever come. `told`: the peer was known to be closed before.
-    fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
+    pub(super) fn finish_get(&mut self, process: u32, end: EndId, told: bool, result: Result<Received, Error>) -> Checked<Option<Call>> {
         let dead = match result {
             Ok(received) => {
                 self.taken(end, process, &received)?;
@@ -530,6 +643,7 @@ impl Stage {
             }
             Err(Error::Unavailable) => false,
             Err(Error::NotFound) => true,
+            Err(Error::AlreadyExists) => return self.barred(process, end),
             Err(error) => return Err(unexpected("Get", error).in_process(process).at(end)),
         };
         if dead && !self.ghost.end(end).saw_closed {
@@ -545,7 +659,11 @@ impl Stage {
 
     /// Watches an end. It counts as watched from before the call: the trap may fire before that returns.
     fn begin_trap(&mut self, end: EndId) -> Option<Call> {
+        self.note_closed();
         let (process, portal) = self.holder(end)?;
+        if self.faulty && self.ghost.pipe(end).role == Role::Random {
+            self.world.may_close(end.0, Some((process, portal)));
+        }
         let state = self.ghost.end_mut(end);
         state.armed = true;
         let context = u64::from(state.holder) << 32 | u64::from(end.0);
@@ -571,6 +689,7 @@ impl Stage {
     /// Acts upon every trap that has fired, until none is left; what was learnt goes to `news`.
     pub fn serve(&mut self) -> Checked {
         loop {
+            self.note_closed();
             let mut traps = std::mem::take(&mut self.traps);
             self.world.take_traps(&mut traps);
             if traps.is_empty() {
@@ -602,13 +721,16 @@ impl Stage {
             return Ok(());
         }
         let here = matches!(state.place, Place::Held { process: at, .. } if at == process) && state.holder == holder;
-        if !here {
-            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
-            return Ok(());
-        }
-        if !state.armed {
+        if !state.armed && state.holder == holder {
             let text = format!("the trap of {end} fired twice: {:?}", event.flags);
             return Err(Violation::new(API, "a trap fires once", text).at(end).in_process(process));
+        }
+        if !here {
+            // Of a former holder: it fires when the portal leaves or, if it stays in the process, when something happens to it.
+            if state.holder == holder {
+                self.ghost.end_mut(end).armed = false;
+            }
+            return Ok(());
         }
         if !event.flags.and(TrapFlags::REMOVED).is_empty() {
             let text = format!("the trap of {end} says that the portal is gone, but process {process} has it");
@@ -647,8 +769,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Everything left unread is read, everything taken in vain given back.
+    /// Everything begun is ended, everything left unread is read, everything taken in vain given back.
     pub fn catch_up(&mut self) -> Checked {
+        self.end_all_open()?;
         for end in std::mem::take(&mut self.unread) {
             self.read_late(end)?;
         }
@@ -700,7 +823,7 @@ impl Stage {
         Ok(())
     }
 
-    fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
+    pub(super) fn taken(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
         if self.ghost.pipe(end).tainted {
             return self.taken_tainted(end, process, received);
         }
@@ -728,7 +851,7 @@ impl Stage {
         Ok(())
     }
 
-    fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
+    pub(super) fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
         self.calls.gets += 1;
         self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
         self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
@@ -737,17 +860,22 @@ impl Stage {
             self.news.push(News::Received { end });
         }
         if let (Some(attached), Some(handle)) = (taken.parcel.attached, received.handles.first()) {
-            self.ghost.arrive(attached, process, *handle);
-            self.house(attached, process);
-            self.note(Deed::Arrived { end: attached, process });
-            self.news.push(News::Arrived { end: attached, process, over: end });
-            self.to_read.push(attached);
+            self.arrived(attached, process, *handle, end);
         }
+    }
+
+    /// An end came out of a parcel.
+    pub(super) fn arrived(&mut self, attached: EndId, process: u32, handle: Handle, over: EndId) {
+        self.ghost.arrive(attached, process, handle);
+        self.house(attached, process, handle);
+        self.note(Deed::Arrived { end: attached, process });
+        self.news.push(News::Arrived { end: attached, process, over });
+        self.to_read.push(attached);
     }
 
     /// The end that a process holds by this handle.
     pub fn find(homes: &[Home], ghost: &Ghost, process: u32, handle: Handle) -> Option<EndId> {
-        homes.get(process as usize)?.all().find(|end| ghost.holder(*end) == Some((process, handle)))
+        homes.get(process as usize)?.find(handle).filter(|end| ghost.holder(*end) == Some((process, handle)))
     }
 }
 
@@ -755,8 +883,8 @@ impl Stage {
 const LAZY: Site = Site::Workload(9);
 /// For how many operations of a node.
 const LAZINESS: u64 = 8;
-const API: &str = "api";
+pub(super) const API: &str = "api";
 
-fn unexpected(call: &str, error: Error) -> Box<Violation> {
+pub(super) fn unexpected(call: &str, error: Error) -> Box<Violation> {
     Violation::new(API, "a call answers what api.md says", format!("{call} answered: {error}"))
 }

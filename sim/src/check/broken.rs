@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey, SublinkId};
-use ipcz::inspect::{LinkView, NodeLinkView, RouterView};
+use ipcz::inspect::{NodeLinkView, Way};
 
-use super::graph::links;
 use super::{Checked, Tally, Violation};
 use crate::ghost::{EndId, Ghost, Place};
 use crate::world::World;
@@ -42,14 +41,13 @@ impl FromIterator<(NodeName, u32)> for Names {
     }
 }
 
-/// A link that was cut and that somebody may not have missed yet, or one over which somebody lies.
-#[derive(Clone, Debug)]
+/// What is wrong with the links between two processes.
+#[derive(Clone, Copy, Default, Debug)]
 struct Wound {
-    processes: [u32; 2],
-    until: u64,
+    /// They were cut, and until this time somebody may not have missed them yet.
+    cut: Option<u64>,
+    /// Somebody lies over them.
     lies: bool,
-    /// By side: sublinks whose pipes are marked already.
-    followed: [BTreeSet<(LinkKey, SublinkId)>; 2],
 }
 
 /// Processes that wait for an introduction that will not come.
@@ -65,7 +63,12 @@ struct Waiters {
 pub struct Broken {
     /// Its counts.
     pub tally: Tally,
-    wounds: Vec<Wound>,
+    /// By the two processes, the lower one first.
+    wounds: BTreeMap<(u32, u32), Wound>,
+    /// Processes that lose every link, those too that they make until this time.
+    alone: BTreeMap<u32, u64>,
+    /// Sublinks whose pipes are marked already, by process.
+    followed: BTreeSet<(u32, LinkKey, SublinkId)>,
     waiters: Vec<Waiters>,
     /// Whoever waits for link memory may wait in vain.
     pub scarce: bool,
@@ -90,32 +93,30 @@ impl Broken {
 
     /// The links between two processes are lost from now on; everybody knows at `until`.
     pub fn wound(&mut self, a: u32, b: u32, until: u64) {
-        self.hurt(a, b, until, false);
+        let cut = &mut self.wounds.entry((a.min(b), a.max(b))).or_default().cut;
+        *cut = (*cut).max(Some(until));
+    }
+
+    /// A process loses all its links, and those that are being made; everybody knows at `until`.
+    pub fn isolate(&mut self, process: u32, until: u64) {
+        let last = self.alone.entry(process).or_default();
+        *last = until.max(*last);
     }
 
     /// Somebody lies over the links between two processes, from now on.
     pub fn lie(&mut self, a: u32, b: u32) {
-        self.hurt(a, b, u64::MAX, true);
-    }
-
-    fn hurt(&mut self, a: u32, b: u32, until: u64, lies: bool) {
-        let processes = [a.min(b), a.max(b)];
-        match self.wounds.iter_mut().find(|wound| wound.processes == processes && wound.lies == lies) {
-            Some(wound) => wound.until = wound.until.max(until),
-            None => self.wounds.push(Wound { processes, until, lies, followed: Default::default() }),
-        }
+        self.wounds.entry((a.min(b), a.max(b))).or_default().lies = true;
     }
 
     /// Whether somebody has lied.
     pub fn lied(&self) -> bool {
-        self.wounds.iter().any(|wound| wound.lies)
+        self.wounds.values().any(|wound| wound.lies)
     }
 
     /// Everybody has missed what is cut by now at `until`; who lied stays a liar.
     pub fn forgive(&mut self, until: u64) {
-        for wound in self.wounds.iter_mut().filter(|wound| !wound.lies) {
-            wound.until = wound.until.min(until);
-        }
+        let cuts = self.wounds.values_mut().filter_map(|wound| wound.cut.as_mut());
+        cuts.chain(self.alone.values_mut()).for_each(|last| *last = until.min(*last));
     }
 
     /// Two processes, or any, were not introduced; everybody knows at `until`.
@@ -125,54 +126,63 @@ impl Broken {
 
     /// Marks the pipes of all routers bound to wounded links, of all processes or of one that has just done something.
     pub fn mark(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, process: Option<u32>) {
-        if self.wounds.is_empty() && self.waiters.is_empty() && !self.scarce {
+        if self.wounds.is_empty() && self.alone.is_empty() && self.waiters.is_empty() && !self.scarce {
             return;
         }
         let now = world.now();
-        self.wounds.retain(|wound| wound.until >= now);
-        for index in 0..self.wounds.len() {
-            let [a, b] = self.wounds[index].processes;
-            for (side, (here, there)) in [(a, b), (b, a)].into_iter().enumerate() {
-                if process.is_none_or(|p| p == here) {
-                    self.mark_link(world, ghost, names, find, (index, side), here, there);
-                }
+        self.wounds.retain(|_, wound| wound.lies || wound.cut.is_some_and(|until| until >= now));
+        self.alone.retain(|_, until| *until >= now);
+        if !self.wounds.is_empty() || !self.alone.is_empty() {
+            for here in (0..world.processes()).filter(|here| process.is_none_or(|process| process == *here)) {
+                self.mark_links(world, ghost, names, find, here);
             }
         }
         self.mark_waiters(world, ghost, names, find, process);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "what a checker sees, and where it looks")]
-    fn mark_link(
-        &mut self,
-        world: &World,
-        ghost: &mut Ghost,
-        names: &Names,
-        find: &Find<'_>,
-        (index, side): (usize, usize),
-        here: u32,
-        there: u32,
-    ) {
-        let Some((link, routers)) = self.link(world, names, here, there) else { return };
-        let lies = self.wounds[index].lies;
-        for (sublink, router) in routers {
-            if self.wounds[index].followed[side].contains(&(link, sublink)) {
+    /// Marks the pipes of all routers bound to wounded links of a process.
+    fn mark_links(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, here: u32) {
+        let now = world.now();
+        let Some(body) = world.process(here) else { return };
+        for (link, name) in body.inspect(|view| view.peers()) {
+            let Some(there) = names.process(name) else { continue };
+            let wound = self.wounds.get(&(here.min(there), here.max(there))).copied().unwrap_or_default();
+            let alone = self.alone.contains_key(&here) || self.alone.contains_key(&there);
+            if wound.lies {
+                self.mark_lies(world, ghost, names, find, (here, link));
+            } else if alone || wound.cut.is_some_and(|until| until >= now) {
+                self.mark_cut(world, ghost, names, find, (here, link));
+            }
+        }
+    }
+
+    /// Marks the pipes of all routers bound to a link that was cut.
+    fn mark_cut(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, (here, link): (u32, LinkKey)) {
+        for (sublink, router) in bound(world, here, link) {
+            if self.followed.contains(&(here, link, sublink)) {
                 continue;
             }
             self.tally.count();
-            if lies {
-                // Followed again and again: a lie may join two routes at any time.
-                match self.ends_of(world, ghost, names, find, (here, router), 2).as_slice() {
-                    [] => ghost.touch_travelling(true),
-                    ends => ends.iter().for_each(|end| ghost.taint(*end)),
-                }
-                continue;
-            }
             match self.pipe_of(world, ghost, names, find, (here, router)) {
                 Some(end) => {
-                    self.wounds[index].followed[side].insert((link, sublink));
+                    self.followed.insert((here, link, sublink));
                     ghost.touch(end);
                 }
                 None => ghost.touch_travelling(false),
+            }
+        }
+    }
+
+    /// Marks the pipes of all routers bound to a link over which somebody lies, and of those with parcels that lie in its memory.
+    /// Again and again: a lie may join two routes at any time.
+    fn mark_lies(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, (here, link): (u32, LinkKey)) {
+        let Some(body) = world.process(here) else { return };
+        let bound = bound(world, here, link).into_iter().map(|(_, router)| router);
+        for router in bound.chain(body.inspect(|view| view.keepers(link))) {
+            self.tally.count();
+            match self.ends_of(world, ghost, names, find, (here, router), 2).as_slice() {
+                [] => ghost.touch_travelling(true),
+                ends => ends.iter().for_each(|end| ghost.taint(*end)),
             }
         }
     }
@@ -242,16 +252,15 @@ impl Broken {
         let mut next = 0;
         while let Some(&(process, key)) = seen.get(next) {
             next += 1;
-            let Some(router) = router(world, process, key) else { continue };
-            ends.extend(router.portal.and_then(|handle| find(ghost, process, handle)));
+            let Some((portal, ways)) = world.process(process).and_then(|body| body.inspect(|view| view.ways(key))) else { continue };
+            ends.extend(portal.and_then(|handle| find(ghost, process, handle)));
             if ends.len() == most {
                 break;
             }
-            for (link, _) in links(&router) {
-                let far = match link {
-                    LinkView::Local { peer, .. } => peer.map(|peer| (process, peer)),
-                    LinkView::Bridge { peer } => Some((process, peer)),
-                    LinkView::Remote { link, sublink, .. } => self
+            for way in ways.into_iter().flatten() {
+                let far = match way {
+                    Way::Local(peer) => Some((process, peer)),
+                    Way::Remote(link, sublink) => self
                         .partner(world, names, process, link)
                         .and_then(|(far, link)| world.process(far)?.inspect(|view| view.bound(link, sublink)).map(|router| (far, router))),
                 };
@@ -263,7 +272,7 @@ impl Broken {
 
     /// The other end of a node link.
     fn partner(&mut self, world: &World, names: &Names, process: u32, link: LinkKey) -> Option<(u32, LinkKey)> {
-        let remote = world.process(process)?.inspect(|view| view.link_uncounted(link))?.remote_name;
+        let remote = world.process(process)?.inspect(|view| view.remote_name(link))?;
         let far = names.process(remote)?;
         if let Some(link) = self.known.get(&(far, process)) {
             return Some((far, *link));
@@ -307,8 +316,9 @@ impl Broken {
     }
 }
 
-fn router(world: &World, process: u32, key: RouterKey) -> Option<RouterView> {
-    world.process(process)?.inspect(|view| view.router(key))
+/// The routers bound to a link.
+fn bound(world: &World, process: u32, link: LinkKey) -> Vec<(SublinkId, RouterKey)> {
+    world.process(process).and_then(|body| body.inspect(|view| view.link_uncounted(link))).map_or_else(Vec::new, |link| link.sublinks)
 }
 
 #[cfg(test)]

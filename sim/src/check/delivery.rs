@@ -48,6 +48,41 @@ impl Delivery {
         Ok(taken)
     }
 
+    /// The parcel that `reader` will give next looks like this: it has so many bytes, which begin like this, and so many attachments
+    /// (each of these only if it is known). Nothing was taken.
+    pub fn looked(&mut self, ghost: &Ghost, reader: EndId, bytes: Option<usize>, first: &[u8], attached: Option<usize>) -> Checked {
+        self.tally.count();
+        let from = ghost.peer(reader);
+        let no = |text: String| Err(Violation::new(NAME, PROPERTY, text).at(reader));
+        let Some((number, parcel)) = ghost.peek(reader) else {
+            return no(format!("{reader} shows a parcel, but all that was put into {from} had been taken{}", whose(first)));
+        };
+        let length = parcel.length as usize;
+        if bytes.is_some_and(|bytes| bytes != length) {
+            return no(format!("{reader} says {bytes:?} bytes of parcel {number} of {from}, which has {length}"));
+        }
+        write_payload(from, number, length, &mut self.expected);
+        if !self.expected.starts_with(first) {
+            return no(format!("{reader} shows other bytes than those of parcel {number} of {from}, {length} bytes{}", whose(first)));
+        }
+        let expected = usize::from(parcel.attached.is_some());
+        if attached.is_some_and(|attached| attached != expected) {
+            return no(format!("{reader} says {attached:?} portals of parcel {number} of {from}, which has {expected}"));
+        }
+        Ok(())
+    }
+
+    /// A parcel that was kept at `reader` gave this data: it must be parcel `number` of `from`, `length` bytes.
+    pub fn kept(&mut self, from: EndId, reader: EndId, number: u64, length: u32, data: &[u8]) -> Checked {
+        self.tally.count();
+        write_payload(from, number, length as usize, &mut self.expected);
+        if self.expected != data {
+            let text = format!("parcel {number} of {from}, {length} bytes, was kept and gave {} bytes{}", data.len(), whose(data));
+            return Err(Violation::new(NAME, "a kept parcel keeps its data", text).at(reader));
+        }
+        Ok(())
+    }
+
     /// As [`Delivery::taken`], where somebody lied: whichever parcel it is, if it is one.
     pub fn taken_tainted(&mut self, ghost: &mut Ghost, reader: EndId, data: &[u8]) -> Option<Taken> {
         self.tally.exempt(LIE);

@@ -1,6 +1,11 @@
 //! When every portal is closed nothing is left: no router, handle, sublink, block, driver object or wait (routing.md 19: E5; nodes.md 14:
 //! I9, I11).
 
+use std::collections::BTreeSet;
+
+use ipcz::ids::RouterKey;
+
+use super::graph::Ref;
 use super::snapshot::{Sight, Snapshot};
 use super::{Checked, Tally, Violation};
 use crate::ghost::{Ghost, Place};
@@ -19,22 +24,19 @@ impl Leaks {
     /// Its name.
     pub const NAME: &str = NAME;
 
-    /// Looks at a world at rest whose applications have closed all they had.
-    pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
+    /// Looks at a world at rest whose applications have closed all they had. `suspects`: routers of which nobody knows where a lie has
+    /// led them; they may be left with their sublinks, and nothing else.
+    pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot, suspects: &BTreeSet<Ref>) -> Checked {
         let kept = ghost.ends().filter(|(_, end)| matches!(end.place, Place::Carried { .. })).count();
-        let lied = ghost.any_tainted();
         for (process, sight) in snapshot.alive() {
-            self.process(process, sight, kept > 0, lied)?;
+            self.process(process, sight, kept > 0, suspects)?;
         }
-        self.links(snapshot, kept > 0 || lied)?;
-        if lied {
-            self.tally.exempt("routers and sublinks that a lie left behind");
-            return Ok(());
-        }
+        self.links(snapshot, kept > 0, suspects)?;
         if kept > 0 {
             // Portals that carry each other in a ring can't be reached, by design: just these may be left.
             self.tally.exempt("ring of unread parcels");
-            let left: usize = snapshot.alive().map(|(_, sight)| sight.routers.len()).sum();
+            let left: usize =
+                snapshot.alive().map(|(process, sight)| sight.routers.len() - left_behind(process, sight, suspects).count()).sum();
             if left > kept {
                 let text = format!("{kept} ends are in rings of unread parcels, but {left} routers are left");
                 return Err(Violation::new(NAME, PROPERTY, text));
@@ -43,12 +45,16 @@ impl Leaks {
         Ok(())
     }
 
-    fn process(&mut self, process: u32, sight: &Sight, rings: bool, lied: bool) -> Checked {
+    fn process(&mut self, process: u32, sight: &Sight, rings: bool, suspects: &BTreeSet<Ref>) -> Checked {
+        let lost: BTreeSet<RouterKey> = left_behind(process, sight, suspects).collect();
+        if !lost.is_empty() {
+            self.tally.exempt("routers that a lie left behind");
+        }
         let nodes = sight.nodes.len();
         let pending: usize = sight.nodes.iter().map(|node| node.pending_introductions.len()).sum();
         let (mut sublinks, mut outbox, mut buffer_waits, mut early) = (0, 0, 0, 0);
         for link in &sight.links {
-            sublinks += link.sublinks.len();
+            sublinks += link.sublinks.iter().filter(|(_, router)| !lost.contains(router)).count();
             outbox += link.outbox;
             buffer_waits += link.buffer_waits;
             early += link.early;
@@ -61,16 +67,14 @@ impl Leaks {
             ("driver objects it thinks it has and has not", sight.owned.saturating_sub(sight.open)),
             ("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())),
         ];
-        if !lied {
-            left.extend([
-                ("bound sublinks", sublinks),
-                ("waits for buffers", buffer_waits),
-                ("parcels for sublinks that never came", early),
-                ("waits", sight.waits),
-            ]);
-        }
-        if !rings && !lied {
-            left.push(("routers", sight.routers.len()));
+        left.extend([
+            ("bound sublinks", sublinks),
+            ("waits for buffers", buffer_waits),
+            ("parcels for sublinks that never came", early),
+            ("waits", sight.waits),
+        ]);
+        if !rings {
+            left.push(("routers", sight.routers.len() - lost.len()));
         }
         self.tally.add(left.len() as u64);
         let left: Vec<_> = left.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect();
@@ -83,16 +87,23 @@ impl Leaks {
     }
 
     /// Both ends of a live link agree that no block is taken, and a process has no objects but those of its links.
-    fn links(&mut self, snapshot: &Snapshot, rings: bool) -> Checked {
+    fn links(&mut self, snapshot: &Snapshot, rings: bool, suspects: &BTreeSet<Ref>) -> Checked {
         let partners = snapshot.partners();
         for (process, sight) in snapshot.alive() {
             for link in sight.links.iter().filter(|link| link.established && !link.dead) {
                 self.tally.count();
                 let no = |text: String| Err(Violation::new(NAME, PROPERTY, text).in_process(process));
-                if link.blocks_taken > 0 && !rings {
+                let partner = partners.get(&(process, link.key));
+                let far = partner.and_then(|(far, _)| Some((*far, snapshot.processes[*far as usize].as_ref()?)));
+                // A router that is left has its link state and its parcels.
+                let behind = [Some((process, sight)), far]
+                    .into_iter()
+                    .flatten()
+                    .any(|(at, sight)| left_behind(at, sight, suspects).next().is_some());
+                if link.blocks_taken > 0 && !rings && !behind {
                     return no(format!("{} blocks of {:?} in process {process} are taken", link.blocks_taken, link.key));
                 }
-                let Some((far, key)) = partners.get(&(process, link.key)) else {
+                let Some((far, key)) = partner else {
                     let text = format!("{:?} of process {process} to node {} has no other end", link.key, link.remote_name);
                     return Err(Violation::new(NAME, "I10: a link has both its ends or none", text).in_process(process));
                 };
@@ -106,4 +117,10 @@ impl Leaks {
         }
         Ok(())
     }
+}
+
+/// The routers that are left of those of which nothing is known.
+fn left_behind<'a>(process: u32, sight: &'a Sight, suspects: &'a BTreeSet<Ref>) -> impl Iterator<Item = RouterKey> + 'a {
+    let keys = sight.routers.iter().map(|router| router.key);
+    keys.filter(move |router| suspects.contains(&Ref { process, router: *router }))
 }

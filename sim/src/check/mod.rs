@@ -11,6 +11,7 @@ mod requires;
 mod secrecy;
 mod shape;
 mod snapshot;
+mod status;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use requires::{Reached, requirements};
 pub use secrecy::{Blocks, Secrecy};
 pub use shape::Shape;
 pub use snapshot::{Sight, Snapshot};
+pub use status::Status;
 pub use steps::Steps;
 pub use wire::{Seen, Watch};
 
@@ -113,6 +115,8 @@ pub struct Checks {
     pub delivery: Delivery,
     /// Closure.
     pub closure: Closure,
+    /// What portals say of themselves.
+    pub status: Status,
     /// Routes lost to cuts.
     pub broken: Broken,
     /// Routes at rest.

@@ -25,6 +25,8 @@ pub struct Shape {
     pub tally: Tally,
     /// Link memory may have been short: a proxy may have waited for it in vain.
     pub scarce: bool,
+    /// Routers of which nothing was known at rest: what lies have left behind.
+    pub suspects: BTreeSet<Ref>,
 }
 
 type Partners = BTreeMap<(u32, LinkKey), (u32, LinkKey)>;
@@ -65,6 +67,7 @@ impl Shape {
             }
             self.route(ghost, snapshot, &partners, &portals, a)?;
         }
+        self.suspects = suspects;
         Ok(())
     }
 

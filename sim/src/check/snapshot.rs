@@ -28,6 +28,8 @@ pub struct Sight {
     pub waits: usize,
     /// Its running totals.
     pub totals: Totals,
+    /// Links that it lost, by the node they led to.
+    pub lost_to: Vec<(NodeName, u64)>,
     /// What it blames others for.
     pub blames: Vec<(NodeName, LinkKey, String)>,
 }
@@ -112,6 +114,7 @@ fn sight(view: &View<'_>, count_blocks: bool) -> Sight {
         open: 0,
         waits: view.waits(),
         totals: view.totals(),
+        lost_to: view.lost_to(),
         blames: view.blamed(),
     }
 }

@@ -1,9 +1,12 @@
 //! What the checkers of a world at rest say to made-up worlds: yes to a healthy one, no to each way of breaking it.
 
+use std::collections::BTreeSet;
+
 use ipcz::arena::Key;
 use ipcz::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
-use ipcz::inspect::{EdgeView, LinkKind, LinkView, NodeLinkView, NodeView, QueueView, RouterView, Totals};
+use ipcz::inspect::{EdgeView, LinkKind, LinkView, NodeLinkView, NodeView, QueueView, RouterView};
 
+use super::graph::Ref;
 use super::*;
 use crate::ghost::{Ghost, Role};
 
@@ -37,6 +40,7 @@ fn router(side: LinkSide) -> RouterView {
         status_peer_closed: false,
         status_dead: false,
         missed_traps: 0,
+        transactions: 0,
         carried: Vec::new(),
     }
 }
@@ -157,7 +161,7 @@ fn a_proxy_between_two_nodes_of_one_process_may_stay() {
 
 #[test]
 fn whatever_is_left_when_all_is_closed_is_a_leak() {
-    let closed = |damage: &dyn Fn(&mut Sight)| {
+    let closed_with = |suspects: &BTreeSet<Ref>, damage: &dyn Fn(&mut Sight)| {
         let (mut ghost, mut snapshot) = healthy();
         let end = EndId(0);
         ghost.close(end);
@@ -168,8 +172,9 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
             sight.handles = 1;
         }
         damage(first(&mut snapshot));
-        Leaks::default().rest(&ghost, &snapshot)
+        Leaks::default().rest(&ghost, &snapshot, suspects)
     };
+    let closed = |damage: &dyn Fn(&mut Sight)| closed_with(&BTreeSet::new(), damage);
     closed(&|_| ()).unwrap();
     let damages: [&dyn Fn(&mut Sight); 11] = [
         &|sight| sight.routers.push(router(LinkSide::A)),
@@ -188,6 +193,18 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
         assert!(closed(damage).is_err(), "damage {index}");
     }
     assert!(closed(&|sight| sight.links[0].remote_name = name(8)).unwrap_err().property.starts_with("I10"));
+
+    // What a lie has left behind is no leak; everything else is, there too.
+    let left = |sight: &mut Sight| {
+        sight.routers.push(router(LinkSide::A));
+        sight.links[0].sublinks.push((SublinkId(12), sight.routers[0].key));
+    };
+    let here = |process| BTreeSet::from([Ref { process, router: router(LinkSide::A).key }]);
+    closed_with(&here(0), &left).unwrap();
+    assert!(closed_with(&here(1), &left).is_err());
+    assert!(closed_with(&here(0), &|sight| sight.waits = 1).is_err());
+    assert!(closed_with(&here(0), &|sight| sight.links[0].blocks_taken = 1).is_err());
+    assert!(closed_with(&here(0), &|sight| sight.links[0].sublinks.push((SublinkId(12), key()))).is_err());
 }
 
 #[test]
@@ -203,10 +220,7 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.refused = 1).is_err());
     assert!(check(&mut Honesty::default(), &|sight| sight.totals.unauthorised = 1).is_err());
     assert!(Honesty::default().refused(&[(0, 1)]).is_err() && Honesty::default().refused(&[]).is_ok());
-    let lost = |sight: &mut Sight| {
-        sight.links[0].dead = true;
-        sight.totals = Totals { links_lost: 1, ..Totals::default() };
-    };
+    let lost = |sight: &mut Sight| sight.lost_to.push((name(1), 1));
     assert!(check(&mut Honesty::default(), &lost).is_err());
     let mut excused = Honesty::default();
     excused.excuse(1, 0);
@@ -214,6 +228,24 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
     let mut other = Honesty::default();
     other.excuse(0, 5);
     assert!(check(&mut other, &lost).is_err());
+    assert!(check(&mut excused, &|sight| sight.lost_to.push((name(1), 2))).is_err());
+    let stale = |sight: &mut Sight| {
+        sight.lost_to.push((name(1), 1));
+        sight.totals.unauthorised = 1;
+    };
+    check(&mut excused, &stale).unwrap();
+    let gone = |sight: &mut Sight| {
+        stale(sight);
+        sight.links.clear();
+    };
+    assert!(check(&mut excused, &gone).is_err(), "the link was not made anew");
+    assert!(check(&mut excused, &|sight| sight.lost_to.push((name(8), 1))).is_err(), "a link to nobody");
+    let mut liars = Honesty::default();
+    liars.lie(0, 1);
+    check(&mut liars, &lost).unwrap();
+    let mut others = Honesty::default();
+    others.lie(1, 5);
+    assert!(check(&mut others, &lost).is_err(), "only the lying link suffers");
 }
 
 #[test]

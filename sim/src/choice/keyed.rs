@@ -57,8 +57,8 @@ pub(super) struct Keyed {
     sparse: BTreeMap<(u32, u32), Stream>,
 }
 
-/// What policies pick by.
-const PICK: (Site, u32) = (Site::Policy(0), 0);
+/// The stream that policies pick by: actor 0.
+const PICK: u64 = (Site::Policy(0).number() as u64) << 32;
 
 /// Streams of actors below are looked up by index.
 pub(super) const DENSE: u32 = 1 << 18;
@@ -76,12 +76,13 @@ impl Keyed {
     }
 
     /// The next 64 bits of (site, actor).
+    #[inline]
     pub fn next(&mut self, site: Site, actor: u32) -> u64 {
-        let number = u64::from(site.number()) << 32 | u64::from(actor);
-        if (site, actor) == PICK {
-            return self.pick.next(&mut self.rng, number);
-        }
-        let site = site.number();
+        let (site, number) = (site.number(), u64::from(site.number()) << 32 | u64::from(actor));
+        if number == PICK { self.pick.next(&mut self.rng, number) } else { self.next_of(site, actor, number) }
+    }
+
+    fn next_of(&mut self, site: u32, actor: u32, number: u64) -> u64 {
         let stream = if actor < DENSE {
             let streams = self.dense.entry(site).or_default();
             if streams.len() <= actor as usize {
@@ -95,6 +96,7 @@ impl Keyed {
     }
 
     /// A number below `n`, from exactly one draw: the product of 64 random bits, whose bias is below 2^-32.
+    #[inline]
     pub fn below(&mut self, site: Site, actor: u32, n: u64) -> u64 {
         ((u128::from(self.next(site, actor)) * u128::from(n)) >> 64) as u64
     }

@@ -112,6 +112,7 @@ impl Source {
     }
 
     /// What was decided goes into the log.
+    #[inline]
     fn note(&mut self, site: Site, actor: u32, chosen: u32) -> u32 {
         if let Some(recorder) = &mut self.recorder {
             recorder.note(site, actor, chosen);
@@ -127,6 +128,17 @@ impl Default for Source {
 }
 
 impl Choices for Source {
+    #[inline]
+    fn draw(&mut self, site: Site, actor: u32, n: u32) -> u32 {
+        match self.feeder {
+            Feeder::Seeded => {
+                let drawn = self.keyed.below(site, actor, n.into()) as u32;
+                self.note(site, actor, drawn)
+            }
+            _ => self.choose(site, actor, n, None),
+        }
+    }
+
     fn choose(&mut self, site: Site, actor: u32, options: u32, weights: Option<&[u32]>) -> u32 {
         let chosen = match &mut self.feeder {
             Feeder::Seeded => self.keyed.choose(site, actor, options, weights),

@@ -50,12 +50,14 @@ fn add_sets(command: &mut String, sets: &[Setting]) {
 
 /// The command that goes on with a sweep.
 pub fn sweep(args: &SweepArgs) -> String {
-    let mut command = format!("cargo run --release -- sweep {} --seeds {}..{}", path(&args.scenario), args.seeds.first, args.seeds.end());
+    let (build, file) = (build(args.plant.as_ref()), path(&args.scenario));
+    let mut command = format!("cargo run --release{build} -- sweep {file} --seeds {}..{}", args.seeds.first, args.seeds.end());
     add_sets(&mut command, &args.sets);
     if args.policy != PolicySpec::Portfolio {
         let _ = write!(command, " --policy {}", quoted(&args.policy.to_string()));
     }
     add_depth(&mut command, args.depth);
+    add_plant(&mut command, args.plant.as_ref());
     if args.jobs.get() > 1 {
         let _ = write!(command, " --jobs {}", args.jobs);
     }
@@ -79,10 +81,11 @@ pub fn sweep(args: &SweepArgs) -> String {
 
 /// The command that runs one seed of a sweep.
 pub fn seed(args: &SweepArgs, seed: u64) -> String {
-    let mut command = format!("cargo run --release -- run {}", path(&args.scenario));
+    let mut command = format!("cargo run --release{} -- run {}", build(args.plant.as_ref()), path(&args.scenario));
     add_sets(&mut command, &args.sets);
     add_policy(&mut command, &args.policy);
     add_depth(&mut command, args.depth);
+    add_plant(&mut command, args.plant.as_ref());
     let _ = write!(command, " --seed {seed}");
     command
 }
@@ -104,15 +107,23 @@ fn path(path: &Path) -> String {
 }
 
 fn common(args: &RunArgs, file: &Path) -> String {
-    let build = if args.plant.is_some() { " -p ipcz-sim --features planted" } else { "" };
-    let mut command = format!("cargo run --release{build} -- run {}", path(file));
+    let mut command = format!("cargo run --release{} -- run {}", build(args.plant.as_ref()), path(file));
     add_sets(&mut command, &args.sets);
     add_policy(&mut command, &args.policy);
     add_depth(&mut command, args.depth);
-    if let Some(plant) = &args.plant {
+    add_plant(&mut command, args.plant.as_ref());
+    command
+}
+
+/// What a build needs that knows planted bugs.
+fn build(plant: Option<&String>) -> &'static str {
+    if plant.is_some() { " -p ipcz-sim --features planted" } else { "" }
+}
+
+fn add_plant(command: &mut String, plant: Option<&String>) {
+    if let Some(plant) = plant {
         let _ = write!(command, " --plant {}", quoted(plant));
     }
-    command
 }
 
 /// A word as a shell takes it.

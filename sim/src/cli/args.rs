@@ -218,6 +218,9 @@ pub struct SweepArgs {
     /// Replace a number, flag or string of the scenario, as in `run`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,
+    /// Arm a planted bug in every process, as in `run`
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<String>,
     /// File for what is done; without it one in target/sweeps, named after the scenario and all that makes the runs what they are
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,

@@ -54,7 +54,7 @@ fn hands(args: &BenchArgs) -> Result<Exit, Trouble> {
         }
     };
     print(&format!("four-hands: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
-    let mut base = Run::new(&scenario, &RunOptions { recent: 0, fine: Some(Fine::default()), ..RunOptions::default() });
+    let mut base = Run::new(&scenario, &RunOptions { recent: 0, graph: false, fine: Some(Fine::default()), ..RunOptions::default() });
     if !base.go_to_fine() {
         print("  the run was over before depth L1 began: nothing was measured\n")?;
         return Ok(Exit::Unmet);

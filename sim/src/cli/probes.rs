@@ -29,7 +29,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::ClosureImpossible, FOREIGN),
     (Probe::BypassUnauthorised, FOREIGN),
     (Probe::BypassTaken, FOREIGN),
-    (Probe::StopProxyingHearsay, FOREIGN),
+    (Probe::BypassHearsay, FOREIGN),
     (Probe::LinkBlamed, FOREIGN),
     (Probe::ArrivedUnbound, FOREIGN),
     (Probe::MessageForUnbound, FOREIGN),

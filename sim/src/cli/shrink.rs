@@ -15,9 +15,10 @@ use super::replay::{Failing, open};
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::Stopwatch;
 use crate::policy::PolicySpec;
+use crate::replay::Replay;
 use crate::run::RunOptions;
 use crate::scenario::Scenario;
-use crate::shrink::{Ran, Shrunk, Sizes, shrink as smaller};
+use crate::shrink::{Fewer, Ran, Shrunk, Sizes, Unshrunk, fewer, shrink as smaller};
 
 /// Shrinks what the file says.
 ///
@@ -46,6 +47,7 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
             print("interrupted\n")?;
             return Ok(Exit::Interrupted);
         }
+        Err(Unshrunk::Lost(runs)) => return decisions(args, &replay, &scenario, &options, &mut runner, &mut |more| enough(runs + more)),
         Err(why) => {
             tell(&format!("ipcz-sim: {}: {why}\n", args.file.display()));
             return Ok(Exit::Unmet);
@@ -58,6 +60,47 @@ pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Trouble> {
     }
     print(&told(&shrunk, &command, &[toml, test], watch.ns()))?;
     Ok(if stop.load(Relaxed) { Exit::Interrupted } else { Exit::Violated })
+}
+
+/// What its workload written down does not show: the run stays as it was drawn, with as few decisions as it takes.
+fn decisions(
+    args: &ShrinkArgs,
+    replay: &Replay,
+    scenario: &Scenario,
+    options: &RunOptions,
+    runner: &mut dyn FnMut(&Scenario, &RunOptions) -> Ran,
+    enough: &mut dyn FnMut(u64) -> bool,
+) -> Result<Exit, Trouble> {
+    let refuse = |why: String| {
+        tell(&format!("ipcz-sim: {}: {why}\n", args.file.display()));
+        Ok(Exit::Unmet)
+    };
+    let small = match fewer(scenario, options, runner, enough) {
+        Ok(small) => small,
+        Err(why) => return refuse(why.to_string()),
+    };
+    let Some(log) = &small.outcome.log else { return refuse("it kept no log".to_owned()) };
+    let file = args.file.with_extension("shrunk.toml");
+    let text = match Replay::new(&replay.scenario, &small.options, &small.outcome, log, &small.failure).text() {
+        Ok(text) => text,
+        Err(why) => return refuse(why),
+    };
+    fs::write(&file, text).map_err(|error| Trouble(format!("can't write {}: {error}", file.display())))?;
+    let Fewer { signature, failure, before, events, runs, complete, .. } = &small;
+    let end = if *complete { "" } else { "; more might go with a longer --budget" };
+    print(&format!(
+        "{} ({})\n  {}\n\nits workload written down does not fail; as it was drawn, with fewer decisions:\n  decisions    {before} -> {}\n  \
+         events       {events} -> {}\n\n{}{end}\nwritten: {}\nagain:   cargo run --release -- replay {}\n",
+        signature.property,
+        signature.checker,
+        clip(&failure.text, 200),
+        log.deviations.len(),
+        small.outcome.events,
+        plural(*runs, "run"),
+        file.display(),
+        file.display(),
+    ))?;
+    Ok(Exit::Violated)
 }
 
 /// One run; a panic in it is a failure.

@@ -24,9 +24,9 @@ pub struct Campaign {
     /// Runs.
     pub runs: u64,
     depth: Option<u32>,
-    /// Channels, or chains if the policy has them: what has priorities.
+    /// Channels, or chains if the policy has them: what has priorities. At depth L1 activities.
     chains: u64,
-    /// Events taken.
+    /// Events taken; at depth L1 turns that the policy had a say in.
     steps: u64,
     /// Events over which changes of priority were spread.
     length: u64,
@@ -38,7 +38,10 @@ impl Campaign {
         self.runs += 1;
         self.depth = outcome.policy.depth();
         self.length = self.length.max(outcome.length.map_or(0, |length| length.0));
-        if let Some(order) = &outcome.order {
+        if outcome.fine.activities > 0 {
+            self.chains = self.chains.max(outcome.fine.activities);
+            self.steps = self.steps.max(outcome.fine.choices);
+        } else if let Some(order) = &outcome.order {
             self.chains = self.chains.max(if order.chains > 0 { order.chains } else { order.channels });
             self.steps = self.steps.max(order.steps);
         }

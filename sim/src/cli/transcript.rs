@@ -3,8 +3,8 @@
 use super::args::{Setting, TranscriptArgs};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
+use super::play::order;
 use super::usage;
-use crate::fine::Fine;
 use crate::leaks;
 use crate::replay::Text;
 use crate::run::{Run, RunOptions};
@@ -33,8 +33,8 @@ pub fn transcript(args: &TranscriptArgs) -> Result<Exit, Trouble> {
         tell(&format!("ipcz-sim: {}: {bad}\n", args.scenario.display()));
         return Ok(Exit::Usage);
     }
-    let fine = (args.depth == 1).then(Fine::default);
-    let options = RunOptions { seed: args.seed, policy: args.policy.clone(), fine, transcript: true, ..RunOptions::default() };
+    let (policy, fine) = order(&args.policy, args.depth);
+    let options = RunOptions { seed: args.seed, policy, fine, transcript: true, ..RunOptions::default() };
     let mut run = Run::new(&scenario, &options);
     let say = |run: &Run| print(&run.named(|names| run.take_transcript().lines(names)));
     loop {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{Answer, Call, Stage, Threads, perform};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site, Source};
+use crate::fault::Fault;
 use crate::policy::{Policy, PolicySpec, Ready};
 use crate::world::activity::{self, Access, Activity, Go, Kind, Resumed, Stop};
 use crate::world::{Input, Next, State, Told, What, World};
@@ -74,6 +75,10 @@ pub struct Counts {
     pub inputs: u64,
     /// How often another activity went on than the one before.
     pub switches: u64,
+    /// Turns at which more than one activity could go on: where a policy has a say.
+    pub choices: u64,
+    /// Activities that there were, at most.
+    pub activities: u64,
 }
 
 impl Counts {
@@ -83,6 +88,8 @@ impl Counts {
         self.turns += other.turns;
         self.inputs += other.inputs;
         self.switches += other.switches;
+        self.choices += other.choices;
+        self.activities = self.activities.max(other.activities);
     }
 
     /// Points at which an activity was suspended.
@@ -142,17 +149,24 @@ struct Chain {
     next: Option<Call>,
     /// What its application's present job belongs to.
     errand: Option<u32>,
+    /// Whose it is, if that is known; and until how many operations were done nothing begins here.
+    process: u32,
+    held: u64,
     /// When it became ready.
     born: u64,
+    /// What it does next, if it has anything to do: then it stands in the order.
+    waiting: Option<Waiting>,
     fetches: Fetches,
 }
 
 /// What a chain does next, and what it waits for until then.
+#[derive(Clone, Copy)]
 struct Waiting {
     ready: Ready,
     gate: Gate,
 }
 
+#[derive(Clone, Copy)]
 enum Gate {
     Open,
     /// The lock of this process must be free.
@@ -176,10 +190,16 @@ pub(crate) struct Engine {
     births: u64,
     now: u64,
     /// Chains with something to do, by age.
-    order: Vec<Waiting>,
+    order: Vec<u32>,
     /// By process: whether somebody holds its lock, if that is known since an activity of it ran.
     busy: Vec<Option<bool>>,
-    ready: Vec<Ready>,
+    /// By process: it stands still until so many operations were done.
+    paused: Vec<u64>,
+    /// Whether anything may be held back at all.
+    holding: bool,
+    /// Chains that can go on, the default first; and what a policy is shown of them, if it looks.
+    ready: Vec<u32>,
+    shown: Vec<Ready>,
     arrived: Vec<Next>,
     /// Inputs whose process died in the middle of them.
     abandoned: Vec<Activity<Done>>,
@@ -206,7 +226,10 @@ impl Engine {
             now: 0,
             order: Vec::with_capacity(16),
             busy: Vec::new(),
+            paused: Vec::new(),
+            holding: false,
             ready: Vec::with_capacity(16),
+            shown: Vec::new(),
             arrived: Vec::new(),
             abandoned: Vec::new(),
             crashes: fine.faults.crashes,
@@ -218,8 +241,21 @@ impl Engine {
 
     fn add(&mut self, who: Who) -> u32 {
         let fetches = Fetches::default();
-        let chain = Chain { who, queue: VecDeque::new(), running: None, next: None, errand: None, born: 0, fetches };
+        let process = if let Who::Application(process) | Who::Timer(process) = who { process } else { NONE };
+        let chain = Chain {
+            who,
+            queue: VecDeque::new(),
+            running: None,
+            next: None,
+            errand: None,
+            process,
+            held: 0,
+            born: 0,
+            waiting: None,
+            fetches,
+        };
         self.chains.push(chain);
+        self.counts.activities = self.chains.len() as u64;
         self.chains.len() as u32 - 1
     }
 
@@ -247,26 +283,38 @@ impl Engine {
     fn age(&mut self, number: u32, threads: Option<&Threads>) {
         self.births += 1;
         self.chains[number as usize].born = self.births;
-        if let Some(at) = self.place(number) {
-            self.order.remove(at);
+        let waiting = self.look(number, threads);
+        let waits = waiting.is_some();
+        let waited = std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some();
+        // Often it was the youngest before.
+        if waited && waits && self.order.last() == Some(&number) {
+            return;
         }
-        self.order.extend(self.look(number, threads));
+        if waited {
+            self.leave_order(number);
+        }
+        if waits {
+            self.order.push(number);
+        }
     }
 
     /// A chain, as old as before, may have something else to do.
     fn refresh(&mut self, number: u32, threads: Option<&Threads>) {
-        if let Some(at) = self.place(number) {
-            self.order.remove(at);
+        let waiting = self.look(number, threads);
+        if std::mem::replace(&mut self.chains[number as usize].waiting, waiting).is_some() {
+            self.leave_order(number);
         }
-        if let Some(waiting) = self.look(number, threads) {
-            let at = self.order.partition_point(|other| other.ready.born < waiting.ready.born);
-            self.order.insert(at, waiting);
+        let chain = &self.chains[number as usize];
+        if chain.waiting.is_some() {
+            let at = self.order.partition_point(|other| self.chains[*other as usize].born < chain.born);
+            self.order.insert(at, number);
         }
     }
 
-    /// Where a chain stands in the order, if it has something to do.
-    fn place(&self, number: u32) -> Option<usize> {
-        self.order.iter().rposition(|waiting| waiting.ready.chain == number)
+    fn leave_order(&mut self, number: u32) {
+        if let Some(at) = self.order.iter().rposition(|other| *other == number) {
+            self.order.remove(at);
+        }
     }
 
     /// Lets one activity go on to its next operation, or an input begin.
@@ -275,6 +323,9 @@ impl Engine {
         let mut state = stage.world.state();
         self.collect(&mut state, &mut stage.threads);
         self.find_ready(&stage.world);
+        if self.ready.is_empty() && self.let_go() {
+            self.find_ready(&stage.world);
+        }
         if self.ready.is_empty() {
             drop(state);
             if self.chains.iter().any(|chain| chain.running.is_some()) {
@@ -285,15 +336,9 @@ impl Engine {
             }
             state = stage.world.state();
         }
-        let Engine { fine, ready, .. } = self;
-        let options = ready.len() as u32;
-        let chosen = if options == 1 {
-            0
-        } else {
-            let proposal = fine.policy.pick(ready, &mut state.source);
-            state.source.settle(Site::Next, 0, options, proposal)
-        };
-        let number = self.ready[chosen as usize].chain;
+        let options = self.ready.len() as u32;
+        let chosen = if options == 1 { 0 } else { self.choose(&mut state.source, options) };
+        let number = self.ready[chosen as usize];
         if self.current != Some(number) {
             self.current = Some(number);
             self.counts.switches += 1;
@@ -313,10 +358,33 @@ impl Engine {
         self.go_on(stage, number, stop, go)
     }
 
+    /// The policy proposes one of those that are ready, the source has the last word.
+    fn choose(&mut self, source: &mut Source, options: u32) -> u32 {
+        let Engine { fine, ready, shown, chains, counts, .. } = self;
+        counts.choices += 1;
+        let proposal = fine.policy.pick_blindly(options, source).unwrap_or_else(|| {
+            shown.clear();
+            shown.extend(ready.iter().filter_map(|number| chains[*number as usize].waiting.map(|waiting| waiting.ready)));
+            fine.policy.pick(shown, source)
+        });
+        source.settle(Site::Next, 0, options, proposal)
+    }
+
     /// Gives everything that has come to be to its chain.
     fn collect(&mut self, state: &mut State, threads: &mut Option<Threads>) {
+        self.now = state.now;
+        if state.has_events() {
+            self.collect_events(state, threads.as_ref());
+        }
+        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
+            let number = self.chain(Who::Application(process));
+            self.age(number, threads.as_ref());
+        }
+    }
+
+    fn collect_events(&mut self, state: &mut State, threads: Option<&Threads>) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        self.now = state.take_events(&mut arrived);
+        state.take_events(&mut arrived);
         for entry in arrived.drain(..) {
             let who = match entry.what {
                 What::App(_) | What::Resume(_) => Who::Workload,
@@ -324,36 +392,53 @@ impl Engine {
                 what => Who::Dispatcher(state.end_of(what).unwrap_or(NONE)),
             };
             let number = self.chain(who);
-            let queue = &mut self.chains[number as usize].queue;
-            queue.push_back(entry);
-            if queue.len() == 1 {
-                self.age(number, threads.as_ref());
+            let chain = &mut self.chains[number as usize];
+            if let Who::Dispatcher(_) = who {
+                chain.process = state.notified(entry.what);
+            }
+            if state.faults.armed() && state.is_late(entry.what) {
+                chain.held = chain.held.max(self.counts.operations() + state.hindrance(Fault::Delay, number));
+                self.holding = true;
+            }
+            chain.queue.push_back(entry);
+            if chain.queue.len() == 1 {
+                self.age(number, threads);
             }
         }
         self.arrived = arrived;
-        while let Some(process) = threads.as_mut().and_then(Threads::woken) {
-            let number = self.chain(Who::Application(process));
-            self.age(number, threads.as_ref());
-        }
     }
 
     /// Lists who can go on: first the one that did last, then the others from the oldest on.
     fn find_ready(&mut self, world: &World) {
-        let current = self.current.and_then(|number| self.place(number));
-        let Engine { order, ready, chains, busy, now, .. } = self;
-        let mut is_open = |waiting: &Waiting| match waiting.gate {
-            Gate::Open => true,
-            Gate::Lock(process) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
-            Gate::Time(time) => time <= *now,
-            Gate::Calm(time) => time <= *now && no_lock_is_held(chains, world),
+        let Engine { order, ready, chains, busy, now, current, paused, holding, counts, .. } = self;
+        let done = counts.operations();
+        let is_held = |chain: &Chain| {
+            let late = chain.running.is_none() && chain.held > done;
+            late || paused.get(chain.process as usize).is_some_and(|until| *until > done)
+        };
+        let mut is_open = |number: u32| match chains[number as usize].waiting.as_ref().map(|waiting| waiting.gate) {
+            None => false,
+            _ if *holding && is_held(&chains[number as usize]) => false,
+            Some(Gate::Open) => true,
+            Some(Gate::Lock(process)) => !*busy[process as usize].get_or_insert_with(|| world.is_busy(process)),
+            Some(Gate::Time(time)) => time <= *now,
+            Some(Gate::Calm(time)) => time <= *now && no_lock_is_held(chains, world),
         };
         ready.clear();
-        ready.extend(current.map(|at| &order[at]).filter(|waiting| is_open(waiting)).map(|waiting| waiting.ready));
-        for (at, waiting) in order.iter().enumerate() {
-            if Some(at) != current && is_open(waiting) {
-                ready.push(waiting.ready);
+        ready.extend(current.filter(|number| is_open(*number)));
+        for number in order.iter().copied() {
+            if Some(number) != *current && is_open(number) {
+                ready.push(number);
             }
         }
+    }
+
+    /// What is held back is so no longer; false if there was nothing.
+    fn let_go(&mut self) -> bool {
+        let held = std::mem::take(&mut self.holding);
+        self.paused.clear();
+        self.chains.iter_mut().for_each(|chain| chain.held = 0);
+        held
     }
 
     /// What a chain would do next, if it has anything to do.
@@ -416,8 +501,26 @@ impl Engine {
         }
         let Some(call) = call else { return Turned::Over };
         let process = call.process();
+        self.disturb(stage, process);
         let input: Input = stage.world.input(call);
         self.start(number, process, Activity::new(move || Done::Told(input.run())))
+    }
+
+    /// A process is being notified: it may be paused, or its clock may leap.
+    fn disturb(&mut self, stage: &Stage, process: u32) {
+        let mut state = stage.world.state();
+        if !state.faults.armed() {
+            return;
+        }
+        if state.pauses(process) {
+            let until = self.counts.operations() + state.hindrance(Fault::Pause, process);
+            if self.paused.len() <= process as usize {
+                self.paused.resize(process as usize + 1, 0);
+            }
+            self.paused[process as usize] = until;
+            self.holding = true;
+        }
+        state.leap(process);
     }
 
     fn begin_call(&mut self, stage: &mut Stage, number: u32, process: u32) -> Checked<Turned> {
@@ -439,6 +542,7 @@ impl Engine {
             }
         };
         let Some(body) = stage.world.process(process).cloned() else { return Ok(Turned::Over) };
+        stage.world.state().seat(process).odd.calling = true;
         let activity = Activity::new(move || {
             let answer = perform(&body, &call.doing);
             Done::Answered(call, answer)
@@ -520,7 +624,9 @@ impl Engine {
         match done {
             Done::Told(told) => stage.world.told(told),
             Done::Answered(call, answer) => {
+                let process = call.process;
                 let next = stage.finish(call, answer)?;
+                stage.world.state().seat(process).odd.calling = next.is_some();
                 stage.read_all()?;
                 let chain = &mut self.chains[number as usize];
                 if next.is_none() {

@@ -10,12 +10,22 @@ fn hands() -> Scenario {
     Scenario::parse("four-hands.toml", include_str!("../../../scenarios/races/four-hands.toml"), &[]).unwrap()
 }
 
+/// Both ends of a pipe hop away from each other.
+fn hops() -> Scenario {
+    let sets = ["N", "burst", "bytes"].map(str::to_owned).into_iter().zip(["4", "2", "400"].map(str::to_owned));
+    Scenario::parse("both-ends-run.toml", include_str!("../../../scenarios/both-ends-run.toml"), &sets.collect::<Vec<_>>()).unwrap()
+}
+
 fn options(fine: Fine) -> RunOptions {
     RunOptions { recent: 0, log: true, fine: Some(fine), ..RunOptions::default() }
 }
 
 fn base(fine: Fine) -> Run {
-    let mut base = Run::new(&hands(), &options(fine));
+    base_of(&hands(), fine)
+}
+
+fn base_of(scenario: &Scenario, fine: Fine) -> Run {
+    let mut base = Run::new(scenario, &options(fine));
     assert!(base.go_to_fine());
     base
 }
@@ -73,6 +83,21 @@ fn a_process_that_dies_between_two_operations_harms_nobody_else() {
     let died = outcomes.iter().filter(|outcome| outcome.calls.cuts > 0).count();
     assert!(died > 50, "{died}");
 }
+
+#[test]
+fn a_process_that_dies_while_portals_hop_harms_nobody_else() {
+    let base = base_of(&hops(), Fine { faults: Faults { crash: 400, crashes: 1, ..Faults::default() }, ..Fine::default() });
+    let mut died = 0;
+    for seed in 0..CRASHES {
+        let outcome = schedule(&base, seed);
+        assert!(!matches!(outcome.verdict, Verdict::Violated(_)), "seed {seed}: {:?}", outcome.verdict);
+        died += u64::from(outcome.calls.cuts > 0);
+    }
+    assert!(died > CRASHES / 3, "{died}");
+}
+
+/// Enough to meet a Put that is refused while what its reader was told has gone on to the next node.
+const CRASHES: u64 = 600;
 
 #[test]
 fn a_compare_exchange_may_fail_for_no_reason() {

@@ -108,6 +108,8 @@ pub struct End {
     pub slot: u32,
     /// A Put into it has not returned yet: the parcel sent last may still be refused.
     putting: bool,
+    /// That parcel was put into `unread`, and is not known to be lost since.
+    awaited: bool,
 }
 
 impl End {
@@ -120,7 +122,7 @@ impl End {
     fn forget(&mut self) -> impl Iterator<Item = EndId> {
         self.next = self.sent;
         let mut unread = std::mem::take(&mut self.unread);
-        if self.putting {
+        if self.putting && std::mem::take(&mut self.awaited) {
             unread.pop_back();
         }
         unread.into_iter().filter_map(|parcel| parcel.attached)
@@ -178,6 +180,7 @@ impl Ghost {
             armed: false,
             slot: 0,
             putting: false,
+            awaited: false,
         }));
         self.pipes.push(Pipe { role, first: Some(first), touched: false, tainted: false });
         self.open += 1;
@@ -277,6 +280,7 @@ impl Ghost {
             self.taint(attached);
         }
         let from = &mut self.ends[end.index()];
+        from.awaited = !lost;
         if lost {
             from.next = from.sent;
         } else {
@@ -299,11 +303,10 @@ impl Ghost {
 
     /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken.
     pub fn take_back(&mut self, end: EndId, attached: Option<(EndId, u32, Handle)>) -> bool {
-        let lost = self.unread_for_ever(end);
         let from = self.end_mut(end);
         from.putting = false;
         from.sent -= 1;
-        if lost {
+        if !from.awaited {
             from.next = from.sent;
         } else if from.unread.pop_back().is_none() {
             return false;
@@ -328,6 +331,17 @@ impl Ghost {
         from.next += 1;
         self.end_mut(reader).taken += 1;
         Some(Taken { number, parcel })
+    }
+
+    /// What `reader` should get next, if it was put.
+    pub fn peek(&self, reader: EndId) -> Option<(u64, &Parcel)> {
+        let from = self.end(self.peer(reader));
+        Some((from.next, from.unread.front()?))
+    }
+
+    /// The attachment of the parcel that `reader` should get next was taken out; the parcel stays.
+    pub fn strip(&mut self, reader: EndId) -> Option<EndId> {
+        self.end_mut(self.peer(reader)).unread.front_mut()?.attached.take()
     }
 
     /// A parcel under way, by the end it was put into and (the low half of) its number.
@@ -363,13 +377,18 @@ impl Ghost {
         self.abandon();
     }
 
-    /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much.
+    /// `reader` was told that nothing will ever come: what is left was lost with its route. Answers how much. If a cut did it, it cut
+    /// the routes of the ends in there too: each leads over the link by which its parcel went.
     pub fn give_up(&mut self, reader: EndId) -> u64 {
+        let touched = self.pipe(reader).touched;
         let from = self.peer(reader);
         let from = &mut self.ends[from.index()];
         let left = from.unread.len() as u64;
         self.lost.extend(from.forget());
-        self.abandon();
+        while let Some(end) = self.lost.pop() {
+            self.pipes[end.pipe()].touched |= touched;
+            self.leave(end, Place::Closed);
+        }
         left
     }
 
@@ -379,7 +398,6 @@ impl Ghost {
             return;
         }
         state.place = place;
-        state.armed = false;
         let from = state.peer;
         let from = &mut self.ends[from.index()];
         if from.is_over() {
@@ -513,8 +531,7 @@ impl Ghost {
             [p, q].into_iter().for_each(|end| self.taint(end));
         }
         for end in [a, b] {
-            let end = self.end_mut(end);
-            (end.place, end.armed) = (Place::Merged, false);
+            self.end_mut(end).place = Place::Merged;
         }
         let touched = self.pipe(q).touched;
         let pipe = self.pipe_mut(p);
@@ -537,11 +554,16 @@ impl Ghost {
 
     /// Whether an end may have been closed already for all anybody knows: it was, or it is in a parcel that may have been lost.
     pub fn may_be_closed(&self, end: EndId) -> bool {
+        matches!(self.end(end).place, Place::Closed | Place::Gone | Place::Merged) || self.may_be_lost(end)
+    }
+
+    /// Whether an end is in a parcel that may have been lost, or that is inside one, however deep, that may have been lost or closed.
+    pub fn may_be_lost(&self, end: EndId) -> bool {
         let mut end = end;
-        for _ in 0..self.pipes.len().min(MAX_NESTING) {
+        for depth in 0..self.pipes.len().min(MAX_NESTING) {
             match self.end(end).place {
                 Place::Held { .. } => return false,
-                Place::Closed | Place::Gone | Place::Merged => return true,
+                Place::Closed | Place::Gone | Place::Merged => return depth > 0,
                 Place::Carried { from } if self.pipe(from).touched || self.end(self.peer(from)).dead => return true,
                 Place::Carried { from } => end = self.peer(from),
             }
@@ -606,10 +628,23 @@ mod tests {
         let (a, b, c) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
         ghost.put(b, 0, 16, Some(c), false);
         ghost.put(a, 0, 16, Some(b.twin()), false);
+        assert!(!ghost.may_be_lost(c) && !ghost.may_be_lost(b));
         ghost.touch(a);
+        assert!(ghost.may_be_lost(c) && ghost.may_be_lost(b.twin()) && !ghost.may_be_lost(b));
         assert!(ghost.may_look_closed(c) && ghost.may_look_closed(b.twin()) && !ghost.may_look_closed(b));
         assert_eq!(ghost.give_up(a.twin()), 1);
         assert_eq!((ghost.end(b.twin()).place, ghost.end(c).place), (Place::Closed, Place::Closed));
+        assert!(ghost.pipe(b).touched && ghost.pipe(c).touched, "their routes went with the parcels");
+    }
+
+    #[test]
+    fn what_a_closed_portal_leaves_unread_is_closed_and_not_cut() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        ghost.put(a, 0, 16, Some(b), false);
+        ghost.give_up(a.twin());
+        assert_eq!((ghost.end(b).place, ghost.pipe(b).touched), (Place::Closed, false));
+        assert!(!ghost.may_be_lost(b));
     }
 
     #[test]

@@ -29,16 +29,15 @@ fn name(from: EndId, number: u64) -> u64 {
 pub fn write(from: EndId, number: u64, length: usize, out: &mut Vec<u8>) {
     let name = name(from, number);
     let (first, second) = (scramble(name), scramble(name ^ SECOND));
-    out.clear();
-    out.reserve(length.next_multiple_of(8));
-    for word in [first, second].into_iter().take(length.div_ceil(8)) {
-        out.extend_from_slice(&word.to_le_bytes());
+    out.resize(length.next_multiple_of(8), 0);
+    let (words, _) = out.as_chunks_mut();
+    for (out, word) in words.iter_mut().zip([first, second]) {
+        *out = word.to_le_bytes();
     }
     let mut state = first ^ second;
-    while out.len() < length {
+    for out in words.iter_mut().skip(2) {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (state ^ (state >> 29)).wrapping_mul(SECOND);
-        out.extend_from_slice(&word.to_le_bytes());
+        *out = (state ^ (state >> 29)).wrapping_mul(SECOND).to_le_bytes();
     }
     out.truncate(length);
 }

@@ -71,11 +71,22 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Proposes one of `count` (at least 1), if it makes no difference to this policy what they are.
+    pub fn pick_blindly(&self, count: u32, source: &mut Source) -> Option<u32> {
+        match self {
+            Policy::Fifo => Some(0),
+            Policy::Random => Some(source.draw(site::PICK, 0, count)),
+            _ => None,
+        }
+    }
+
     /// Proposes one of `ready` (at least one; the first is the default).
     pub fn pick(&mut self, ready: &[Ready], source: &mut Source) -> u32 {
+        if let Some(at) = self.pick_blindly(ready.len() as u32, source) {
+            return at;
+        }
         match self {
-            Policy::Fifo => 0,
-            Policy::Random => source.draw(site::PICK, 0, ready.len() as u32),
+            Policy::Fifo | Policy::Random => 0,
             Policy::Pct(pct) => pct.pick(ready, source),
             Policy::Pctcp(pctcp) => pctcp.pick(ready, source),
             Policy::Pos(pos) => pos.pick(ready, source),

@@ -1,7 +1,6 @@
 //! PCT with chain partitioning (Ozkan et al., OOPSLA 2018): what is prioritised is not channels but chains of the causal order of messages,
 //! which is found out while the run goes. A new event goes to the end of a chain whose last event it depends on, else begins a chain.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Ready;
@@ -22,7 +21,7 @@ pub struct Pctcp {
     /// By chain: events in it.
     lengths: Vec<u32>,
     /// By `born`: every event that was the head of its channel once.
-    placed: BTreeMap<u64, Placed>,
+    placed: Vec<Option<Placed>>,
     /// By channel: the `born` of its latest head.
     heads: Vec<u64>,
     /// Chains of the events that are ready; kept for its room.
@@ -33,7 +32,7 @@ impl Pctcp {
     /// For bugs of this depth (at least 1), in runs of this length.
     pub fn new(depth: u32, length: u64) -> Pctcp {
         let priorities = Priorities::new(depth, length);
-        Pctcp { priorities, lengths: Vec::new(), placed: BTreeMap::new(), heads: Vec::new(), chains: Vec::new() }
+        Pctcp { priorities, lengths: Vec::new(), placed: Vec::new(), heads: Vec::new(), chains: Vec::new() }
     }
 
     pub(super) fn chains(&self) -> u64 {
@@ -45,7 +44,7 @@ impl Pctcp {
         chains.clear();
         // New ones are placed in the order of their age, so that those of one channel never are out of order.
         for one in ready {
-            let chain = match self.placed.get(&one.born) {
+            let chain = match self.placed(one.born) {
                 Some(placed) => placed.chain,
                 None => self.place(one),
             };
@@ -56,6 +55,10 @@ impl Pctcp {
         at
     }
 
+    fn placed(&self, born: u64) -> Option<&Placed> {
+        self.placed.get(born as usize)?.as_ref()
+    }
+
     /// Everything that comes before it is placed already: what caused it has happened, as has what was before it in its channel.
     fn place(&mut self, one: &Ready) -> u32 {
         let channel = one.chain as usize;
@@ -64,7 +67,7 @@ impl Pctcp {
         }
         let before = std::mem::replace(&mut self.heads[channel], one.born);
         let mut past = vec![0; self.lengths.len()];
-        for placed in [before, one.cause].iter().filter_map(|born| self.placed.get(born)) {
+        for placed in [before, one.cause].into_iter().filter_map(|born| self.placed(born)) {
             for (mine, theirs) in past.iter_mut().zip(placed.past.iter()) {
                 *mine = (*mine).max(*theirs);
             }
@@ -77,7 +80,11 @@ impl Pctcp {
         });
         self.lengths[chain] += 1;
         past[chain] = self.lengths[chain];
-        self.placed.insert(one.born, Placed { chain: chain as u32, past: past.into() });
+        let born = one.born as usize;
+        if self.placed.len() <= born {
+            self.placed.resize(born + 1, None);
+        }
+        self.placed[born] = Some(Placed { chain: chain as u32, past: past.into() });
         chain as u32
     }
 }

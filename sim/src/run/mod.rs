@@ -23,8 +23,8 @@ use ipcz::inspect::Totals;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Steps, Tally, Violation, Watch,
-    requirements,
+    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Status, Steps, Tally, Violation,
+    Watch, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
@@ -35,6 +35,7 @@ use crate::scenario::Scenario;
 use crate::swarm::expand;
 use crate::world::{Event, World};
 use fine::Descent;
+pub use fine::measure_fine;
 
 /// The constant of the liveness bound, in longest latencies.
 const SETTLE: u64 = 200;
@@ -86,6 +87,8 @@ pub struct Run {
     closing: bool,
     /// One end of every pipe is closed, the other not yet.
     half_closed: bool,
+    /// Nothing has happened since everything was counted.
+    counted: bool,
     outcome: Outcome,
     /// Depth L1, once it has begun and until rest.
     engine: Option<Box<Engine>>,
@@ -133,6 +136,7 @@ impl Run {
             after: None,
             closing: false,
             half_closed: false,
+            counted: false,
             outcome: Outcome::begin(&scenario, options.seed),
             engine: None,
             descent: Descent::Never,
@@ -217,6 +221,7 @@ impl Run {
                 self.stage.release(number as u32);
                 Ok(())
             }
+            4 => self.stage.end_open(number as u32),
             _ => self.workload.token(&mut self.stage, number),
         }
     }
@@ -284,9 +289,8 @@ impl Run {
             self.stage.checks.steps.router(process, &router, lied_to)?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            for router in body.inspect(|view| view.routers()).iter().filter(|router| router.inward.is_some()) {
-                self.stage.checks.steps.router(process, router, lied_to)?;
-            }
+            let steps = &mut self.stage.checks.steps;
+            body.inspect(|view| view.proxy_routers().try_for_each(|router| steps.router(process, &router, lied_to)))?;
         }
         Ok(())
     }
@@ -442,8 +446,11 @@ impl Run {
         if self.scheduled {
             self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
         }
-        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        if self.options.graph {
+            self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        }
         if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
+            self.counted = true;
             return self.judge();
         }
         self.keep_acts();
@@ -477,6 +484,7 @@ impl Run {
     /// One end of every pipe was closed, and everything is at rest again: the other ends know. Then they are closed too.
     fn peers_told(&mut self) -> Checked {
         self.half_closed = false;
+        self.stage.catch_up()?;
         self.stage.checks.closure.rest(&self.stage.ghost)?;
         self.close(|_| true)
     }
@@ -485,7 +493,7 @@ impl Run {
         let snapshot = Snapshot::of(&self.stage.world, true);
         let stage = &mut self.stage;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.leaks.rest(&stage.ghost, &snapshot)?;
+        stage.checks.leaks.rest(&stage.ghost, &snapshot, &stage.checks.shape.suspects)?;
         self.judge()
     }
 
@@ -525,7 +533,9 @@ impl Run {
         let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
         // Who stands in the middle of an input of depth L1 can't be asked.
         let alive = alive.filter(|body| !body.is_busy());
-        alive.map(|body| body.inspect(|view| view.totals())).fold(self.stage.lost_totals, Totals::and)
+        let mut totals = self.stage.lost_totals;
+        alive.for_each(|body| body.inspect(|view| view.add_totals(&mut totals)));
+        totals
     }
 
     /// Fills in what is counted.
@@ -614,6 +624,7 @@ impl Run {
             after: self.after,
             closing: self.closing,
             half_closed: self.half_closed,
+            counted: self.counted,
             outcome: self.outcome.clone(),
             engine: None,
             descent: self.descent,
@@ -622,13 +633,16 @@ impl Run {
 
     /// What it came to, or has come to so far.
     pub fn finish(mut self) -> Outcome {
-        self.count_up();
+        if !self.counted {
+            self.count_up();
+        }
         self.keep_acts();
         self.outcome.fine = self.fine();
         let checks = &self.stage.checks;
         self.outcome.checks = vec![
             checks.delivery.tally.report(Delivery::NAME),
             checks.closure.tally.report(Closure::NAME),
+            checks.status.tally.report(Status::NAME),
             checks.broken.tally.report(Broken::NAME),
             checks.shape.tally.report(Shape::NAME),
             checks.steps.tally.report(Steps::NAME),
@@ -640,6 +654,7 @@ impl Run {
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
+        self.outcome.hits = self.stage.world.hits();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();
         self.outcome.log = self.stage.world.choose(|source| source.log());

@@ -9,7 +9,7 @@ use ipcz::probe::Counts;
 use crate::app::Act;
 use crate::choice::{Log, Source};
 use crate::events::Hold;
-use crate::fault::Struck;
+use crate::fault::{Hit, Struck};
 use crate::fine::{self, Fine};
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub log: bool,
     /// Whether what the applications did is kept in [`Outcome::acts`].
     pub acts: bool,
+    /// Whether the route graph at rest is kept in [`Outcome::graph`]; that of a failure always is.
+    pub graph: bool,
     /// Depth L1, from a point of the run on; without it L0 all the way.
     pub fine: Option<Fine>,
     /// Set from outside to end the run early, with [`Verdict::Stopped`].
@@ -61,6 +63,7 @@ impl Default for RunOptions {
             transcript: false,
             log: false,
             acts: false,
+            graph: true,
             fine: None,
             stop: None,
             policy: PolicySpec::Timed,
@@ -377,6 +380,8 @@ pub struct Outcome {
     pub introductions: u64,
     /// How often each fault of the scenario could have struck and did.
     pub struck: Vec<Struck>,
+    /// The faults that struck, in order.
+    pub hits: Vec<Hit>,
     /// Transitions of the protocol, set-up included, closing not.
     pub probes: Counts,
     /// Greatest numbers.
@@ -435,6 +440,7 @@ impl Outcome {
             answers: 0,
             introductions: 0,
             struck: Vec::new(),
+            hits: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),
             work_ns: 0,

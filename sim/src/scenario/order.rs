@@ -106,8 +106,9 @@ impl<'a> Plan<'a> {
                 }
                 Action::Open { portals: *ends }
             }
-            Verb::Send { from, count, bytes, every_ns } => {
-                Action::Send { from: self.use_portal(step, from)?, count: *count, bytes: *bytes, every_ns: *every_ns }
+            Verb::Send { from, count, bytes, every_ns, open_ns } => {
+                let from = self.use_portal(step, from)?;
+                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns }
             }
             Verb::Hand { portal, over, to, .. } => {
                 let (moved, carrier) = (self.use_portal(step, portal)?, self.use_portal(step, over)?);

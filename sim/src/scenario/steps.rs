@@ -45,7 +45,7 @@ pub(super) enum DraftWait {
 /// What a draft does.
 pub(super) enum Verb {
     Open([PortalId; 2]),
-    Send { from: Word, count: u64, bytes: u64, every_ns: u64 },
+    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64 },
     Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
     Close(Word),
     Merge([Word; 2]),
@@ -148,12 +148,13 @@ impl Reader<'_> {
         }
         if let Some(value) = self.table.get("send") {
             let inner = value.table()?;
-            check_keys(inner, &["count", "bytes", "every"])?;
+            check_keys(inner, &["count", "bytes", "every", "open"])?;
             return Ok(Verb::Send {
                 from: self.portal("from")?,
                 count: self.scope.number(need(inner, "count", &value.place)?, 1)?,
                 bytes: self.scope.size(need(inner, "bytes", &value.place)?)?,
                 every_ns: inner.get("every").map_or(Ok(0), |value| self.scope.time(value))?,
+                open_ns: inner.get("open").map_or(Ok(0), |value| self.scope.time(value))?,
             });
         }
         if self.table.get("hand").is_some() {

@@ -175,6 +175,8 @@ pub enum Action {
         bytes: u64,
         /// Time between two of them in ns; 0: all at once.
         every_ns: u64,
+        /// How long each put stays open, in ns; 0: it is made in one phase.
+        open_ns: u64,
     },
     /// Puts one parcel that carries `portal` into `over`; the portal arrives on `to`.
     Hand {
@@ -230,6 +232,12 @@ pub struct Random {
     pub cut_nodes: u64,
     /// How often an application leaves what has come to a portal unread for a while, of how many times.
     pub lazy: [u32; 2],
+    /// How often a put or a get is made in two phases.
+    pub two_phase: [u32; 2],
+    /// How often a parcel is measured before it is taken, or kept as an object.
+    pub objects: [u32; 2],
+    /// How often a portal's status is asked before an operation.
+    pub query: [u32; 2],
     /// Whether portals whose peer is closed are kept, to be used, handed on or closed like others.
     pub keep: bool,
     /// The nodes that take part, ascending, each once.

@@ -12,13 +12,17 @@ use crate::fault::{ALL, Fault};
 /// Reads `[random]`.
 pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Random, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on", "lazy", "keep"])?;
+    check_keys(
+        table,
+        &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on", "lazy", "keep", "two_phase", "objects", "query"],
+    )?;
     let duration_ns = table.get("duration").map(|value| scope.time(value)).transpose()?;
     let operations = table.get("operations").map(|value| scope.number(value, 1)).transpose()?;
     if duration_ns.is_none() && operations.is_none() {
         return Err(value.place.error("[random] never ends", "\"duration\" or \"operations\" here"));
     }
     let verbs = verbs(need(table, "verbs", &value.place)?, scope)?;
+    let often = |key| table.get(key).map_or(Ok([0, 1]), |value| chance(value, scope));
     let mut random = Random {
         pipes: table.get("pipes").map_or(Ok(0), |value| scope.number(value, 0))?,
         duration_ns,
@@ -29,7 +33,10 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
         bytes: Range { min: 0, max: 0 },
         cut_links: 0,
         cut_nodes: 0,
-        lazy: table.get("lazy").map_or(Ok([0, 1]), |value| chance(value, scope))?,
+        lazy: often("lazy")?,
+        two_phase: often("two_phase")?,
+        objects: often("objects")?,
+        query: often("query")?,
         keep: table.get("keep").map_or(Ok(false), |value| scope.flag_of(value))?,
         on: on(table.get("on"), scope, nodes)?,
     };

@@ -2,6 +2,7 @@
 //! everything is left out without which it still fails in the same way.
 
 mod ddmin;
+mod fewer;
 mod reduce;
 mod script;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod text;
 
 use crate::choice::Source;
 use crate::events::Hold;
+use crate::fault::Hit;
 use crate::fine::Fine;
 use crate::policy::{Length, Policy, PolicySpec};
 use crate::run::{Failure, Outcome, RunOptions, Verdict, run};
@@ -17,6 +19,7 @@ use crate::scenario::Scenario;
 use crate::swarm::expand;
 
 pub use ddmin::ddmin;
+pub use fewer::{Fewer, fewer};
 use script::{Script, Verb};
 
 /// What stays the same while a failure is made smaller.
@@ -171,6 +174,7 @@ pub fn shrink(
         way: Way { policy, seed: options.seed, holds, fine },
         text: failure.text,
         sizes: before,
+        hits: outcome.hits.clone(),
     };
     lab.begin(&outcome)?;
     let complete = lab.reduce();
@@ -184,9 +188,8 @@ pub fn shrink(
 }
 
 fn sizes(script: &Script, deviations: usize, events: u64) -> Sizes {
-    let cut = |verb: &Verb| matches!(verb, Verb::CutLink { .. } | Verb::CutNode { .. });
     let opened = script.ops.iter().filter(|op| matches!(op.verb, Verb::Open { .. })).count();
-    let faults = script.ops.iter().filter(|op| cut(&op.verb)).count();
+    let faults = script.ops.iter().filter(|op| op.verb.is_cut()).count();
     Sizes {
         nodes: script.nodes.len(),
         pipes: script.known.len() + opened,
@@ -218,6 +221,8 @@ struct Lab<'a> {
     way: Way,
     text: String,
     sizes: Sizes,
+    /// The faults that struck in it; processes by their numbers in the first scenario.
+    hits: Vec<Hit>,
 }
 
 /// A script that failed.
@@ -226,6 +231,7 @@ struct Found {
     way: Way,
     text: String,
     sizes: Sizes,
+    hits: Vec<Hit>,
     /// The constraints that lead to this order, unless it was timed.
     order: Vec<Hold>,
 }
@@ -270,11 +276,13 @@ impl Lab<'_> {
             _ => outcome.as_ref().map_or(0, deviations),
         };
         let sizes = sizes(script, deviations, failure.event);
-        Some(Found { script: script.clone(), way: way.clone(), text: failure.text, sizes, order })
+        let first = |process: u32| nodes.get(process as usize).copied().unwrap_or(process);
+        let hits = outcome.iter().flat_map(|outcome| &outcome.hits).map(|hit| Hit { process: first(hit.process), ..*hit }).collect();
+        Some(Found { script: script.clone(), way: way.clone(), text: failure.text, sizes, hits, order })
     }
 
     fn accept(&mut self, found: Found) {
-        (self.script, self.way, self.text, self.sizes) = (found.script, found.way, found.text, found.sizes);
+        (self.script, self.way, self.text, self.sizes, self.hits) = (found.script, found.way, found.text, found.sizes, found.hits);
         self.length = Length(self.sizes.events.max(1));
     }
 

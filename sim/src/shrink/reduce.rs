@@ -4,7 +4,7 @@ use super::ddmin::ddmin;
 use super::script::{Op, Script, Verb};
 use super::{Lab, Unshrunk, Way};
 use crate::events::Hold;
-use crate::fault::Fault;
+use crate::fault::{Fault, Hit};
 use crate::policy::PolicySpec;
 use crate::run::Outcome;
 
@@ -15,24 +15,35 @@ const ROUNDS: [u64; 5] = [1, 4, 16, 64, 256];
 /// Orders tried to find one that takes fewer constraints, and how many of those that fail are reduced.
 const ORDERS: u64 = 40;
 const RESTARTS: u32 = 3;
+/// Faults that cut links or end nodes.
+const CUTTING: [Fault; 6] =
+    [Fault::Cut, Fault::HalfOpen, Fault::RefuseSend, Fault::CrashBeforeSend, Fault::CrashAfterSend, Fault::LoseBroker];
 /// Latency when it does not matter.
 const PLAIN_LATENCY: u64 = 1_000_000;
 
 impl Lab<'_> {
     /// The first workload without chance that fails.
     pub(super) fn begin(&mut self, outcome: &Outcome) -> Result<(), Unshrunk> {
-        let script = self.script.clone();
+        let whole = self.script.clone();
         let recorded = outcome.order.as_ref().map(|order| order.recorded.clone());
         let again = self.way.clone();
         let ordered = recorded.map(|holds| Way { policy: PolicySpec::Fifo, holds, ..again.clone() });
-        for way in [again].into_iter().chain(ordered) {
-            if let Some(found) = self.attempt(&script, &way) {
-                let found = self.pinned(found);
-                self.accept(found);
-                return Ok(());
+        // Links that a fault cut are cut by steps too, which may be too much.
+        let by_fault = whole.with_ops(&whole.ops.iter().filter(|op| !op.verb.is_cut()).cloned().collect::<Vec<_>>());
+        let by_step = Script {
+            faults: whole.faults.iter().filter(|(fault, _)| !CUTTING.contains(fault)).map(|(fault, how)| (*fault, how.clone())).collect(),
+            ..whole.clone()
+        };
+        for script in [&whole, &by_fault, &by_step] {
+            for way in [&again].into_iter().chain(&ordered) {
+                if let Some(found) = self.attempt(script, way) {
+                    let found = self.pinned(found);
+                    self.accept(found);
+                    return Ok(());
+                }
             }
         }
-        if self.try_hard(&script, SEARCH) { Ok(()) } else { Err(Unshrunk::Lost(self.runs)) }
+        if self.try_hard(&whole, SEARCH) { Ok(()) } else { Err(Unshrunk::Lost(self.runs)) }
     }
 
     /// Leaves out what can be left out. False if it was stopped before nothing more could.
@@ -100,13 +111,13 @@ impl Lab<'_> {
             let Some(found) = self.attempt(&script, &way) else { continue };
             tries += 1;
             let found = self.pinned(found);
-            let before = (self.script.clone(), self.way.clone(), self.text.clone(), self.sizes);
+            let before = (self.script.clone(), self.way.clone(), self.text.clone(), self.sizes, self.hits.clone());
             self.accept(found);
             self.holds();
             let better =
                 self.way.policy == PolicySpec::Fifo && (before.1.policy != PolicySpec::Fifo || self.sizes.deviations < before.3.deviations);
             if !better {
-                (self.script, self.way, self.text, self.sizes) = before;
+                (self.script, self.way, self.text, self.sizes, self.hits) = before;
             }
         }
     }
@@ -226,6 +237,7 @@ impl Lab<'_> {
             script.faults.retain(|kind, _| left.contains(kind));
             self.smaller(&script, others.min(4))
         });
+        self.strikes(others);
         let single: [fn(&mut Op); 4] = [
             |op| op.at_ns = 0,
             |op| {
@@ -253,6 +265,24 @@ impl Lab<'_> {
                 change(&mut script.ops[at]);
                 if script != self.script {
                     self.smaller(&script, others.min(2));
+                }
+            }
+        }
+    }
+
+    /// A fault that strikes by chance strikes once instead: at one of the moments when it did.
+    fn strikes(&mut self, others: u64) {
+        let by_chance: Vec<Fault> = self.script.faults.iter().filter(|(_, how)| how.nth.is_none()).map(|(fault, _)| *fault).collect();
+        for fault in by_chance {
+            let here = |hit: &Hit| hit.fault == fault && self.script.nodes.contains(&(hit.process as usize));
+            let hits: Vec<Hit> = self.hits.iter().copied().filter(here).collect();
+            for hit in hits {
+                let mut script = self.script.clone();
+                if let Some(how) = script.faults.get_mut(&fault) {
+                    (how.nth, how.chance, how.most) = (Some((hit.process, hit.nth)), [0, 1], u64::MAX);
+                }
+                if self.tired() || self.smaller(&script, others.min(4)) {
+                    break;
                 }
             }
         }

@@ -62,6 +62,11 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Whether it cuts a link or ends a node.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Verb::CutLink { .. } | Verb::CutNode { .. })
+    }
+
     /// The opened pipe that it is about.
     pub fn pipe(&self) -> Option<usize> {
         match self {
@@ -162,13 +167,30 @@ impl Script {
 
     /// Where each operation happens; none for one that is impossible by now: its pipe was never opened, or is elsewhere.
     pub fn places(&self) -> Vec<Option<Place>> {
-        let mut walk = Walk { script: self, at: BTreeMap::new(), last: BTreeMap::new(), homes: BTreeMap::new(), peers: BTreeMap::new() };
+        let mut homes = BTreeMap::new();
+        let mut visited = BTreeSet::new();
         for op in &self.ops {
-            if let Verb::Open { pipe, node } = op.verb {
-                walk.homes.insert(pipe, node);
+            match op.verb {
+                Verb::Open { pipe, node } => drop(homes.insert(pipe, node)),
+                Verb::Hand { end, to: Some(to), .. } => drop(visited.insert((end, to))),
+                _ => (),
             }
         }
-        self.ops.iter().map(|op| walk.take(&op.verb)).collect()
+        // A portal that goes elsewhere now is no destination where it went in the first run.
+        loop {
+            let mut walk =
+                Walk { script: self, at: BTreeMap::new(), last: BTreeMap::new(), homes: &homes, visited: &visited, peers: BTreeMap::new() };
+            let places: Vec<_> = self.ops.iter().map(|op| walk.take(&op.verb)).collect();
+            let went = |(op, place): (&Op, &Option<Place>)| match op.verb {
+                Verb::Hand { end, .. } => Some((end, (*place)?.to?)),
+                _ => None,
+            };
+            let real: BTreeSet<(EndId, NodeId)> = self.ops.iter().zip(&places).filter_map(went).collect();
+            if visited.is_subset(&real) {
+                return places;
+            }
+            visited.retain(|visit| real.contains(visit));
+        }
     }
 
     /// Without what is impossible.
@@ -218,6 +240,7 @@ impl Script {
         let places = self.places();
         let mut used: BTreeSet<NodeId> = places.iter().flatten().flat_map(|place| [place.on, place.to]).flatten().collect();
         used.extend(self.known.values().flat_map(|known| known.nodes));
+        used.extend(self.faults.values().filter_map(|how| how.nth).map(|(on, _)| on as NodeId));
         for op in &self.ops {
             match op.verb {
                 Verb::CutLink { nodes } => used.extend(nodes),
@@ -281,6 +304,9 @@ impl Script {
                 Verb::CutLink { nodes } => *nodes = nodes.map(node),
             }
         }
+        for (on, _) in script.faults.values_mut().filter_map(|how| how.nth.as_mut()) {
+            *on = node(*on as NodeId) as u32;
+        }
         script.ops.retain(|op| !matches!(op.verb, Verb::CutLink { nodes: [a, b] } if a == b));
         script.valid()
     }
@@ -330,7 +356,10 @@ struct Walk<'a> {
     at: BTreeMap<EndId, NodeId>,
     /// Where they were last.
     last: BTreeMap<EndId, NodeId>,
-    homes: BTreeMap<usize, NodeId>,
+    /// Where pipes are opened.
+    homes: &'a BTreeMap<usize, NodeId>,
+    /// Where portals are handed to, at any time.
+    visited: &'a BTreeSet<(EndId, NodeId)>,
     /// Peers of ends that have another one than they were opened with.
     peers: BTreeMap<EndId, EndId>,
 }
@@ -342,8 +371,7 @@ impl Walk<'_> {
 
     /// Whether an end is, was or comes to be there.
     fn visits(&self, end: EndId, node: NodeId) -> bool {
-        let came = |op: &Op| matches!(op.verb, Verb::Hand { end: moved, to, .. } if moved == end && to == Some(node));
-        self.homes.get(&end.pipe()) == Some(&node) || self.script.ops.iter().any(came)
+        self.homes.get(&end.pipe()) == Some(&node) || self.visited.contains(&(end, node))
     }
 
     fn peer(&self, end: EndId) -> EndId {

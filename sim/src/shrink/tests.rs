@@ -63,3 +63,61 @@ fn what_holds_is_refused() {
     let refused = shrink(&both, &RunOptions::default(), &mut plainly, &mut |_| false).unwrap_err();
     assert_eq!(refused, Unshrunk::Holds);
 }
+
+#[test]
+fn what_no_workload_shows_is_left_as_it_was_drawn_with_fewer_decisions() {
+    let crowd = scenario(CROWD, &[("N", "4"), ("random.pipes", "8"), ("duration", "50ms")]);
+    let options = |seed| RunOptions { seed, planted: Some("length-off-by-one".to_owned()), ..RunOptions::default() };
+    let seed = (1..60).find(|seed| plainly(&crowd, &options(*seed)).failure.is_some()).expect("the bug shows");
+    let small = fewer(&crowd, &options(seed), &mut plainly, &mut |runs| runs >= 300).unwrap();
+    let left = small.outcome.log.as_ref().map_or(0, |log| log.deviations.len());
+    assert!(left > 0 && left * 4 < small.before, "{left} of {}", small.before);
+    let again = plainly(&crowd, &small.options).failure.expect("it still fails");
+    assert_eq!((Signature::of(&crowd, &again), &again), (small.signature, &small.failure));
+    let held = fewer(&crowd, &RunOptions::default(), &mut plainly, &mut |_| false);
+    assert_eq!(held.unwrap_err(), Unshrunk::Holds);
+}
+
+#[test]
+fn a_fault_that_strikes_by_chance_becomes_one_that_strikes_once() {
+    let text = r#"
+        name = "test"
+        purpose = "test"
+        step = [
+          { on = "a", open = ["p", "q"] },
+          { on = "a", hand = "q", over = "ab", to = "broker" },
+          { on = "broker", hand = "q", over = "bb", to = "b" },
+          { on = "a", send = { count = 1, bytes = 4 }, from = "p" },
+          { on = "a", send = { count = 1, bytes = 4 }, from = "p", at = "50ms" },
+        ]
+        [nodes]
+        broker = { broker = true }
+        a = {}
+        b = {}
+        [links]
+        connect = [["a", "broker", "ab"], ["b", "broker", "bb"]]
+        [faults]
+        refuse-introduction = { chance = "1/2", lasts = "0us" }
+    "#;
+    let world = scenario(text, &[]);
+    // Whoever is told that there was no introduction fails, as if that were wrong.
+    let mut runner = |world: &Scenario, options: &RunOptions| {
+        let mut ran = plainly(world, options);
+        let refused = ran.outcome.as_ref().is_some_and(|outcome| outcome.run.by_id[12] > 0);
+        ran.failure = refused.then(|| Failure {
+            property: "a refusal",
+            checker: "test",
+            text: String::new(),
+            time: 0,
+            event: 1,
+            phase: crate::run::Phase::Work,
+            process: None,
+            portal: None,
+        });
+        ran
+    };
+    let options = |seed| RunOptions { seed, ..RunOptions::default() };
+    let seed = (1..60).find(|seed| runner(&world, &options(*seed)).failure.is_some()).expect("it is refused");
+    let shrunk = shrink(&world, &options(seed), &mut runner, &mut |runs| runs >= 400).unwrap();
+    assert!(shrunk.toml.contains("refuse-introduction = { nth = 1, on = \"broker\""), "{}", shrunk.toml);
+}

@@ -203,6 +203,9 @@ impl Trace {
         bytes[16..].copy_from_slice(&c.to_le_bytes());
         if let Some(transcript) = &mut self.transcript {
             transcript.begin();
+        } else if self.chunk.len() + bytes.len() <= CHUNK {
+            // Most of all records: their length is known here, so that they need no call to be copied.
+            return self.chunk.extend_from_slice(&bytes);
         }
         self.fold(&bytes);
     }

@@ -1,13 +1,16 @@
 //! The fault plane: whether a fault strikes where it could, and what follows inside the engine. What only the run can carry out, or must
 //! know in order to judge, it is told as a [`Strike`]. Nothing strikes unless armed; a kind that is off costs a branch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use ipcz::ids::Handle;
+use ipcz::trap::{TrapEvent, TrapFlags};
 
 use super::order::{Channel, Label, What};
 use super::state::State;
 use crate::choice::{Choices, Site};
 use crate::events::EventKind;
-use crate::fault::{ALL, COUNT, Fault, Strength, Strengths, Struck};
+use crate::fault::{ALL, COUNT, Fault, Hit, Strength, Strengths, Struck};
 use crate::trace::Kind;
 
 /// Something that struck and that concerns more than the engine. Processes by number.
@@ -40,12 +43,21 @@ pub(crate) struct Faults {
     plan: Vec<Option<Strength>>,
     /// By kind: not again before this time.
     calm: Vec<u64>,
+    /// Virtual time says nothing about order, and stands still for long: what makes things late stays away for no time.
+    pub timeless: bool,
     struck: Vec<Struck>,
+    /// Opportunities so far, by kind and process; those too at which a kind stayed away because it had just struck.
+    chances: BTreeMap<(Fault, u32), u64>,
+    hits: Vec<Hit>,
     /// Whether a process is or was paused, dying or told lies by its clock: only then is it asked for.
     pub odd: bool,
     strikes: Vec<Strike>,
     /// Events of processes that were paused: they come before all others.
     pub resumed: VecDeque<What>,
+    /// By end of a pipe: who holds it by what handle, if handlers of traps may close it.
+    pub closable: BTreeMap<u32, (u32, Handle)>,
+    /// Ends that handlers of traps have closed and that the run does not know of yet.
+    pub closed: Vec<u32>,
 }
 
 /// Draws about what a strike does in particular.
@@ -68,6 +80,8 @@ pub(crate) struct Oddity {
     pub dying: bool,
     /// Compare-exchanges in a row that failed for nothing.
     spurious: u8,
+    /// Depth L1: its application is in the middle of a call.
+    pub calling: bool,
 }
 
 /// What is odd about one direction of a link: what arrives at its end.
@@ -110,6 +124,11 @@ impl Faults {
         self.struck.iter().zip(&self.plan).filter_map(|(struck, strength)| strength.as_ref().map(|_| *struck)).collect()
     }
 
+    /// What struck, in order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.hits.clone()
+    }
+
     pub fn take_strikes(&mut self, out: &mut Vec<Strike>) {
         out.append(&mut self.strikes);
     }
@@ -131,14 +150,7 @@ impl State {
         let kinds =
             ALL.iter().zip(&self.faults.plan).filter(|(about, strength)| strength.is_some() && only.is_none_or(|only| only == about.fault));
         self.faults.on = kinds.fold(0, |on, (about, _)| on | 1 << about.fault as u32);
-        if self.queue.is_scheduled() {
-            self.forget_time();
-        }
-    }
-
-    /// Time says nothing about the order of events: what would only make something late does not strike.
-    pub fn forget_time(&mut self) {
-        self.faults.on &= !TIMED.iter().fold(0, |kinds, fault| kinds | 1 << *fault as u32);
+        self.faults.timeless = self.queue.is_scheduled();
     }
 
     /// Nothing strikes any more, and who was not told yet of a broken link is told now.
@@ -160,6 +172,9 @@ impl State {
         let kind = fault as usize;
         let faults = &mut self.faults;
         let Some(strength) = &mut faults.plan[kind] else { return false };
+        let nth = faults.chances.entry((fault, actor)).or_default();
+        *nth += 1;
+        let hit = Hit { fault, process: actor, nth: *nth };
         if self.now < faults.calm[kind] || faults.struck[kind].did >= strength.most {
             return false;
         }
@@ -178,7 +193,10 @@ impl State {
             return false;
         }
         faults.struck[kind].did += 1;
-        faults.calm[kind] = self.now.saturating_add(faults.lasts(fault));
+        faults.hits.push(hit);
+        if !(faults.timeless && LATE.contains(&fault)) {
+            faults.calm[kind] = self.now.saturating_add(faults.lasts(fault));
+        }
         self.trace.record(Kind::Fault, actor, self.now, 1 << 32 | fault as u64);
         true
     }
@@ -253,6 +271,11 @@ impl State {
     pub fn after_burst(&self, end: u32, time: u64) -> u64 {
         let burst = self.ends[end as usize].trouble.burst;
         if self.now < burst { time.max(burst) } else { time }
+    }
+
+    /// Whether a burst silences what arrives at an end.
+    pub fn is_silent(&self, end: u32) -> bool {
+        self.now < self.ends[end as usize].trouble.burst
     }
 
     /// Stops several links one after the other and lets them go in another order.
@@ -358,6 +381,31 @@ impl State {
         fails
     }
 
+    /// What the handler of a trap that fires closes, if this strikes: the portal that the event is about, or its twin if that is there
+    /// too. It counts as closed from now on.
+    pub fn close_in_trap(&mut self, process: u32, event: &TrapEvent) -> Option<Handle> {
+        // Whoever is in the middle of a call may be using the very portal: closing it then would be the application's own mistake.
+        let odd = &self.seat(process).odd;
+        let busy = odd.calling || odd.dying;
+        if busy || !self.faults.has(Fault::CloseInTrap) || !event.flags.and(TrapFlags::REMOVED).is_empty() {
+            return None;
+        }
+        let end = event.context as u32;
+        let here = |end: &u32| self.faults.closable.get(end).is_some_and(|(holder, _)| *holder == process);
+        let ends: Vec<u32> = [end, end ^ 1].into_iter().filter(here).collect();
+        if ends.is_empty() || !self.strikes(Fault::CloseInTrap, process) {
+            return None;
+        }
+        let end = ends[self.detail(Fault::CloseInTrap, process, ends.len())];
+        self.faults.closed.push(end);
+        self.faults.closable.remove(&end).map(|(_, handle)| handle)
+    }
+
+    /// For how many events, or operations of depth L1, something is held back where virtual time says nothing about order.
+    pub fn hindrance(&mut self, fault: Fault, actor: u32) -> u64 {
+        1 + self.detail(fault, actor, HINDRANCE) as u64
+    }
+
     /// The process dies in the middle of what it does.
     pub fn crash(&mut self, process: u32) {
         self.faults.odd = true;
@@ -370,23 +418,37 @@ impl State {
         if process == u32::MAX {
             return false;
         }
-        if !self.seat(process).odd.paused && self.strikes(Fault::Pause, process) {
+        if !self.seat(process).odd.paused && self.pauses(process) {
             self.faults.odd = true;
             self.seat(process).odd.paused = true;
             let until = self.now + self.faults.lasts(Fault::Pause);
-            let label = || Label { channel: Channel::Timer(process), from: process, to: process, kind: EventKind::Timer };
+            let label = || Label { channel: Channel::Paused(process), from: process, to: process, kind: EventKind::Timer };
             self.queue.push(until, 0, What::Resume(process), label);
+            if self.queue.is_scheduled() {
+                let events = self.hindrance(Fault::Pause, process);
+                self.queue.hold_back(Channel::Paused(process), events);
+            }
         }
-        if self.strikes(Fault::ClockJump, process) {
-            self.faults.odd = true;
-            let lasts = self.faults.lasts(Fault::ClockJump);
-            self.seat(process).odd.skew += lasts;
-        }
+        self.leap(process);
         let odd = &mut self.seat(process).odd;
         if odd.paused {
             odd.deferred.push_back(what);
         }
         odd.paused
+    }
+
+    /// Whether a process that is about to be notified is paused.
+    pub fn pauses(&mut self, process: u32) -> bool {
+        self.strikes(Fault::Pause, process)
+    }
+
+    /// A process's clock leaps ahead, if that strikes.
+    pub fn leap(&mut self, process: u32) {
+        if self.strikes(Fault::ClockJump, process) {
+            self.faults.odd = true;
+            let lasts = self.faults.lasts(Fault::ClockJump);
+            self.seat(process).odd.skew += lasts;
+        }
     }
 
     /// A pause is over.
@@ -399,7 +461,9 @@ impl State {
 }
 
 /// Kinds that do nothing but make something late.
-const TIMED: [Fault; 7] = [Fault::Delay, Fault::Burst, Fault::Clog, Fault::Swizzle, Fault::Pause, Fault::Slow, Fault::LateIntroduction];
+const LATE: [Fault; 7] = [Fault::Delay, Fault::Burst, Fault::Clog, Fault::Swizzle, Fault::Pause, Fault::Slow, Fault::LateIntroduction];
+/// The most events that something is held back for in a scheduled order, and the most operations at depth L1.
+const HINDRANCE: usize = 64;
 /// Where the fields of a message's parameters begin (wire.md 2, 3).
 const FIELDS: usize = 32;
 /// Links that are stopped together.

@@ -41,7 +41,7 @@ pub use state::Population;
 
 use crate::choice::Source;
 use crate::events::EventId;
-use crate::fault::{Fault, Struck};
+use crate::fault::{Fault, Hit, Struck};
 use crate::policy::Policy;
 use crate::trace::{Recent, Trace};
 use objects::Holds;
@@ -206,7 +206,11 @@ impl World {
 
     /// A new process; they are numbered from 0.
     pub fn add_process(&mut self) -> u32 {
-        self.add(|ports| Body::Process(Process::new(Arc::clone(&ports.clock), Arc::clone(&ports.traps))))
+        self.add(|ports| {
+            let process = Process::new(Arc::clone(&ports.clock), Arc::clone(&ports.traps));
+            ports.belong_to(&process);
+            Body::Process(process)
+        })
     }
 
     /// Something else in place of a process.
@@ -266,7 +270,7 @@ impl World {
 
     /// Virtual nanoseconds since the world began.
     pub fn now(&self) -> u64 {
-        self.shared.lock().now
+        self.shared.now()
     }
 
     /// Lets [`Event::App`] happen at `at`, or now if that is past; tokens of one instant come in the order of these calls.
@@ -323,7 +327,9 @@ impl World {
             if let Some(bytes) = self.spent.take() {
                 state.recycle(bytes);
             }
-            state.next()?
+            let next = state.next()?;
+            self.shared.tick(state.now);
+            next
         };
         if let Some(call) = call {
             let input = self.input(call);
@@ -363,6 +369,7 @@ impl World {
     pub(crate) fn advance(&mut self, time: u64) {
         let mut state = self.shared.lock();
         state.now = state.now.max(time);
+        self.shared.tick(state.now);
     }
 
     /// Who holds or is to hold a transport end, and its other end.
@@ -382,7 +389,7 @@ impl World {
 
     /// Moves the trap events that fired since the last time to `out`, with their processes, in order.
     pub fn take_traps(&mut self, out: &mut Vec<(u32, TrapEvent)>) {
-        out.append(&mut self.shared.lock().traps);
+        self.shared.take_traps(out);
     }
 
     /// Cuts every transport between two processes: both ends get an error after the link's latency; of the messages
@@ -414,9 +421,9 @@ impl World {
         self.shared.lock().arm(only);
     }
 
-    /// Virtual time decides nothing from here on: faults that only make something late do not strike.
+    /// Depth L1 begins: virtual time says nothing about order.
     pub fn forget_time(&mut self) {
-        self.shared.lock().forget_time();
+        self.shared.lock().faults.timeless = true;
     }
 
     /// No fault strikes from now on, and every end of a broken link is told.
@@ -426,12 +433,12 @@ impl World {
 
     /// Whether a fault strikes, of which the caller has an opportunity.
     pub fn strikes(&mut self, fault: Fault, actor: u32) -> bool {
-        self.shared.lock().strikes(fault, actor)
+        self.shared.faulty && self.shared.lock().strikes(fault, actor)
     }
 
     /// Whether anything can ever strike.
     pub fn is_faulty(&self) -> bool {
-        self.shared.lock().faults.planned()
+        self.shared.faulty
     }
 
     /// Moves what struck since the last time, and concerns more than the engine, to `out`.
@@ -439,9 +446,28 @@ impl World {
         self.shared.lock().faults.take_strikes(out);
     }
 
+    /// Whether a handler of traps may close this end of a pipe ([`Fault::CloseInTrap`]): where it is held and by what handle, or none.
+    pub fn may_close(&mut self, end: u32, holder: Option<(u32, Handle)>) {
+        let closable = &mut self.shared.lock().faults.closable;
+        match holder {
+            Some(holder) => closable.insert(end, holder),
+            None => closable.remove(&end),
+        };
+    }
+
+    /// Moves the ends that handlers of traps closed since the last time to `out`, in order.
+    pub fn take_closed(&mut self, out: &mut Vec<u32>) {
+        out.append(&mut self.shared.lock().faults.closed);
+    }
+
     /// How often each configured fault could have struck and did.
     pub fn struck(&self) -> Vec<Struck> {
         self.shared.lock().faults.struck()
+    }
+
+    /// The faults that struck, in order.
+    pub fn hits(&self) -> Vec<Hit> {
+        self.shared.lock().faults.hits()
     }
 
     /// The longest that a configured fault lasts, in ns.
@@ -451,7 +477,7 @@ impl World {
 
     /// Whether a fault stopped the process in the middle of something: nothing it does counts, and it is to be killed.
     pub fn is_dying(&self, process: u32) -> bool {
-        self.shared.lock().is_dying(process)
+        self.shared.faulty && self.shared.lock().is_dying(process)
     }
 
     /// Who sent a message that was refused, and who refused it.
@@ -466,8 +492,8 @@ impl World {
 
     /// Whether the process was killed, or is about to be.
     pub fn is_gone(&self, process: u32) -> bool {
-        let state = self.shared.lock();
-        state.gone(process) || state.is_dying(process)
+        let gone = self.tenants.get(process as usize).is_none_or(|tenant| matches!(tenant.body, Body::Killed));
+        gone || self.is_dying(process)
     }
 
     /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.
@@ -526,7 +552,9 @@ impl World {
             let body = match &tenant.body {
                 Body::Process(body) => {
                     let drivers = vec![Arc::clone(&ports.driver); tenant.nodes];
-                    Body::Process(body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap))
+                    let body = body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap);
+                    ports.belong_to(&body);
+                    Body::Process(body)
                 }
                 Body::Actor(body) => Body::Actor(body.fork(ports.clone(), &mut remap)),
                 Body::Killed => Body::Killed,

@@ -1,10 +1,11 @@
 //! The world as one process sees it: the simulator's driver, clock, trap target and memory. Each call takes the world's
-//! lock once and calls nobody.
+//! lock once, or not at all, and calls nobody.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use ipcz::api::Process;
 use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::ObjectId;
@@ -20,16 +21,52 @@ use crate::fault::Fault;
 use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
-/// A world's state behind its one lock, never held while a process is called.
-pub(crate) struct Shared(Mutex<State>);
+/// A world's state behind its one lock, never held while a process is called. Beside it is what is asked at every call, and what a lock
+/// would cost more than: a world belongs to one thread at a time.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Whether anything can ever strike.
+    pub faulty: bool,
+    /// The state's `now`.
+    now: AtomicU64,
+    /// Whether the state has trap events.
+    traps: AtomicBool,
+}
 
 impl Shared {
     pub fn new(state: State) -> Arc<Shared> {
-        Arc::new(Shared(Mutex::new(state)))
+        let (faulty, now, traps) = (state.faults.planned(), state.now.into(), (!state.traps.is_empty()).into());
+        Arc::new(Shared { state: Mutex::new(state), faulty, now, traps })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Virtual nanoseconds since the world began.
+    pub fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    /// The state's time has gone on.
+    pub fn tick(&self, now: u64) {
+        self.now.store(now, Relaxed);
+    }
+
+    /// A trap has fired.
+    fn fired(&self, process: u32, event: &TrapEvent) {
+        let mut state = self.lock();
+        state.trace.trap(process, event);
+        state.traps.push((process, *event));
+        self.traps.store(true, Relaxed);
+    }
+
+    /// Moves the trap events to `out`.
+    pub fn take_traps(&self, out: &mut Vec<(u32, TrapEvent)>) {
+        if self.traps.load(Relaxed) {
+            self.traps.store(false, Relaxed);
+            out.append(&mut self.lock().traps);
+        }
     }
 }
 
@@ -42,12 +79,23 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Collects trap events for [`World::take_traps`](super::World::take_traps).
     pub traps: Arc<dyn TrapTarget>,
+    owner: Owner,
 }
+
+/// The process whose ports these are, once it is made.
+type Owner = Arc<OnceLock<Weak<Process>>>;
 
 impl Ports {
     pub(crate) fn new(shared: &Arc<Shared>, process: u32) -> Ports {
         let port = || Port { shared: Arc::clone(shared), process };
-        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps: Arc::new(SimTraps(port())) }
+        let owner = Owner::default();
+        let traps = Arc::new(SimTraps { port: port(), owner: Arc::clone(&owner) });
+        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, owner }
+    }
+
+    /// The process was made; a handler of its traps may call it.
+    pub(crate) fn belong_to(&self, process: &Arc<Process>) {
+        self.owner.get_or_init(|| Arc::downgrade(process));
     }
 }
 
@@ -122,7 +170,8 @@ impl Driver for SimDriver {
             Some(toward) => {
                 let far = toward.map(|id| state.objects.transport(process, id).map(|end| state.far_holder(end)));
                 let [Some(a), Some(b)] = far else {
-                    state.trace.counters().stale += 1;
+                    // Of who died in the middle of it everything is closed.
+                    state.trace.counters().stale += u64::from(!state.gone(process));
                     return Err(DriverError::InvalidArgument);
                 };
                 if state.strikes(Fault::RefuseIntroduction, process) {
@@ -225,7 +274,9 @@ struct SimClock(Port);
 
 impl Clock for SimClock {
     fn now(&self) -> Time {
-        Time(self.0.shared.lock().clock(self.0.process))
+        let Port { shared, process } = &self.0;
+        // A fault may let a process think that it is later.
+        Time(if shared.faulty { shared.lock().clock(*process) } else { shared.now() })
     }
 
     fn wake_at(&self, at: Time, _who: Arc<dyn Wake>) {
@@ -241,14 +292,20 @@ impl Clock for SimClock {
     }
 }
 
-/// Keeps trap events for the workload.
-struct SimTraps(Port);
+/// Keeps trap events for the workload. Where [`Fault::CloseInTrap`] strikes, it is a handler that closes a portal.
+struct SimTraps {
+    port: Port,
+    owner: Owner,
+}
 
 impl TrapTarget for SimTraps {
     fn fired(&self, event: &TrapEvent) {
-        let mut state = self.0.shared.lock();
-        state.trace.trap(self.0.process, event);
-        state.traps.push((self.0.process, *event));
+        let Port { shared, process } = &self.port;
+        shared.fired(*process, event);
+        let chosen = if shared.faulty { shared.lock().close_in_trap(*process, event) } else { None };
+        if let (Some(handle), Some(owner)) = (chosen, self.owner.get().and_then(Weak::upgrade)) {
+            owner.close(handle).expect("nobody else closes it, or puts it into a parcel");
+        }
     }
 }
 

@@ -334,14 +334,18 @@ impl State {
         Some((Step { time: self.now, event }, call))
     }
 
-    /// Takes everything that waits to happen, in order of its time. Answers what time it is.
-    pub fn take_events(&mut self, out: &mut Vec<Next>) -> u64 {
+    /// Whether anything waits to happen.
+    pub fn has_events(&self) -> bool {
+        self.queue.len() > 0 || !self.faults.resumed.is_empty()
+    }
+
+    /// Takes everything that waits to happen, in order of its time.
+    pub fn take_events(&mut self, out: &mut Vec<Next>) {
         let State { now, queue, source, faults, .. } = self;
         out.extend(faults.resumed.drain(..).map(|what| Next { time: *now, what }));
         while let Some(entry) = queue.pop(*now, source) {
             out.push(entry);
         }
-        *now
     }
 
     /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
@@ -431,7 +435,7 @@ impl State {
     }
 
     /// The process that an event would notify; nobody if none.
-    fn notified(&self, what: What) -> u32 {
+    pub fn notified(&self, what: What) -> u32 {
         match what {
             What::Deliver(slot) => self.ends[self.messages[slot as usize].to() as usize].holder,
             What::Waiting(end) | What::Error(end) | What::Deactivated(end) => self.ends[end as usize].holder,

@@ -129,7 +129,12 @@ impl State {
     /// Schedules an arrival at `end` behind all earlier ones, `late` later than it would be.
     fn arrive(&mut self, end: u32, what: What, kind: EventKind, late: u64) {
         if self.queue.is_scheduled() {
-            return self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
+            self.queue.push(self.now, 0, what, || label(&self.ends, end, kind));
+            if late > 0 || self.is_silent(end) {
+                let events = self.hindrance(Fault::Delay, self.ends[end as usize].meant);
+                self.queue.hold_back(Channel::End(end), events);
+            }
+            return;
         }
         let (profile, holder) = (self.ends[end as usize].profile, self.ends[end as usize].holder);
         let mut time = self.now.saturating_add(profile.latency_ns).saturating_add(late).saturating_add(leaks::slip(Leak::WallClock));
@@ -233,6 +238,17 @@ impl State {
         let message = &self.messages[slot as usize];
         let (id, late) = (message.bytes.get(2).copied().unwrap_or_default(), message.late);
         self.arrive(message.to, What::Deliver(slot), EventKind::Message(id), late);
+    }
+
+    /// Whether faults make a message late; where virtual time says nothing about order it is then held back.
+    pub fn is_late(&self, what: What) -> bool {
+        match what {
+            What::Deliver(slot) => {
+                let message = &self.messages[slot as usize];
+                message.late > 0 || self.is_silent(message.to)
+            }
+            _ => false,
+        }
     }
 
     /// The bytes of a message under way.

@@ -147,6 +147,20 @@ fn a_state_of_something_else_is_refused() {
 }
 
 #[test]
+fn a_planted_bug_can_be_swept_for_and_a_miss_bound_is_told_at_depth_l1() {
+    let (state, folder) = (file("sweep planted.jsonl", ""), folder("sweep planted").display().to_string());
+    let race = ["sweep", "scenarios/races/both-leave.toml", "--depth", "1", "--policy", "pct:2", "--state", &state, "--failures", &folder];
+    let (held, _) = ends_with(0, &[&race[..], &["--seeds", "0..50", "--fresh"]].concat());
+    assert!(held.contains("miss bound       pct:2: n ") && held.contains(", d 2, 50 runs: "), "{held}");
+    let planted = [&race[..], &["--seeds", "0..500", "--plant", "front-read-twice", "--max-failures", "1"]].concat();
+    let (out, _) = ends_with(42, &[&planted[..], &["--fresh"]].concat());
+    assert!(out.contains("-p ipcz-sim --features planted -- run ") && out.contains(" --plant front-read-twice --seed "), "{out}");
+    let (_, err) = ends_with(2, &[&race[..], &["--seeds", "0..500", "--max-failures", "1"]].concat());
+    assert!(err.contains("--plant") && err.contains("front-read-twice"), "{err}");
+    assert!(ends_with(2, &[&race[..], &["--seeds", "0..9", "--plant", "no-such"]].concat()).1.contains("no planted bug is called"));
+}
+
+#[test]
 fn failures_end_a_sweep_and_leave_replay_files() {
     let state = file("sweep canary.jsonl", "");
     let folder = folder("sweep canary");

@@ -12,7 +12,7 @@ use super::portfolio::at_operations;
 use crate::choice::Source;
 use crate::fine::{Faults, Fine};
 use crate::policy::{Length, PolicySpec};
-use crate::run::{Run, RunOptions, measure, run};
+use crate::run::{Run, measure, measure_fine};
 use crate::scenario::Scenario;
 
 /// What a run costs besides its events, in events; and how many operations of depth L1 cost as much as one.
@@ -40,11 +40,7 @@ impl Trial {
     fn length(&self) -> Length {
         *self.length.get_or_init(|| match self.depth {
             Depth::Message => measure(&self.scenario),
-            Depth::Operation => {
-                let fine = Fine { faults: self.faults, ..Fine::default() };
-                let outcome = run(&self.scenario, &RunOptions { recent: 0, fine: Some(fine), ..RunOptions::default() });
-                Length(outcome.fine.operations().max(1))
-            }
+            Depth::Operation => measure_fine(&self.scenario, &Fine { faults: self.faults, ..Fine::default() }),
         })
     }
 
@@ -241,7 +237,7 @@ mod tests {
     #[test]
     fn what_needs_preemption_is_found_at_depth_l1_and_not_above() {
         let trials = portfolio().unwrap();
-        for name in ["pop-load-store", "freed-before-read"] {
+        for name in ["pop-load-store", "push-load-store"] {
             let hunt = within(500, name, &trials, Depth::Operation);
             assert!(hunt.find.is_some() && hunt.alarm.is_none(), "{name}: {hunt:?}");
             assert_eq!(within(5, name, &trials, Depth::Message), Hunt { runs: 5, ..Hunt::default() }, "{name}");

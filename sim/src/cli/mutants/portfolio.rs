@@ -31,10 +31,12 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("starved-link"), &[]),
     (scenario!("starved-link"), &["tight=true"]),
     (scenario!("loose/b"), &["N=2", "parcels=40"]),
+    (scenario!("liars"), &[]),
+    (scenario!("swarm"), &[]),
 ];
 
 /// The same where only virtual time will do: what is introduced over a link that is cut is lost with it, and no checker knows of that.
-const TIMED: &[((&str, &str), &[&str])] = &[(scenario!("races/strangers"), &[])];
+const TIMED: &[((&str, &str), &[&str])] = &[(scenario!("races/strangers"), &[]), (scenario!("liars"), &[]), (scenario!("swarm"), &[])];
 
 /// The same at depth L1: small races.
 const RACES: &[((&str, &str), &[&str])] = &[
@@ -46,8 +48,10 @@ const RACES: &[((&str, &str), &[&str])] = &[
     (scenario!("races/parting"), &[]),
     (scenario!("races/relay"), &[]),
     (scenario!("races/refused"), &[]),
-    (scenario!("races/R02-both-ends-of-a-remote-pair-move"), &[]),
+    (scenario!("races/both-leave"), &[]),
     (scenario!("races/meeting"), &[]),
+    (scenario!("races/introducing"), &[]),
+    (scenario!("races/returning"), &[]),
     (scenario!("abc"), &["send.count=5"]),
     (scenario!("both-ends-run"), &["N=4", "burst=2", "bytes=400"]),
 ];

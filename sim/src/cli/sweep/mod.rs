@@ -16,7 +16,7 @@ use super::args::{Seeds, Setting, SweepArgs};
 use super::exit::Exit;
 use super::failures::Failures;
 use super::out::{Trouble, print, tell};
-use super::play::{Plan, Played, listen_to_panics, order};
+use super::play::{Plan, Played, length, listen_to_panics, order};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::run::listen_to_ctrl_c;
@@ -24,7 +24,6 @@ use super::stopwatch::Stopwatch;
 use super::{again, table, usage};
 use crate::policy::Bound;
 use crate::replay::Text;
-use crate::run::measure;
 use crate::scenario::Scenario;
 use state::{Header, Refused, State};
 use sums::{Chain, Failed, Sums};
@@ -42,8 +41,12 @@ const TOLD: usize = 100;
 /// # Errors
 /// Something outside the simulation failed.
 pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
+    if let Some(Err(why)) = args.plant.as_deref().map(usage::plantable) {
+        tell(&format!("ipcz-sim: --plant: {why}\n"));
+        return Ok(Exit::Usage);
+    }
     let Some((text, scenario)) = load(args) else { return Ok(Exit::Usage) };
-    let header = Header::new(&scenario.name, &text, args.policy.to_string(), args.depth, args.seeds);
+    let header = Header::new(&scenario.name, &text, args);
     let path = match &args.state {
         Some(path) => path.clone(),
         None => header.path(Path::new(STATES)).map_err(|error| Trouble(format!("can't name a state: {error}")))?,
@@ -63,8 +66,8 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
     let left = args.seeds.count - state.sums.runs;
     let (policy, fine) = order(&args.policy, args.depth);
     // Measured once for all seeds: it is the same for each.
-    let length = (policy.needs_length() && left > 0).then(|| measure(&scenario));
-    let plan = Plan { scenario, plant: None, policy, length, fine, verify: None, stop };
+    let length = if left > 0 { length(&scenario, &policy, fine.as_ref()) } else { None };
+    let plan = Plan { scenario, plant: args.plant.clone(), policy, length, fine, verify: None, stop };
     let mut sweep = Sweep::new(args, &plan, &text, state);
     sweep.go()?;
     sweep.tell()

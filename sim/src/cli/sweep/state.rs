@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::super::args::Seeds;
+use super::super::args::SweepArgs;
 use super::sums::{Chain, Sums};
 use crate::code::Code;
 use crate::replay::Text;
@@ -31,21 +31,23 @@ pub struct Header {
     set: Vec<String>,
     policy: String,
     depth: u8,
+    plant: Option<String>,
     seeds: String,
     code: Code,
 }
 
 impl Header {
     /// Of these seeds of a scenario.
-    pub fn new(scenario: &str, text: &Text, policy: String, depth: u8, seeds: Seeds) -> Header {
+    pub fn new(scenario: &str, text: &Text, args: &SweepArgs) -> Header {
         Header {
             ipcz_sweep: FORMAT,
             scenario: scenario.to_owned(),
             text: format!("{:016x}", xxh3_64(text.text.as_bytes())),
             set: text.set.clone(),
-            policy,
-            depth,
-            seeds: seeds.to_string(),
+            policy: args.policy.to_string(),
+            depth: args.depth,
+            plant: args.plant.clone(),
+            seeds: args.seeds.to_string(),
             code: Code::this().clone(),
         }
     }
@@ -67,13 +69,14 @@ impl Header {
     }
 
     /// All of it in words.
-    fn fields(&self) -> [(&'static str, String); 7] {
+    fn fields(&self) -> [(&'static str, String); 8] {
         [
             ("scenario", self.scenario.clone()),
             ("hash of its file", self.text.clone()),
             ("--set", self.set.join(" ")),
             ("--policy", self.policy.clone()),
             ("--depth", self.depth.to_string()),
+            ("--plant", self.plant.clone().unwrap_or_default()),
             ("--seeds", self.seeds.clone()),
             ("code", self.code.to_string()),
         ]

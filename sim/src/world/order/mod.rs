@@ -59,6 +59,8 @@ pub(crate) enum Channel {
     Held(u32),
     /// Deadlines of a process.
     Timer(u32),
+    /// The end of a process's pause.
+    Paused(u32),
     /// What the workload does in a process, or (`u32::MAX`) from outside.
     Tokens(u32),
 }
@@ -145,6 +147,13 @@ impl Queue {
     pub fn govern(&mut self, policy: Policy) {
         if let Queue::Scheduled(queue) = self {
             queue.govern(policy);
+        }
+    }
+
+    /// A channel of a schedule that has something waiting is not taken from for so many events, unless nothing else is ready.
+    pub fn hold_back(&mut self, channel: Channel, events: u64) {
+        if let Queue::Scheduled(queue) = self {
+            queue.hold_back(channel, events);
         }
     }
 

@@ -87,18 +87,20 @@ pub(crate) struct Scheduled {
     latest: Option<(u64, EventId)>,
     /// By number of channel: what waits there, the head first. Tokens and deadlines are in `clock` instead.
     channels: Vec<VecDeque<Pending>>,
-    /// Channels with something waiting, by the age of their heads: (born, channel).
-    heads: VecDeque<(u64, u32)>,
     traffic: usize,
     /// Tokens and deadlines by time, then age, each with its channel; and how many are tokens.
     clock: BTreeMap<(u64, u64), (u32, Pending)>,
     tokens: usize,
     constraints: Vec<Constraint>,
+    /// By number of channel: taken from again only when so many events were taken, unless nothing else is ready.
+    late: BTreeMap<u32, u64>,
     /// By event: constraints that hold it back (those open), and that wait for it.
     held: BTreeMap<EventId, Vec<usize>>,
     frees: BTreeMap<EventId, Vec<usize>>,
-    /// What could go now, and the keys of its tokens and deadlines, which stand last; kept for their room.
+    /// What could go now: the heads of all channels by age, so many; behind them the tokens and deadlines that were due when it was last
+    /// asked, and the keys of these.
     ready: Vec<Ready>,
+    heads: usize,
     due: Vec<(u64, u64)>,
     /// Those that no constraint holds back, and where they stand in `ready`.
     free: Vec<Ready>,
@@ -119,14 +121,15 @@ impl Scheduled {
             born: 0,
             latest: None,
             channels: Vec::new(),
-            heads: VecDeque::new(),
             traffic: 0,
             clock: BTreeMap::new(),
             tokens: 0,
             constraints: Vec::new(),
+            late: BTreeMap::new(),
             held: BTreeMap::new(),
             frees: BTreeMap::new(),
             ready: Vec::new(),
+            heads: 0,
             due: Vec::new(),
             free: Vec::new(),
             free_at: Vec::new(),
@@ -143,6 +146,7 @@ impl Scheduled {
         self.constraints = self.holds.iter().map(Constraint::new).collect();
         self.held.clear();
         self.frees.clear();
+        self.late.clear();
         for (index, hold) in self.holds.iter().enumerate() {
             self.held.entry(hold.after).or_default().push(index);
             self.frees.entry(hold.before).or_default().push(index);
@@ -177,7 +181,9 @@ impl Scheduled {
             _ => {
                 let queue = &mut self.channels[number as usize];
                 if queue.is_empty() {
-                    self.heads.push_back((self.born, number));
+                    self.ready.truncate(self.heads);
+                    self.ready.push(look(number, &pending));
+                    self.heads += 1;
                 }
                 queue.push_back(pending);
                 self.traffic += 1;
@@ -195,6 +201,9 @@ impl Scheduled {
         if self.record {
             self.overtake(chosen, pending);
         }
+        if chosen < self.heads {
+            self.next_head(chosen);
+        }
         self.settle(pending.event);
         self.latest = Some((pending.born, pending.event));
         self.steps += 1;
@@ -204,10 +213,9 @@ impl Scheduled {
 
     /// Collects everything that could be next, the default first: heads of channels by age, then tokens and deadlines by time.
     fn gather(&mut self, now: u64) {
-        let Scheduled { ready, due, heads, channels, clock, tokens, .. } = self;
-        ready.clear();
+        let Scheduled { ready, due, heads, clock, tokens, .. } = self;
+        ready.truncate(*heads);
         due.clear();
-        ready.extend(heads.iter().filter_map(|(_, number)| Some(look(*number, channels[*number as usize].front()?))));
         let mut first_token = None;
         for (key, (number, pending)) in clock.iter() {
             let (time, is_token) = (key.0, matches!(pending.what, What::App(_)));
@@ -226,14 +234,15 @@ impl Scheduled {
 
     /// The one to take, as an index of `ready`.
     fn choose(&mut self, source: &mut Source) -> usize {
-        if self.constraints.is_empty() {
-            return ask(&mut self.policy, &self.ready, source);
+        let Scheduled { ready, free, free_at, held, constraints, late, steps, .. } = self;
+        late.retain(|_, until| *steps < *until);
+        if constraints.is_empty() && late.is_empty() {
+            return ask(&mut self.policy, ready, source);
         }
-        let Scheduled { ready, free, free_at, held, constraints, .. } = self;
         free.clear();
         free_at.clear();
         for (at, one) in ready.iter().enumerate() {
-            let mut waits = false;
+            let mut waits = late.contains_key(&one.chain);
             for index in held.get(&one.event).into_iter().flatten() {
                 let constraint = &mut constraints[*index];
                 waits |= !constraint.before;
@@ -250,24 +259,38 @@ impl Scheduled {
         }
     }
 
-    /// Removes the event at `at` of `ready`.
+    /// A channel with something waiting is not taken from for so many events.
+    pub fn hold_back(&mut self, channel: Channel, events: u64) {
+        if let Some(number) = self.numbers.get(&channel) {
+            let until = self.late.entry(*number).or_default();
+            *until = (*until).max(self.steps + events);
+        }
+    }
+
+    /// Removes the event at `at` of `ready` from where it waits.
     fn take(&mut self, at: usize) -> Option<Pending> {
-        match at.checked_sub(self.heads.len()) {
+        match at.checked_sub(self.heads) {
             Some(at) => {
                 let (_, pending) = self.clock.remove(self.due.get(at)?)?;
                 self.tokens -= usize::from(matches!(pending.what, What::App(_)));
                 Some(pending)
             }
             None => {
-                let (_, number) = self.heads.remove(at)?;
-                let queue = &mut self.channels[number as usize];
-                let pending = queue.pop_front();
-                if let Some(next) = queue.front() {
-                    let place = self.heads.partition_point(|(born, _)| *born < next.born);
-                    self.heads.insert(place, (next.born, number));
-                }
                 self.traffic -= 1;
-                pending
+                self.channels[self.ready[at].chain as usize].pop_front()
+            }
+        }
+    }
+
+    /// The channel whose head, at `at` of `ready`, was taken has another one, or none.
+    fn next_head(&mut self, at: usize) {
+        self.ready.truncate(self.heads);
+        let number = self.ready.remove(at).chain;
+        match self.channels[number as usize].front() {
+            None => self.heads -= 1,
+            Some(next) => {
+                let place = self.ready.partition_point(|other| other.born < next.born);
+                self.ready.insert(place, look(number, next));
             }
         }
     }
@@ -277,9 +300,8 @@ impl Scheduled {
         if let Some(before) = taken.passed {
             self.recorded.push(Hold { before, after: taken.event });
         }
-        let messages = self.ready.len() - self.due.len();
         for (ahead, one) in self.ready[..at].iter().enumerate() {
-            let pending = match ahead.checked_sub(messages) {
+            let pending = match ahead.checked_sub(self.heads) {
                 Some(ahead) => self.clock.get_mut(&self.due[ahead]).map(|(_, pending)| pending),
                 None => self.channels[one.chain as usize].front_mut(),
             };
@@ -309,7 +331,8 @@ impl Scheduled {
     }
 
     pub fn next_time(&self) -> Option<u64> {
-        let message = self.heads.iter().filter_map(|(_, number)| self.channels[*number as usize].front()).map(|pending| pending.time).min();
+        let heads = self.ready[..self.heads].iter().filter_map(|head| self.channels[head.chain as usize].front());
+        let message = heads.map(|pending| pending.time).min();
         message.into_iter().chain(self.clock.first_key_value().map(|((time, _), _)| *time)).min()
     }
 

@@ -130,7 +130,7 @@ catalogue! {
             "The front of the free list keeps its version, so that it can come back (ABA).",
         LinkedLate "linked-late" Operation "memory/block_allocator.rs"
             "A freed block is put in front before its header leads to the next one.",
-        FreedBeforeRead "freed-before-read" Operation "api/calls.rs"
+        FreedBeforeRead "freed-before-read" Operation "api/gets.rs"
             "Get frees a parcel's block and copies the data out of it afterwards.",
         BlockFreedEarly "block-freed-early" Message "core/parcel.rs"
             "A parcel's block is freed while the parcel still refers to it.",
@@ -182,11 +182,11 @@ catalogue! {
     StaleLooks {
         TrapArmedAfterCheck "trap-armed-after-check" Operation "api/calls.rs"
             "A trap is installed one lock after its conditions were looked at: what happens in between is missed.",
-        PutAfterLook "put-after-look" Operation "core/api.rs"
+        PutAfterLook "put-after-look" Operation "core/puts.rs"
             "Put trusts the link that it saw when it looked for a block; the route moves to another one in between.",
         SeekStale "seek-stale" Message "core.rs"
             "A link that was waited for is used though the route has ended meanwhile.",
-        RefusedBlockKept "refused-block-kept" Operation "api/calls.rs"
+        RefusedBlockKept "refused-block-kept" Operation "api/puts.rs"
             "A Put that is refused after its look, because the peer closed in between, keeps its block.",
     }
     Outbox {
@@ -282,7 +282,7 @@ catalogue! {
             "A parcel that makes others readable fires no trap.",
     }
     Handles {
-        RefusedPutTakes "refused-put-takes" Message "core/api.rs"
+        RefusedPutTakes "refused-put-takes" Message "core/puts.rs"
             "A Put that is refused has taken its attachments.",
     }
 }

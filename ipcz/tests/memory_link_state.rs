@@ -188,10 +188,11 @@ fn a_reference_that_is_no_block_is_never_freed() {
     let (m, link, _) = ends();
     let forged = |offset, size| adopt(&link, FragmentDescriptor { buffer: BufferId::PRIMARY, offset, size }).release();
     let block = link.new_link_state().unwrap();
-    let front = m.load32(1024, Relaxed);
+    // Counting down changes the words that the forged states would have: of blocks, of the head of another class's list.
+    let words = [1024, 96_256].map(|at| (at, m.load32(at, Relaxed)));
     assert!(!forged(block.descriptor().offset + 8, 64), "middle of a block");
     assert!(!forged(96_256, 64), "another class's block");
     assert!(!forged(1088, 128), "no class at all");
-    m.store32(1024, front, Relaxed);
+    words.into_iter().for_each(|(at, word)| m.store32(at, word, Relaxed));
     assert_eq!(link.blocks_taken(), 1);
 }

@@ -58,6 +58,9 @@ impl VirtualMemory for Explored {
 
     fn read(&self, at: usize, out: &mut [u8]) {
         self.rest.read(at, out);
+        for (&word, value) in self.words.range(at..(at + out.len()).saturating_sub(3)) {
+            out[word - at..word - at + 4].copy_from_slice(&value.load(Relaxed).to_le_bytes());
+        }
     }
 
     fn write(&self, at: usize, data: &[u8]) {

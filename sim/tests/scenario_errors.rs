@@ -135,7 +135,7 @@ fn a_step_has_one_verb() {
     let advice = refused(
         &step("[[step]]\non = \"B\"\nclose = \"p\"\ncut = \"C\" #!"),
         "two verbs, \"close\" and \"cut\"",
-        "exactly one of open, send, hand, close, cut",
+        "exactly one of open, send, hand, close, merge, cut",
     );
     assert_eq!(advice, "make two steps of it");
     refused(&step("[[step]] #!\non = \"B\""), "the step has no verb", "exactly one of");

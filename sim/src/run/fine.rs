@@ -5,7 +5,7 @@ use crate::app::{Plan, Threads};
 use crate::check::{Checked, Violation};
 use crate::choice::Source;
 use crate::fine::{Counts, Engine, Fine, Turned};
-use crate::policy::{Length, PolicySpec};
+use crate::policy::{Length, Policy, PolicySpec};
 use crate::scenario::Scenario;
 
 /// When a run goes down to depth L1.
@@ -113,7 +113,7 @@ impl Run {
             self.outcome.length = policy.needs_length().then_some(length);
             self.outcome.policy = if policy == PolicySpec::Timed { PolicySpec::Fifo } else { policy };
         } else {
-            self.outcome.policy = PolicySpec::Random;
+            self.outcome.policy = if matches!(fine.policy, Policy::Fifo) { PolicySpec::Fifo } else { PolicySpec::Random };
         }
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());

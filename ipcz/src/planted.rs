@@ -156,8 +156,6 @@ catalogue! {
             "A router whose last decaying link is gone does not say that it is stable.",
         MergeFlushesOne "merge-flushes-one" Message "routing/bridge.rs"
             "Merging two portals flushes one of the two routers only.",
-        UnlockWakesNobody "unlock-wakes-nobody" Operation "routing/bridge.rs"
-            "A bridge that gives a lock back tells nobody: whoever was refused it meanwhile waits for ever.",
         UnlockForgotten "unlock-forgotten" Message "routing/transfer.rs"
             "A lock taken in vain is kept.",
         SourceUnnamed "source-unnamed" Message "memory/link_state.rs"

@@ -253,9 +253,7 @@ impl Routing {
         self.probes.hit(Probe::BridgeUnlocked);
         let Some(link) = self.routers.get_mut(key).and_then(|router| router.out.primary.as_mut()) else { return };
         link.unlock(&mut self.pairs);
-        if !self.planted.has(Bug::UnlockWakesNobody) {
-            self.flush_other_side(key);
-        }
+        self.flush_other_side(key);
     }
 }
 

@@ -21,6 +21,8 @@ const ANNOUNCED: &str = "our nodes announce a buffer before they use it, and no 
 const ONE_INPUT: &str = "ours takes a link away and gives the next in one input";
 const SET_UP: &str = "set-up connects every pipe before anything is put, with as many portals at both ends";
 const ONE_NODE: &str = "a simulated process has one node";
+const ONE_ROUTE: &str = "the workloads merge no portals of one route, which would end it";
+const RACE: &str = "only another process that takes a lock between two operations of ours: depth L1 (races/R28)";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, each with the reason.
@@ -45,6 +47,8 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::InitialSurplus, SET_UP),
     (Probe::InitialLost, SET_UP),
     (Probe::ProxyStays, ONE_NODE),
+    (Probe::BridgeRing, ONE_ROUTE),
+    (Probe::BridgeUnlocked, RACE),
     (Probe::EarlyParcelDropped, RARE),
     (Probe::PutAfterFinal, RARE),
     (Probe::MoveOverDead, RARE),
@@ -158,29 +162,42 @@ mod tests {
     use super::*;
     use crate::run::{RunOptions, Verdict, run};
 
-    /// Counts of a few seeds of a scenario, all of which hold.
+    /// Counts of a few seeds of a scenario, none of which is violated.
     fn counts(file: &Path, sets: &[(&str, &str)]) -> Counts {
         let sets: Vec<(String, String)> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let scenario = Scenario::load(file, &sets).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         (0..3).fold(Counts::default(), |sum, seed| {
             let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
-            assert_eq!(outcome.verdict, Verdict::Held, "{} seed {seed}", scenario.name);
+            let held = matches!(outcome.verdict, Verdict::Held | Verdict::Unmet(_));
+            assert!(held, "{} seed {seed}: {:?}", scenario.name, outcome.verdict);
             sum.and(&outcome.probes)
         })
     }
 
+    fn folder_of(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name)
+    }
+
     #[test]
     fn every_probe_is_reached_or_it_is_said_why_not() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let folder = folder_of("");
         let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
-        let small: [(&str, &[(&str, &str)]); 4] =
-            [("abc", &[]), ("both-ends-run", &[("N", "16")]), ("growing-memory", &[]), ("crowd", &crowd)];
+        let small: [(&str, &[(&str, &str)]); 6] = [
+            ("abc", &[]),
+            ("both-ends-run", &[("N", "16")]),
+            ("growing-memory", &[]),
+            ("crowd", &crowd),
+            ("open-puts", &[]),
+            ("slow-hands", &[]),
+        ];
         let mut all = Counts::default();
         for (name, sets) in small {
             all = all.and(&counts(&folder.join(format!("{name}.toml")), sets));
         }
-        for file in files(&folder.join("loose")).expect("the folder is there") {
-            all = all.and(&counts(&file, &[]));
+        for folder in ["loose", "races"] {
+            for file in files(&folder_of(folder)).expect("the folder is there") {
+                all = all.and(&counts(&file, &[]));
+            }
         }
         let unexplained = |probe: &&Probe| all.of(**probe) == 0 && UNREACHED.iter().all(|(known, _)| known != *probe);
         let missed: Vec<_> = Probe::ALL.iter().filter(unexplained).map(|probe| probe.name()).collect();

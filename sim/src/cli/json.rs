@@ -28,6 +28,7 @@ struct Line<'a> {
     forwarded: Option<u64>,
     introductions: Option<u64>,
     proxies_peak: Option<u64>,
+    last_proxy: Option<LastProxy>,
     virtual_ns: u64,
     work_ns: Option<u64>,
     rest_ns: Option<u64>,
@@ -53,6 +54,13 @@ struct Part {
     bytes: u64,
     delivered: u64,
     lost: u64,
+    kinds: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct LastProxy {
+    virtual_ns: u64,
+    messages: u64,
     kinds: BTreeMap<String, u64>,
 }
 
@@ -114,6 +122,11 @@ pub fn line(scenario: &Scenario, file: &Path, played: &Played, replay: &str) -> 
         forwarded: count(|o| o.forwarded),
         introductions: count(|o| o.introductions),
         proxies_peak: count(|o| o.peaks.proxies),
+        last_proxy: outcome.and_then(|o| o.last_proxy.as_ref()).map(|last| LastProxy {
+            virtual_ns: last.at_ns,
+            messages: last.traffic.messages,
+            kinds: kinds(&last.traffic).collect(),
+        }),
         virtual_ns: played.virtual_ns,
         work_ns: reached(|o| o.work_ns),
         rest_ns: reached(|o| o.rest_ns),

@@ -78,6 +78,9 @@ pub fn single(played: &Played) -> String {
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));
+    if let Some(last) = &outcome.last_proxy {
+        line(&mut out, "last proxy", &format!("gone after {} and {} messages", time(last.at_ns), number(last.traffic.messages)));
+    }
     faults(&mut out, &outcome.struck);
     probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));

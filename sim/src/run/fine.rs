@@ -117,6 +117,7 @@ impl Run {
         }
         self.engine = Some(Box::new(Engine::new(&fine)));
         self.stage.threads = Some(Threads::default());
+        self.outcome.last_proxy = None;
         if self.phase == Phase::SetUp {
             self.work()?;
             self.stage.world.forget_time();

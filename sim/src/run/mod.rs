@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use outcome::{
-    Calls, CheckCount, Failure, GraphData, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind, RunOptions,
+    Calls, CheckCount, Failure, GraphData, LastProxy, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind, RunOptions,
     Traffic, Verdict,
 };
 
@@ -279,8 +279,15 @@ impl Run {
             (view.proxies(), router)
         });
         let known = &mut self.proxies[process as usize];
-        self.proxies_now = self.proxies_now + proxies - *known;
+        let were = self.proxies_now;
+        self.proxies_now = were + proxies - *known;
         *known = proxies;
+        if matches!(self.phase, Phase::Work | Phase::Settle) && (were == 0) != (self.proxies_now == 0) {
+            self.outcome.last_proxy = (self.proxies_now == 0).then(|| LastProxy {
+                at_ns: self.stage.world.now().saturating_sub(self.start),
+                traffic: config::traffic(&self.stage.world).since(&self.before.0),
+            });
+        }
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }

@@ -256,6 +256,15 @@ pub struct Peaks {
     pub pages: u64,
 }
 
+/// When no proxy was left any more, for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LastProxy {
+    /// Virtual time since set-up ended, in ns.
+    pub at_ns: u64,
+    /// What was transmitted from the end of set-up until then.
+    pub traffic: Traffic,
+}
+
 /// Something that happened, for reports; only with [`RunOptions::record`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Recorded {
@@ -386,6 +395,8 @@ pub struct Outcome {
     pub probes: Counts,
     /// Greatest numbers.
     pub peaks: Peaks,
+    /// When the last proxy went. `None` if there was none, if one stayed or died with its node, and at depth L1, where nobody looks.
+    pub last_proxy: Option<LastProxy>,
     /// Steps that were never done, with what they wait for; only cuts can leave any.
     pub undone: Vec<String>,
     /// Virtual time of set-up, in ns.
@@ -443,6 +454,7 @@ impl Outcome {
             hits: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),
+            last_proxy: None,
             work_ns: 0,
             rest_ns: 0,
             fingerprint: 0,

@@ -224,6 +224,7 @@ fn a_run_that_holds_tells_everything() {
         "AcceptParcel",
         "bypasses ",
         "peak proxies",
+        "last proxy",
         "virtual time",
         "wall time",
         "peak memory",
@@ -292,7 +293,7 @@ fn jobs_change_nothing_in_what_is_printed() {
 
 #[test]
 fn json_is_a_line_a_seed_with_the_same_keys() {
-    const KEYS: [&str; 26] = [
+    const KEYS: [&str; 27] = [
         "bypasses",
         "calls",
         "checks",
@@ -307,6 +308,7 @@ fn json_is_a_line_a_seed_with_the_same_keys() {
         "fingerprint",
         "forwarded",
         "introductions",
+        "last_proxy",
         "memory_peak_bytes",
         "messages",
         "probes",

@@ -36,7 +36,8 @@ fn a_quiet_chain_takes_the_messages_and_rounds_of_the_original() {
             assert_eq!(outcome.introductions, strangers, "{at}");
             assert_eq!(last.traffic.by_id[ACCEPT_PARCEL], proxies + 1, "moves: {at}");
             // 21.3 counts neither what is under way when it begins (AcceptBypassLink; FlushRouter and BypassPeer) nor introductions.
-            let (messages, rounds, under_way) = if both { (4 * proxies - 1, 3 * proxies, 2) } else { (4 * proxies - 2, 3 * proxies - 1, 1) };
+            let (messages, rounds, under_way) =
+                if both { (4 * proxies - 1, 3 * proxies, 2) } else { (4 * proxies - 2, 3 * proxies - 1, 1) };
             assert_eq!(control(&last), messages + under_way + 3 * strangers, "{at}");
             assert_eq!(last.at_ns, (BEFORE + rounds + 2 * strangers) * LATENCY_NS, "{at}");
             // Nothing of the collapse is left to be sent.

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use outcome::{
-    Calls, CheckCount, Failure, GraphData, LastProxy, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind, RunOptions,
-    Traffic, Verdict,
+    Calls, CheckCount, Failure, GraphData, LastProxy, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind,
+    RunOptions, Traffic, Verdict,
 };
 
 use ipcz::inspect::Totals;

@@ -217,6 +217,7 @@ impl Stage {
                 Err(Violation::new(API, "a call answers what api.md says", text).in_process(process).at(end))
             }
             Err(Error::NotFound) => self.checks.closure.refused(&self.ghost, end),
+            Err(Error::InvalidArgument) if self.was_closed(end) => Ok(()),
             Err(error) => Err(unexpected("BeginPut", error).in_process(process).at(end)),
         }
     }

@@ -554,6 +554,11 @@ impl Stage {
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
                 Ok(())
             }
+            // Its owner has closed it inside this very call.
+            Err(Error::InvalidArgument) if self.was_closed(end) => {
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             // A portal that is being got from does not leave the node (api.md A6).
             Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
@@ -578,6 +583,14 @@ impl Stage {
         if self.faulty {
             self.world.may_close(end.0, None);
         }
+    }
+
+    /// Whether the handler of a trap has closed an end since that was last noted: within the call that has just returned.
+    pub(super) fn was_closed(&mut self, end: EndId) -> bool {
+        if self.faulty {
+            self.world.take_closed(&mut self.closed);
+        }
+        self.closed.contains(&end.0)
     }
 
     /// Notes which ends handlers of traps have closed: before anybody can see it.

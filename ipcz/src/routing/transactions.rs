@@ -80,6 +80,8 @@ pub enum EndGet {
 #[derive(Clone, Default, Debug)]
 pub struct Transactions {
     puts: BTreeMap<Transaction, ParcelWriter>,
+    /// Gets that somebody asked to end while the portal was in a parcel: nobody reads their data any more.
+    forsaken: Vec<Transaction>,
     /// Its parcel is the head of the queue.
     exclusive: Option<Transaction>,
     /// Their parcels have left the queue.
@@ -245,10 +247,17 @@ impl Routing {
         Ok(None)
     }
 
-    /// A get whose portal has moved on is ended: its data is needed no longer.
+    /// A get whose portal has moved on is ended: its data is needed no longer. If the portal is still in a parcel here, that is so once it
+    /// leaves the node; whoever gets it here may go on with the get.
     pub fn end_orphan(&mut self, transaction: Transaction) {
         if let Some(payload) = self.orphans.remove(&transaction) {
-            self.discard(Parcel { payload, ..Parcel::default() });
+            return self.discard(Parcel { payload, ..Parcel::default() });
+        }
+        let carried = self.routers.iter_mut().filter(|(_, router)| router.portal.is_none());
+        let mut open = carried.filter_map(|(_, router)| router.transactions.as_mut());
+        if let Some(open) = open.find(|open| open.exclusive == Some(transaction) || open.overlapped.contains_key(&transaction)) {
+            open.forsaken.retain(|known| *known != transaction);
+            open.forsaken.push(transaction);
         }
     }
 
@@ -276,12 +285,13 @@ impl Routing {
         self.probes.hit_if(open.exclusive.is_some(), Probe::MoveExclusiveGet);
         self.probes.hit_if(open.exclusive.is_none(), Probe::MoveTransactions);
         let head = router.inbound.peek_mut().map(|parcel| &mut parcel.payload);
-        if let (Some(transaction), Some(data)) = (open.exclusive, head.filter(|data| matches!(data, Payload::Block { .. }))) {
+        let read = |transaction: &Transaction| !open.forsaken.contains(transaction);
+        if let (Some(transaction), Some(data)) = (open.exclusive.filter(read), head.filter(|data| matches!(data, Payload::Block { .. }))) {
             let copy = data.to_private();
             self.orphans.insert(transaction, std::mem::replace(data, copy));
         }
         for (transaction, mut parcel) in open.overlapped {
-            if let Payload::Block { .. } = parcel.payload {
+            if let (true, Payload::Block { .. }) = (!open.forsaken.contains(&transaction), &parcel.payload) {
                 self.orphans.insert(transaction, std::mem::take(&mut parcel.payload));
             }
             self.doomed.push(parcel);

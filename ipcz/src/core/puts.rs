@@ -25,7 +25,7 @@ impl Core {
     pub fn plan_put(&mut self, portal: Handle, bytes: usize, partial: bool, now: Time, fx: &mut Effects) -> Result<PutPlan, Error> {
         let router = self.portal(portal)?;
         let heap = Ok(PutPlan::Heap(bytes));
-        let Some(at) = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at()) else { return heap };
+        let Some(at) = self.routing.outward_link(router) else { return heap };
         let limits = self.net.limits_of(at.link);
         let Some(peer) = self.net.peer(at.link).filter(|_| bytes > limits.inline_bytes) else { return heap };
         let header = DATA_HEADER_BYTES as usize;
@@ -64,7 +64,7 @@ impl Core {
 
     /// The limits that an open put begins under: how big its parcel may be, and how many may be open.
     pub fn put_limits(&self, portal: Handle) -> Result<Limits, Error> {
-        let at = self.routing.get(self.portal(portal)?).and_then(|r| r.out.primary.as_ref()?.at());
+        let at = self.routing.outward_link(self.portal(portal)?);
         Ok(at.map_or(self.limits, |at| self.net.limits_of(at.link)))
     }
 
@@ -78,10 +78,21 @@ impl Core {
 
     /// Look of EndPut: what was written. `InvalidArgument` as EndPut answers it; the put stays open.
     pub fn open_put(&self, portal: Handle, put: Transaction, produced: usize, objects: &[Handle]) -> Result<ParcelWriter, Error> {
+        self.check_end(portal, put, produced, objects).map(|(_, _, room)| room.clone())
+    }
+
+    /// What EndPut demands: an open put of this portal with room for what was produced, and attachments that may be sent.
+    fn check_end(
+        &self,
+        portal: Handle,
+        put: Transaction,
+        produced: usize,
+        objects: &[Handle],
+    ) -> Result<(RouterKey, Vec<Object>, &ParcelWriter), Error> {
         let router = self.portal(portal)?;
-        self.attachments(router, objects)?;
+        let attached = self.attachments(router, objects)?;
         let room = self.routing.open_put(router, put).filter(|room| produced <= room.capacity());
-        room.cloned().ok_or(Error::InvalidArgument)
+        Ok((router, attached, room.ok_or(Error::InvalidArgument)?))
     }
 
     /// Commit of EndPut: sends what was written, from its block or as the `copy` of its first `produced` bytes. After `NotFound` the
@@ -95,10 +106,11 @@ impl Core {
         now: Time,
         fx: &mut Effects,
     ) -> Result<(), (Error, Payload)> {
-        let checked = self.portal(portal).and_then(|router| Ok((router, self.attachments(router, objects)?)));
-        let open = checked.ok().filter(|(router, _)| self.routing.open_put(*router, put).is_some_and(|room| produced <= room.capacity()));
-        let taken = open.and_then(|(router, attached)| Some((router, attached, self.routing.close_put(router, put)?)));
-        let Some((router, attached, room)) = taken else { return Err((Error::InvalidArgument, copy)) };
+        let (router, attached) = match self.check_end(portal, put, produced, objects) {
+            Ok((router, attached, _)) => (router, attached),
+            Err(error) => return Err((error, copy)),
+        };
+        let room = self.routing.close_put(router, put).expect("looked at just now");
         let sealed = if produced == 0 { None } else { room.sealed(produced) };
         let used = sealed.is_some();
         match self.send(router, sealed.unwrap_or(copy), attached, objects, now, fx) {
@@ -151,7 +163,7 @@ impl Core {
         if self.routing.planted.has(Bug::PutAfterLook)
             && let Payload::Block { link, .. } = &mut parcel.payload
         {
-            *link = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at()).map_or(*link, |at| at.link);
+            *link = self.routing.outward_link(router).map_or(*link, |at| at.link);
         }
         match self.routing.put(router, parcel, limits.portal_backlog_parcels) {
             Ok(()) => {
@@ -194,7 +206,7 @@ impl Core {
     /// Where a portal's parcels go now, if to another node, and what the driver had yet to write when it was last asked.
     pub fn way_out(&self, portal: Handle) -> Option<(LinkKey, DriverKey, ObjectId, usize)> {
         let router = self.portal(portal).ok()?;
-        let link = self.routing.get(router)?.out.primary.as_ref()?.at()?.link;
+        let link = self.routing.outward_link(router)?.link;
         let (driver, transport) = self.link_end(link)?;
         Some((link, driver, transport, self.net.links.get(link)?.outbox.backlog))
     }
@@ -206,7 +218,7 @@ impl Core {
 
     /// The named limits that Put answers for.
     fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<Limits, Error> {
-        let at = self.routing.get(router).and_then(|r| r.out.primary.as_ref()?.at());
+        let at = self.routing.outward_link(router);
         let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
         let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
         // A portal takes two sublinks at most.

@@ -28,6 +28,9 @@ struct Bridge {
     outer: [Option<Sublink>; 2],
 }
 
+/// A router, and how many parcels still take the link it leaves in each direction.
+type Leaving = (RouterKey, Option<u64>, Option<u64>);
+
 impl Routing {
     /// Joins two routes in the middle: what arrives at `a` leaves from `b`, and the other way round. Both portals are consumed.
     pub fn merge(&mut self, a: RouterKey, b: RouterKey) -> Result<(), MergeRefused> {
@@ -114,12 +117,8 @@ impl Routing {
             return false;
         }
         self.probes.hit(Probe::BridgeBypassRemote);
-        for key in bridge.ends {
-            let router = self.routers.get_mut(key).expect("looked at above");
-            let inward = router.inward.as_mut().expect("a bridge router");
-            let began = router.out.begin_decay(None, None) && inward.begin_decay(None, None);
-            assert!(began, "the edges were stable");
-        }
+        let unknown = bridge.ends.map(|key| (key, None, None));
+        self.begin_decays(&unknown, &unknown);
         self.send(second.link, bypass_peer(second.id, p1.name, first.id));
         true
     }
@@ -136,16 +135,8 @@ impl Routing {
         let sent = |key: RouterKey| self.routers.get(key).map_or(0, |router| router.outbound.next());
         let (a, b) = (sent(p1), sent(p2));
         // What comes from P1 crosses B1 inward and B2 outward.
-        for (key, to, from) in [(p1, a, b), (p2, b, a), (b1, b, a), (b2, a, b)] {
-            let router = self.routers.get_mut(key).expect("ends of links that were locked");
-            let began = router.out.begin_decay(Some(to), Some(from));
-            assert!(began, "the link was locked with both ends stable");
-        }
-        for (key, to, from) in [(b1, a, b), (b2, b, a)] {
-            let inward = self.routers.get_mut(key).and_then(|router| router.inward.as_mut()).expect("a bridge router");
-            let began = inward.begin_decay(Some(to), Some(from));
-            assert!(began, "the bridge was stable");
-        }
+        let known = |(key, to, from)| (key, Some(to), Some(from));
+        self.begin_decays(&[(p1, a, b), (p2, b, a), (b1, b, a), (b2, a, b)].map(known), &[(b1, a, b), (b2, b, a)].map(known));
         self.join([p1, p2], 0);
         for key in [b1, b2, p1, p2] {
             self.mark_dirty(key, false);
@@ -155,11 +146,7 @@ impl Routing {
 
     /// Case 2: the local outward peer can be linked to the remote one of `f` once there is memory on the node link between.
     fn seek_bridge_bypass(&mut self, bridge: &Bridge, f: RouterKey, over: Sublink) -> bool {
-        let lockable = |key: &RouterKey| {
-            let link = self.routers.get(*key).and_then(|router| router.out.primary.as_ref());
-            link.is_some_and(|link| can_lock(link, &self.pairs))
-        };
-        if let Some(stuck) = bridge.ends.iter().copied().find(|key| !lockable(key)) {
+        if let Some(stuck) = bridge.ends.into_iter().find(|key| !self.is_lockable(*key)) {
             // Fails, and leaves the waiting bit where the peer will find it; unless that changed the word meanwhile.
             if self.lock_for_bypass(stuck, NodeName::INVALID) {
                 self.unlock(stuck);
@@ -188,16 +175,8 @@ impl Routing {
         self.probes.hit(Probe::BridgeBypassWithLink);
         let fragment = state.share();
         let sent = self.routers.get(q).map_or(0, |router| router.outbound.next());
-        for (key, to, from) in [(q, Some(sent), None), (l, None, Some(sent)), (f, Some(sent), None)] {
-            let router = self.routers.get_mut(key).expect("ends of links that were locked");
-            let began = router.out.begin_decay(to, from);
-            assert!(began, "the link was locked with both ends stable");
-        }
-        for (key, to, from) in [(l, Some(sent), None), (f, None, Some(sent))] {
-            let inward = self.routers.get_mut(key).and_then(|router| router.inward.as_mut()).expect("a bridge router");
-            let began = inward.begin_decay(to, from);
-            assert!(began, "the bridge was stable");
-        }
+        let (to, from) = (Some(sent), Some(sent));
+        self.begin_decays(&[(q, to, None), (l, None, from), (f, to, None)], &[(l, to, None), (f, None, from)]);
         let message =
             BypassPeerWithLink { sublink: over.id, new_sublink: new.id, new_link_state_fragment: fragment, inbound_sequence_length: sent };
         self.send(over.link, Message::BypassPeerWithLink(message));
@@ -233,11 +212,30 @@ impl Routing {
         }
     }
 
+    /// Begins to leave outward links, then the bridge from either side: of each the router, and the lengths to and from, if known.
+    fn begin_decays(&mut self, outward: &[Leaving], across: &[Leaving]) {
+        for (key, to, from) in outward {
+            let router = self.routers.get_mut(*key).expect("ends of links that were locked");
+            let began = router.out.begin_decay(*to, *from);
+            assert!(began, "the link was locked with both ends stable");
+        }
+        for (key, to, from) in across {
+            let inward = self.routers.get_mut(*key).and_then(|router| router.inward.as_mut()).expect("a bridge router");
+            let began = inward.begin_decay(*to, *from);
+            assert!(began, "the bridge was stable");
+        }
+    }
+
+    /// Whether a router's outward link could be locked now.
+    fn is_lockable(&self, key: RouterKey) -> bool {
+        let link = self.routers.get(key).and_then(|router| router.out.primary.as_ref());
+        link.is_some_and(|link| can_lock(link, &self.pairs))
+    }
+
     /// Locks both central links of a bridge, each for its source, or neither. The one that can't be had is tried first: then there is
     /// mostly nothing to undo, and it knows that it is waited for.
     fn lock_bridge(&mut self, bridge: &Bridge, sources: [NodeName; 2]) -> bool {
-        let second = self.routers.get(bridge.ends[1]).and_then(|router| router.out.primary.as_ref());
-        let order = if second.is_some_and(|link| can_lock(link, &self.pairs)) { [0, 1] } else { [1, 0] };
+        let order = if self.is_lockable(bridge.ends[1]) { [0, 1] } else { [1, 0] };
         if !self.lock_for_bypass(bridge.ends[order[0]], sources[order[0]]) {
             return false;
         }

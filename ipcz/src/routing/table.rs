@@ -474,6 +474,11 @@ impl Routing {
         false
     }
 
+    /// The link that a router's parcels take outward, if it leads to another node.
+    pub fn outward_link(&self, key: RouterKey) -> Option<Sublink> {
+        self.routers.get(key)?.out.primary.as_ref()?.at()
+    }
+
     /// Notes a bypass request without authority.
     pub fn count_unauthorised(&mut self) {
         self.probes.hit(Probe::BypassUnauthorised);

@@ -139,7 +139,7 @@ pub struct Stage {
     /// Whether faults are planned at all.
     pub(super) faulty: bool,
     pub(super) strikes: Vec<Strike>,
-    /// Kept for its room.
+    /// Ends that handlers of traps closed, looked at and not noted yet.
     closed: Vec<u32>,
     /// Requests of random bytes refused so far.
     bad_luck: u64,
@@ -245,7 +245,7 @@ impl Stage {
             hoarding: self.hoarding.clone(),
             faulty: self.faulty,
             strikes: Vec::new(),
-            closed: Vec::new(),
+            closed: self.closed.clone(),
             bad_luck: self.bad_luck,
             threads: self.threads.clone(),
             traps: self.traps.clone(),

@@ -4,7 +4,7 @@
 
 use crate::core::{Core, Entry};
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
-use crate::memory::status;
+use crate::memory::{Origin, status};
 use crate::node::{MemoryWait, Phase};
 use crate::probe::Counts;
 use crate::routing::{Edge, Kind, Object, Parcel, ParcelQueue, Payload, Router, RouterLink, State, Sublink};
@@ -25,6 +25,16 @@ pub enum LinkView {
     Bridge { peer: RouterKey },
     /// Over a node link. `status` is the link-state word of a central link whose memory is known.
     Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
+}
+
+impl LinkView {
+    /// The node link it goes over, if it leaves the process.
+    pub fn node_link(&self) -> Option<LinkKey> {
+        match self {
+            LinkView::Remote { link, .. } => Some(*link),
+            LinkView::Local { .. } | LinkView::Bridge { .. } => None,
+        }
+    }
 }
 
 /// Where a router link leads.
@@ -101,6 +111,26 @@ pub struct NodeLinkView {
     pub buffer_waits: usize,
     /// Parcels kept for sublinks that are not there yet.
     pub early: usize,
+}
+
+/// What a process spends on one link because of its peer ([`crate::limits::Limits`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spending {
+    pub link: LinkKey,
+    /// The peer.
+    pub remote: NodeName,
+    /// Bound sublinks.
+    pub sublinks: usize,
+    /// Parcels kept for sublinks that are not there yet, and their bytes.
+    pub early: usize,
+    pub early_bytes: usize,
+    /// Parcels and link states that wait for buffers.
+    pub buffer_waits: usize,
+    /// Buffers that the peer has announced, and their bytes.
+    pub buffers: usize,
+    pub buffer_bytes: u64,
+    /// Introductions under way that it asked for.
+    pub introductions: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -234,6 +264,26 @@ impl<'a> View<'a> {
             buffers: peer.map_or(0, |p| p.memory.buffers()),
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
+        })
+    }
+
+    /// What each link that works and is not about to be dropped costs because of its peer. Counted, not walked: cheap enough for every event.
+    pub fn spending(&self) -> impl Iterator<Item = Spending> + '_ {
+        let net = &self.core.net;
+        net.links.iter().filter_map(|(key, link)| {
+            let peer = link.peer().filter(|_| !link.poisoned)?;
+            let introducing = net.nodes.get(link.node).map(|node| node.introducing.values().filter(|i| i.asked_by == key).count());
+            Some(Spending {
+                link: key,
+                remote: peer.remote_name,
+                sublinks: peer.sublinks.len(),
+                early: peer.early.len(),
+                early_bytes: peer.early.bytes(),
+                buffer_waits: peer.buffer_waits(),
+                buffers: peer.memory.buffers_from(Origin::Theirs),
+                buffer_bytes: peer.memory.bytes_from(Origin::Theirs),
+                introductions: introducing.unwrap_or(0),
+            })
         })
     }
 

@@ -45,6 +45,12 @@ impl Early {
         self.parcels
     }
 
+    /// Their data's bytes.
+    #[cfg(feature = "inspect")]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.parcels == 0

@@ -4,6 +4,7 @@
 mod acts;
 mod call;
 mod cuts;
+mod hostile;
 mod open;
 mod plan;
 mod random;

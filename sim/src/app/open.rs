@@ -248,6 +248,7 @@ impl Stage {
             What::Get { get, seen, .. } => {
                 if let Some((reader, data)) = seen
                     && !self.checks.broken.lied()
+                    && !self.ghost.pipe(end).tainted
                     && !matches!(self.ghost.end(end).place, Place::Closed | Place::Gone | Place::Merged)
                     && reader.to_vec() != *data
                 {
@@ -324,7 +325,7 @@ impl Stage {
     pub(super) fn finish_take_kept(&mut self, process: u32, number: u32, result: Result<Vec<Received>, Error>) -> Checked {
         let taken = result.map_err(|error| unexpected("Get from a kept parcel", error).in_process(process))?;
         let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.remove(&number) else { return Ok(()) };
-        let (lied, from) = (self.checks.broken.lied(), self.ghost.peer(end));
+        let (lied, from) = (self.checks.broken.lied() || self.ghost.pipe(end).tainted, self.ghost.peer(end));
         let mut handles = Vec::new();
         for received in taken {
             if !lied {

@@ -10,6 +10,7 @@ use ipcz::Error;
 use ipcz::api::{ConnectTo, NodeOptions, Process};
 use ipcz::ids::{Handle, NodeType};
 use ipcz::inspect::Totals;
+use ipcz::limits::Limits;
 use ipcz::trap::TrapEvent;
 
 use super::acts::{Act, Deed};
@@ -123,6 +124,10 @@ pub struct Stage {
     pub said: Option<Vec<(u32, String)>>,
     /// What was done, if that is noted.
     pub acts: Option<Vec<Act>>,
+    /// Limits of every node.
+    pub limits: Limits,
+    /// How often hostile nodes may still come back.
+    pub returns: u64,
     /// Pairs of processes over whose link somebody lied.
     pub lies: Vec<(u32, u32)>,
     /// Ends whose owner has yet to read what is there.
@@ -200,6 +205,8 @@ impl Stage {
             lost_totals: Totals::default(),
             said: None,
             acts: None,
+            limits: Limits::default(),
+            returns: 0,
             lies: Vec::new(),
             unread: Vec::new(),
             lazy: ([0, 1], 0),
@@ -236,6 +243,8 @@ impl Stage {
             lost_totals: self.lost_totals,
             said: self.said.clone(),
             acts: self.acts.clone(),
+            limits: self.limits,
+            returns: self.returns,
             lies: self.lies.clone(),
             unread: self.unread.clone(),
             lazy: self.lazy,
@@ -344,6 +353,9 @@ impl Stage {
         self.ghost.end_mut(end).slot = list.len() as u32;
         list.push(end);
         handles.push(handle);
+        if self.checks.hostility.is(process) {
+            self.ghost.taint(end);
+        }
     }
 
     fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {

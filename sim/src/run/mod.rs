@@ -19,16 +19,17 @@ pub use outcome::{
     RunOptions, Traffic, Verdict,
 };
 
-use ipcz::inspect::Totals;
+use ipcz::inspect::{RouterView, Totals};
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Status, Steps, Tally, Violation,
-    Watch, requirements,
+    Broken, Checked, Checks, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Status, Steps, Tally, Violation,
+    Watch, links, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
 use crate::ghost::EndId;
+use crate::hostile::Hostility;
 use crate::leaks;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -105,7 +106,7 @@ impl Run {
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
-        let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
+        let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), config::hostile(&scenario), options.record);
         stage.world.trace(|trace| {
             trace.observe(Some(Box::new(watch.clone())));
             if options.transcript {
@@ -201,6 +202,7 @@ impl Run {
         self.react()?;
         if let Some(process) = process {
             self.look(process)?;
+            self.beset(process)?;
         }
         if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
             self.settle()?;
@@ -237,6 +239,7 @@ impl Run {
         }
         match seen {
             Some(seen) => {
+                self.stage.checks.hostility.delivered(&mut self.stage.ghost, seen)?;
                 let processes = self.stage.world.processes();
                 self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
             }
@@ -291,13 +294,39 @@ impl Run {
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
-        let lied_to = self.stage.checks.honesty.lied_to(process);
+        let Stage { world, names, checks, .. } = &mut self.stage;
+        let Some(body) = world.process(process) else { return Ok(()) };
+        let Checks { hostility, honesty, broken, steps, .. } = checks;
+        let lied_to = honesty.lied_to(process);
+        // Where all liars are known, only what is linked with one is beyond belief.
+        let precise = hostility.any() && !broken.lied() && !hostility.is(process);
+        let far = |link| body.inspect(|view| view.remote_name(link));
+        let touched = |router: &RouterView| {
+            let liar = |name| names.process(name).is_none_or(|far| hostility.is(far));
+            lied_to && (!precise || links(router).any(|(link, _)| link.node_link().is_some_and(|link| far(link).is_none_or(liar))))
+        };
         if let Some(router) = router {
-            self.stage.checks.steps.router(process, &router, lied_to)?;
+            steps.router(process, &router, touched(&router))?;
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            let steps = &mut self.stage.checks.steps;
-            body.inspect(|view| view.proxy_routers().try_for_each(|router| steps.router(process, &router, lied_to)))?;
+            let routers: Vec<_> = body.inspect(|view| view.proxy_routers().collect());
+            routers.iter().try_for_each(|router| steps.router(process, router, touched(router)))?;
+        }
+        Ok(())
+    }
+
+    /// What a process spends on liars; and a liar that was shut out comes back.
+    fn beset(&mut self, process: u32) -> Checked {
+        if !self.stage.checks.hostility.any() {
+            return Ok(());
+        }
+        let Stage { world, names, checks, .. } = &mut self.stage;
+        if let Some(body) = world.process(process) {
+            checks.hostility.spending(process, body, names)?;
+        }
+        if self.phase == Phase::Work && checks.hostility.is(process) {
+            let scenario = Arc::clone(&self.scenario);
+            self.stage.come_back(|liar| config::broker_of(&scenario, liar))?;
         }
         Ok(())
     }
@@ -357,6 +386,7 @@ impl Run {
         self.stage.names = Names::of(&self.stage.world);
         self.before = (config::traffic(&self.stage.world), self.totals());
         self.stage.world.arm_faults(None);
+        self.stage.beware(config::hostile(&self.scenario), &self.scenario.hostile);
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
@@ -430,16 +460,22 @@ impl Run {
         let stale = stage.world.trace(|trace| trace.totals().stale);
         stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
+        stage.checks.hostility.rest(&stage.world)?;
+        if stage.checks.hostility.any() {
+            let honest = snapshot.alive().filter(|(process, _)| !stage.checks.hostility.is(*process));
+            self.outcome.blames = honest.flat_map(|(_, sight)| sight.blames.iter().map(|(_, _, reason)| reason.clone())).collect();
+        }
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
         stage.checks.delivery.rest(&stage.ghost)?;
         stage.checks.shape.rest(&stage.ghost, &snapshot)?;
-        if stage.cuts == 0 && !self.plan.is_done() && !self.scenario.run.partial {
+        if stage.cuts == 0 && !stage.checks.hostility.any() && !self.plan.is_done() && !self.scenario.run.partial {
             return Err(self.stalled("steps wait for what will never happen"));
         }
         self.count_up();
         let reached = Reached {
             struck: self.stage.world.struck(),
+            told: self.stage.world.lies_told(),
             delivered: self.stage.deliveries,
             bypasses: self.outcome.bypasses,
             proxies_peak: self.outcome.peaks.proxies,
@@ -656,11 +692,13 @@ impl Run {
             self.watch.lock().tally.report(Watch::NAME),
             checks.secrecy.tally.report(Secrecy::NAME),
             checks.honesty.tally.report(Honesty::NAME),
+            checks.hostility.tally.report(Hostility::NAME),
             self.liveness.report(stall::NAME),
             checks.leaks.tally.report(Leaks::NAME),
         ];
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
+        self.outcome.told = self.stage.world.lies_told();
         self.outcome.hits = self.stage.world.hits();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();

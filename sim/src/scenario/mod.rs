@@ -5,6 +5,7 @@ mod error;
 mod expr;
 mod faults;
 mod files;
+mod hostile;
 mod names;
 mod order;
 mod read;
@@ -19,6 +20,7 @@ mod workload;
 pub use error::ScenarioError;
 pub use files::files;
 pub use types::{
+    Caps,
     Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
     Swarm, Verbs, Wait,
 };

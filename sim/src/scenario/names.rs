@@ -24,19 +24,21 @@ impl Nodes {
         for entry in &value.table()?.entries {
             check_name(&entry.key, &entry.key_place)?;
             let table = entry.value.table()?;
-            check_keys(table, &["broker", "count", "loose"])?;
+            check_keys(table, &["broker", "count", "loose", "hostile"])?;
             let broker = table.get("broker").map_or(Ok(false), |value| scope.flag(value))?;
             let loose = table.get("loose").map_or(Ok(None), |value| looseness(value, scope))?;
+            let hostile = table.get("hostile").map_or(Ok(false), |value| scope.flag(value))?;
+            let spec = |name| NodeSpec { name, broker, loose, hostile };
             let first = nodes.specs.len();
             match table.get("count") {
-                None => nodes.add(entry.key.clone(), broker, loose, &entry.key_place)?,
+                None => nodes.add(spec(entry.key.clone()), &entry.key_place)?,
                 Some(value) => {
                     let count = scope.number(value, 1)?;
                     if count > MAX_REPEAT as u64 {
                         return Err(value.place.error(format!("{count} nodes are too many"), format!("at most {MAX_REPEAT}")));
                     }
                     for index in 1..=count {
-                        nodes.add(format!("{}{index}", entry.key), broker, loose, &entry.key_place)?;
+                        nodes.add(spec(format!("{}{index}", entry.key)), &entry.key_place)?;
                     }
                 }
             }
@@ -49,11 +51,11 @@ impl Nodes {
         Ok(nodes)
     }
 
-    fn add(&mut self, name: String, broker: bool, loose: Option<Looseness>, place: &Place) -> Result<(), ScenarioError> {
-        if self.ids.insert(name.clone(), self.specs.len()).is_some() {
-            return Err(place.error(format!("there are two nodes \"{name}\""), "a name that no other node or group gives"));
+    fn add(&mut self, spec: NodeSpec, place: &Place) -> Result<(), ScenarioError> {
+        if self.ids.insert(spec.name.clone(), self.specs.len()).is_some() {
+            return Err(place.error(format!("there are two nodes \"{}\"", spec.name), "a name that no other node or group gives"));
         }
-        self.specs.push(NodeSpec { name, broker, loose });
+        self.specs.push(spec);
         Ok(())
     }
 

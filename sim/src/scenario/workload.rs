@@ -59,7 +59,7 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
 /// Reads `[swarm]`.
 pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["nodes", "operations", "faults"])?;
+    check_keys(table, &["nodes", "operations", "faults", "hostile"])?;
     let counts = |key, least, most| -> Result<Range, ScenarioError> {
         let value = need(table, key, &value.place)?;
         let range = range(value, least, |value| scope.number(value, least))?;
@@ -74,7 +74,8 @@ pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError
             list.list("a list of kinds of faults, like [\"delay\"]")?.iter().map(|item| kind(item, scope)).collect::<Result<_, _>>()?
         }
     };
-    Ok(Swarm { nodes: counts("nodes", 2, 64)?, operations: counts("operations", 1, 1_000_000)?, faults })
+    let hostile = if table.get("hostile").is_some() { counts("hostile", 0, 8)? } else { Range { min: 0, max: 0 } };
+    Ok(Swarm { nodes: counts("nodes", 2, 64)?, operations: counts("operations", 1, 1_000_000)?, faults, hostile })
 }
 
 fn kind(value: &Value, scope: &Scope) -> Result<Fault, ScenarioError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::order::Order;
 use super::pages::Template;
 use crate::fault::Strengths;
+use crate::hostile::Lies;
 
 /// How long a message is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,10 @@ pub struct Config {
     pub brokers: Vec<bool>,
     /// Processes that hold messages back.
     pub loose: BTreeMap<u32, Looseness>,
+    /// Processes that lie once they are let.
+    pub hostile: Vec<u32>,
+    /// How.
+    pub lies: Lies,
 }
 
 impl Default for Config {
@@ -79,6 +84,8 @@ impl Default for Config {
             faults: Strengths::new(),
             brokers: Vec::new(),
             loose: BTreeMap::new(),
+            hostile: Vec::new(),
+            lies: Lies::default(),
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Every lie is told, and meets what is to stop it.

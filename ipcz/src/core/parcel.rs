@@ -19,6 +19,16 @@ impl Core {
             self.routing.probes.hit_if(!parcel.objects.is_empty(), Probe::MoveOverDead);
             return self.routing.discard(parcel);
         }
+        // Put asks first. This is for what is passed on: a peer may send portals that our link to the next node has no room for, which
+        // would drop it.
+        if 2 * parcel.objects.len() > self.net.sublinks_to_give(at.link) && !parcel.objects.is_empty() {
+            self.routing.probes.hit(Probe::PortalsTooMany);
+            if let Some(router) = self.net.bound(at) {
+                let inward = self.routing.get(router).is_some_and(|router| router.is_inward(at));
+                self.routing.break_route(router, if inward { Broken::Inward } else { Broken::Outward });
+            }
+            return self.routing.discard(parcel);
+        }
         let objects = std::mem::take(&mut parcel.objects);
         let mut routers = Vec::with_capacity(objects.len());
         for (i, Object::Portal(portal)) in objects.iter().copied().enumerate() {

@@ -268,10 +268,17 @@ impl Network {
         self.note_past(at);
     }
 
-    /// How many more sublinks the limit of a link allows.
+    /// How many more sublinks a peer may have bound on a link.
     pub fn sublinks_left(&self, link: LinkKey) -> usize {
         let limit = self.limits_of(link).link_sublinks;
         self.peer(link).map_or(0, |peer| limit.saturating_sub(peer.sublinks.len()))
+    }
+
+    /// How many more sublinks we may bind on a link of our own accord: each end stops at half of the limit, so that the other never has
+    /// to drop the link for what both did at once.
+    pub fn sublinks_to_give(&self, link: LinkKey) -> usize {
+        let half = self.limits_of(link).link_sublinks / 2;
+        self.peer(link).map_or(0, |peer| half.saturating_sub(peer.sublinks.len()))
     }
 
     /// `count` consecutive free sublinks. None on a dead link, or if the peer spoils the counter.

@@ -566,6 +566,12 @@ impl Stage {
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
                 Ok(())
             }
+            // The peer has filled its link with portals of its own.
+            Err(Error::ResourceExhausted) if attached.is_some() && self.ghost.pipe(end).tainted => {
+                self.checks.delivery.tally.exempt("link that a hostile node has filled");
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
             // Its owner has closed it inside this very call.
             Err(Error::InvalidArgument) if self.was_closed(end) => {
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));

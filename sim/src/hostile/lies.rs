@@ -132,9 +132,9 @@ table! {
     ChangedField "changed-field" "MV-08 MV-25 R46" "changes a word of what it says" [Blame("")];
     CutShort "cut-short" "MV-06 MV-23" "sends a message cut short" [Blame("")];
     BadHeader "bad-header" "MV-06 MV-09" "gives its message impossible sizes" [Blame("size")];
-    BadArray "bad-array" "MV-07 MV-28 MV-29" "points out of its message" [Blame("(F")];
-    BadObjectIndex "bad-object-index" "MV-01 MV-02 MV-03" "names a driver object that is not there" [Blame("(F")];
-    HandleClaimedTwice "handle-claimed-twice" "MV-04" "lets two objects claim one handle" [Blame("(F")];
+    BadArray "bad-array" "MV-07 MV-28 MV-29" "points out of its message" [Blame("bad array"), Blame("bad object table")];
+    BadObjectIndex "bad-object-index" "MV-01 MV-02 MV-03" "names a driver object that is not there" [Blame(" of 1")];
+    HandleClaimedTwice "handle-claimed-twice" "MV-04" "lets two objects claim one handle" [Blame("belongs to two objects")];
     StrayHandles "stray-handles" "MV-05 RE-13" "sends handles that nobody claims" [Bystanders];
     UnknownId "unknown-id" "MV-21 MV-05" "sends objects in a message of no known kind" [Bystanders];
     WrongRole "wrong-role" "TR-10 MV-22 MV-17" "says what only a broker may say" [Blame("is no broker"), Blame("not supported yet")];

@@ -23,7 +23,14 @@ pub fn forge(
         Lie::StrangePortal => carry((0..1 + dice.below(2)).map(|_| strange(far, dice)).collect()),
         Lie::PortalOnUsedSublink => {
             let others: Vec<_> = far.sublinks.iter().map(|(id, _)| *id).filter(|id| *id != sublink).collect();
-            carry(vec![proxied(fresh(far, dice)), proxied(dice.any(&others)?)])
+            let plain = proxied(dice.any(&others)?);
+            let split = RouterDescriptor {
+                proxy_already_bypassed: true,
+                new_link_state_fragment: state(far, dice),
+                new_decaying_sublink: fresh(far, dice),
+                ..plain
+            };
+            carry(vec![proxied(fresh(far, dice)), dice.pick([plain, split])])
         }
         Lie::PortalNamedTwice => {
             let one = proxied(fresh(far, dice));

@@ -222,7 +222,7 @@ impl Core {
         let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
         let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
         // A portal takes two sublinks at most.
-        let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_to_give(at.link));
+        let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_to_give(at.link, false));
         if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded {
             return Err(Error::ResourceExhausted);
         }

@@ -274,11 +274,11 @@ impl Network {
         self.peer(link).map_or(0, |peer| limit.saturating_sub(peer.sublinks.len()))
     }
 
-    /// How many more sublinks we may bind on a link of our own accord: each end stops at half of the limit, so that the other never has
-    /// to drop the link for what both did at once.
-    pub fn sublinks_to_give(&self, link: LinkKey) -> usize {
-        let half = self.limits_of(link).link_sublinks / 2;
-        self.peer(link).map_or(0, |peer| half.saturating_sub(peer.sublinks.len()))
+    /// How many more sublinks we may bind on a link of our own accord. Each end stops at half of the limit, so that the other never has
+    /// to drop the link for what both did at once; with what is only passed on at a quarter, so that no third node can fill the link.
+    pub fn sublinks_to_give(&self, link: LinkKey, passed_on: bool) -> usize {
+        let part = self.limits_of(link).link_sublinks / if passed_on { 4 } else { 2 };
+        self.peer(link).map_or(0, |peer| part.saturating_sub(peer.sublinks.len()))
     }
 
     /// `count` consecutive free sublinks. None on a dead link, or if the peer spoils the counter.

@@ -82,7 +82,6 @@ impl Leaks {
             return Ok(());
         }
         let first = sight.routers.first().map(|router| format!("; {router:?}")).unwrap_or_default();
-        if std::env::var("DBG").is_ok() { for r in &sight.routers { eprintln!("{process}: {r:?}"); } for l in &sight.links { eprintln!("{process}: {l:?}"); } }
         let text = format!("process {process} still has {}{first}", left.join(", "));
         Err(Violation::new(NAME, PROPERTY, text).in_process(process))
     }

@@ -107,7 +107,6 @@ impl State {
             let id = bytes.get(2).copied().unwrap_or(u8::MAX);
             notes.push(Noted { delivered: false, from, to, transport, id, length: bytes.len(), text: describe(bytes) });
         }
-        if std::env::var("DBG").is_ok() { eprintln!("{from}->{to} t{transport} {}", describe(bytes)); }
         if self.hostile.binary_search(&from).is_ok() {
             return self.tally.exempt("message of a hostile node");
         }

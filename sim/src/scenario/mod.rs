@@ -54,6 +54,11 @@ impl Scenario {
         })
     }
 
+    /// The name of the first node that is loose, if any is.
+    pub fn loose(&self) -> Option<&str> {
+        self.nodes.iter().find(|node| node.loose.is_some()).map(|node| node.name.as_str())
+    }
+
     /// Resolves the text of a scenario; `name` is what errors call it.
     ///
     /// # Errors

@@ -326,3 +326,22 @@ fn a06_a_get_ends_when_its_portal_is_forwarded_to_another_node() {
         }
     }
 }
+
+#[test]
+fn a06_a_get_that_is_ended_while_its_portal_is_in_a_parcel_leaves_nothing_behind() {
+    for overlapped in [false, true] {
+        let w = both();
+        let ((here, there), (a, b), (c, d)) = (w.pair(), w.a.pair(), w.pair());
+        w.b.put(d, &[7; 3000]);
+        let get = w.a.begin_get(c, ipcz::api::BeginGetFlags { partial: false, overlapped }).unwrap();
+        w.a.process.put(a, b"", &[c]).unwrap();
+        assert_eq!(w.a.process.end_get(c, get.transaction, EndGet::Commit), Err(Error::InvalidArgument), "its portal is nobody's");
+        w.a.process.put(here, b"", &[b]).unwrap();
+        let b = w.b.get_portal(there);
+        let moved = w.b.get_portal(b);
+        let left = if overlapped { Err(Error::Unavailable) } else { Ok(vec![7; 3000]) };
+        assert_eq!(w.b.process.get(moved).map(|received| received.data), left);
+        // With the block that the get has read, which nobody waits for any more.
+        w.end(&[here, a], &[there, b, moved, d]);
+    }
+}

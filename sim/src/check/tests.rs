@@ -273,6 +273,25 @@ fn blame_and_lost_links_are_seen_unless_a_cut_excuses_them() {
     assert!(check(&mut others, &lost).is_err(), "only the lying link suffers");
 }
 
+/// A broker that was not told introduces others to a node that has lost all its links, again and again.
+#[test]
+fn who_is_introduced_to_a_corpse_loses_it_again_only_if_messages_are_late() {
+    let names: Names = (0..2).map(|process| (name(process), process)).collect();
+    let lost = |times, late, alone: Option<u32>| {
+        let (_, mut snapshot) = healthy();
+        first(&mut snapshot).lost_to.push((name(1), times));
+        let mut checker = Honesty { late, ..Honesty::default() };
+        alone.into_iter().for_each(|process| checker.excuse_all(process));
+        checker.rest(&snapshot, &names).is_ok()
+    };
+    assert!(!lost(1, false, None) && !lost(1, true, None), "nobody died");
+    for alone in [0, 1] {
+        assert!(lost(1, false, Some(alone)) && !lost(2, false, Some(alone)), "told in time");
+        assert!(lost(2, true, Some(alone)));
+    }
+    assert!(!lost(2, true, Some(5)), "it was somebody else");
+}
+
 #[test]
 fn every_rule_of_a_router_is_looked_at() {
     let rule = |damage: &dyn Fn(&mut RouterView)| {

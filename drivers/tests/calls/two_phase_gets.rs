@@ -1,7 +1,8 @@
 //! BeginGet and EndGet.
 
+use ipcz::limits::Limits;
 use ipcz::trap::TrapFlags;
-use ipcz::{EndGet, Error, GetRefused};
+use ipcz::{EndGet, Error, GetRefused, NodeOptions};
 
 use super::world::*;
 
@@ -252,12 +253,14 @@ fn n135_a_parcels_data_stays_where_it_is() {
     for data in [vec![1; 8], vec![2; 8000]] {
         w.a.put(here, &data);
         let parcel = w.b.keep(there);
-        let addresses = [0; 3].map(|_| {
+        // Kept until all are compared: nothing else can come to lie where one of them was.
+        let gets = [0; 3].map(|_| {
             let get = w.b.begin_get(parcel, EXCLUSIVE).unwrap();
             w.b.end_get(parcel, get.transaction, EndGet::Abort);
-            get.data.as_ptr()
+            get
         });
-        assert!(!addresses[0].is_null() && addresses.iter().all(|address| *address == addresses[0]));
+        let address = gets[0].data.as_ptr();
+        assert!(!address.is_null() && gets.iter().all(|get| get.data.as_ptr() == address));
         w.b.close(parcel);
     }
     w.end(&[here], &[there]);
@@ -265,16 +268,17 @@ fn n135_a_parcels_data_stays_where_it_is() {
 
 #[test]
 fn a06_a_portal_with_an_exclusive_get_does_not_leave_the_node_knowingly() {
-    let w = both();
+    let w = both_with(NodeOptions { limits: Limits { link_buffers: 0, ..Limits::default() }, ..NodeOptions::default() });
     let ((here, there), (c, d)) = (w.pair(), w.a.pair());
     w.a.put(d, b"held");
     let get = w.a.begin_get(c, EXCLUSIVE).unwrap();
     assert_eq!(w.a.process.put(here, b"", &[c]), INVALID);
-    // The local peer of e is a proxy by now.
+    // The local peer of e is a proxy by now, and stays one as long as there is no memory for its bypass.
     let (e, f) = w.a.pair();
     w.a.process.hoard();
     w.a.process.put(here, b"", &[f]).unwrap();
     let f = w.b.get_portal(there);
+    assert_eq!(w.a.process.inspect(|view| view.proxies()), 1);
     assert_eq!(w.a.process.put(e, b"", &[c]), INVALID);
     w.a.process.release_hoard();
     w.a.end_get(c, get.transaction, EndGet::Abort);

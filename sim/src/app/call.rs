@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipcz::api::{BeginGetFlags, Getting, Got, Process, TrapRefused};
 use ipcz::ids::{Handle, Transaction};
-use ipcz::trap::{TrapConditions, TrapFlags};
+use ipcz::trap::{PortalStatus, TrapConditions, TrapFlags};
 use ipcz::{EndGet, Error, GetFlags, GetRefused, Received};
 
 use super::stage::Attached;
@@ -30,8 +30,13 @@ pub enum Job {
         end: EndId,
         /// Bytes of data.
         length: usize,
-        /// For how many ns; if it is not said it may be aborted, too.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then; if it is not said that is drawn.
+        lasts: Option<(u64, bool)>,
+    },
+    /// Ask how an end is.
+    Query {
+        /// Which.
+        end: EndId,
     },
     /// End what was begun under this number.
     End {
@@ -71,6 +76,7 @@ impl Job {
             Job::Put { end, .. }
             | Job::BeginPut { end, .. }
             | Job::End { end, .. }
+            | Job::Query { end }
             | Job::Close { end }
             | Job::Merge { end, .. }
             | Job::Read { end }
@@ -110,8 +116,8 @@ pub enum Doing {
         length: usize,
         /// Whether fewer will do.
         partial: bool,
-        /// For how many ns, if that is said.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then, if that is said.
+        lasts: Option<(u64, bool)>,
     },
     /// Write what is to be sent, then EndPut.
     EndPut {
@@ -167,6 +173,11 @@ pub enum Doing {
         /// Begun under this number.
         open: u32,
     },
+    /// QueryPortalStatus.
+    Query {
+        /// Of this.
+        portal: Handle,
+    },
     /// Close.
     Close {
         /// This.
@@ -218,6 +229,8 @@ pub enum Answer {
     BeginGet(Result<(Getting, Vec<u8>), GetRefused>),
     /// Of EndGet.
     EndGet(Result<(), Error>),
+    /// Of QueryPortalStatus.
+    Query(Result<PortalStatus, Error>),
     /// Of Close.
     Close(Result<(), Error>),
     /// Of MergePortals.
@@ -265,6 +278,7 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
             }))
         }
         Doing::EndGet { portal, get, how, .. } => Answer::EndGet(process.end_get(*portal, *get, *how).map(drop)),
+        Doing::Query { portal } => Answer::Query(process.query(*portal)),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
         Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
         Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),

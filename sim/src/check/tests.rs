@@ -280,7 +280,8 @@ fn who_is_introduced_to_a_corpse_loses_it_again_only_if_messages_are_late() {
     let lost = |times, late, alone: Option<u32>| {
         let (_, mut snapshot) = healthy();
         first(&mut snapshot).lost_to.push((name(1), times));
-        let mut checker = Honesty { late, ..Honesty::default() };
+        let mut checker = Honesty::default();
+        checker.late = late;
         alone.into_iter().for_each(|process| checker.excuse_all(process));
         checker.rest(&snapshot, &names).is_ok()
     };

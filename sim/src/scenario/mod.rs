@@ -19,8 +19,8 @@ mod workload;
 pub use error::ScenarioError;
 pub use files::files;
 pub use types::{
-    Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
-    Swarm, Verbs, Wait,
+    Action, LinkSpec, Loss, Manner, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step,
+    StepId, Swarm, Verbs, Wait, Way,
 };
 
 use std::path::Path;

@@ -144,12 +144,12 @@ pub enum Doing {
         /// Its holder knew that the peer is closed.
         told: bool,
     },
-    /// Get from a kept parcel, twice, then Close it; or Close alone.
+    /// Get from a kept parcel; when that was done often enough, Close it.
     TakeKept {
         /// The parcel.
         parcel: Handle,
-        /// Whether what is in it is taken out.
-        take: bool,
+        /// How often it is still to be got.
+        left: u32,
         /// Begun under this number.
         open: u32,
     },
@@ -223,8 +223,8 @@ pub enum Answer {
     Measure(Result<Got, GetRefused>),
     /// Of a Get that keeps: the first bytes, and the rest.
     Keep(Result<(Vec<u8>, Got), GetRefused>),
-    /// Of two Gets from a kept parcel, and Close.
-    TakeKept(Result<Vec<Received>, Error>),
+    /// Of Get from a kept parcel, or (nothing) of Close.
+    TakeKept(Result<Option<Received>, Error>),
     /// Of BeginGet: what it gave, and a copy of the data.
     BeginGet(Result<(Getting, Vec<u8>), GetRefused>),
     /// Of EndGet.
@@ -266,10 +266,8 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
                 (first, got)
             }))
         }
-        Doing::TakeKept { parcel, take, .. } => {
-            let taken: Result<Vec<_>, _> = (0..if *take { 2 } else { 0 }).map(|_| process.get(*parcel)).collect();
-            Answer::TakeKept(taken.and_then(|taken| process.close(*parcel).map(|()| taken)))
-        }
+        Doing::TakeKept { parcel, left: 0, .. } => Answer::TakeKept(process.close(*parcel).map(|()| None)),
+        Doing::TakeKept { parcel, .. } => Answer::TakeKept(process.get(*parcel).map(Some)),
         Doing::BeginGet { portal, overlapped, .. } => {
             let begun = process.begin_get(*portal, usize::MAX, BeginGetFlags { partial: false, overlapped: *overlapped });
             Answer::BeginGet(begun.map(|getting| {

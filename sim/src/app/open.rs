@@ -303,7 +303,7 @@ impl Stage {
                 let how = if abort { EndGet::Abort } else { EndGet::Commit };
                 Doing::EndGet { portal: here.unwrap_or(then), get: *get, how, open: number }
             }
-            What::Kept { parcel, .. } => Doing::TakeKept { parcel: *parcel, take: !abort, open: number },
+            What::Kept { parcel, .. } => Doing::TakeKept { parcel: *parcel, left: if abort { 0 } else { 2 }, open: number },
         };
         Ok(Some(Call { process, end, doing }))
     }
@@ -368,32 +368,40 @@ impl Stage {
         Ok(self.begin_get(end))
     }
 
-    pub(super) fn finish_take_kept(&mut self, process: u32, number: u32, result: Result<Vec<Received>, Error>) -> Checked {
+    /// Data is got from a kept parcel twice, the portal in it the first time.
+    pub(super) fn finish_take_kept(
+        &mut self,
+        process: u32,
+        parcel: Handle,
+        (left, open): (u32, u32),
+        result: Result<Option<Received>, Error>,
+    ) -> Checked<Option<Call>> {
         let taken = result.map_err(|error| unexpected("Get from a kept parcel", error).in_process(process))?;
-        let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.remove(&number) else { return Ok(()) };
-        let (lied, from) = (self.checks.broken.lied(), self.ghost.peer(end));
-        let mut handles = Vec::new();
-        for received in taken {
-            if !lied {
-                self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
+        let Some(received) = taken else {
+            if let Some(Open { what: What::Kept { attached: Some(attached), .. }, .. }) = self.opened.remove(&open) {
+                self.ghost.lose(attached);
             }
-            let expected = if handles.is_empty() && attached.is_some() { 1 } else { 0 };
-            // The second time nothing is left.
-            if received.handles.len() > expected && !lied {
+            return Ok(None);
+        };
+        let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.get_mut(&open) else { return Ok(None) };
+        let (end, number, length, attached) = (*end, *number, *length, attached.take());
+        if !self.checks.broken.lied() {
+            let from = self.ghost.peer(end);
+            self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
+            if received.handles.len() > usize::from(attached.is_some()) {
                 let text = format!("a kept parcel of {end} gave {} portals", received.handles.len());
                 return Err(Violation::new(API, "a kept parcel gives its portals once", text).in_process(process).at(end));
             }
-            handles.extend(received.handles);
         }
-        match (attached, handles.first()) {
+        match (attached, received.handles.first()) {
             (Some(attached), Some(handle)) => self.arrived(attached, process, *handle, end),
             (Some(attached), None) => self.ghost.lose(attached),
             (None, _) => {}
         }
-        for handle in handles.iter().skip(usize::from(attached.is_some())) {
+        for handle in received.handles.iter().skip(usize::from(attached.is_some())) {
             self.process(process)?.close(*handle).map_err(|error| unexpected("Close", error).in_process(process))?;
         }
-        Ok(())
+        Ok(Some(Call { process, end, doing: Doing::TakeKept { parcel, left: left - 1, open } }))
     }
 
     pub(super) fn finish_begin_get(

@@ -475,9 +475,9 @@ impl Stage {
                 self.trace(process, call::KEEP, &[portal.to_bits(), u64::from(result.is_ok())]);
                 self.finish_keep((process, end, portal), told, result)
             }
-            (Doing::TakeKept { parcel, open, .. }, Answer::TakeKept(result)) => {
-                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), result.as_ref().map_or(0, |taken| taken.len() as u64)]);
-                self.finish_take_kept(process, open, result).map(|()| None)
+            (Doing::TakeKept { parcel, left, open }, Answer::TakeKept(result)) => {
+                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), u64::from(left), u64::from(result.is_ok())]);
+                self.finish_take_kept(process, parcel, (left, open), result)
             }
             (Doing::BeginGet { portal, told, overlapped }, Answer::BeginGet(result)) => {
                 self.trace(process, call::BEGIN_GET, &[portal.to_bits(), u64::from(overlapped), u64::from(result.is_ok())]);

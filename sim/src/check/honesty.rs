@@ -61,6 +61,11 @@ impl Honesty {
         !(self.cuts.is_empty() && self.lies.is_empty() && self.loose.is_empty() && self.alone.is_empty())
     }
 
+    /// Whether anybody lies.
+    pub fn any_lie(&self) -> bool {
+        !self.lies.is_empty()
+    }
+
     fn lied(&self, a: u32, b: u32) -> bool {
         self.lies.contains(&pair(a, b))
     }

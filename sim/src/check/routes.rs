@@ -41,7 +41,7 @@ impl Routes {
     /// Its name.
     pub const NAME: &str = NAME;
 
-    /// Looks at a world in which nobody lies and no link was cut.
+    /// Looks at a world in which nobody lies; and before it is at rest, only if no link was cut.
     pub fn look(&mut self, ghost: &Ghost, snapshot: &Snapshot, scope: Scope) -> Checked {
         let partners = snapshot.partners();
         let bound = bound(snapshot);

@@ -483,7 +483,7 @@ impl Run {
         stage.checks.closure.rest(&stage.ghost)?;
         stage.checks.delivery.rest(&stage.ghost)?;
         stage.checks.shape.rest(&stage.ghost, &snapshot)?;
-        if stage.cuts == 0 && !stage.checks.honesty.any_excuse() {
+        if !stage.checks.honesty.any_lie() {
             stage.checks.routes.look(&stage.ghost, &snapshot, Scope::Rest)?;
         }
         if stage.cuts == 0 && !self.plan.is_done() && !self.scenario.run.partial {

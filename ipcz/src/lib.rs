@@ -43,5 +43,6 @@ pub mod routing;
 pub mod trap;
 pub mod wire;
 
-pub use api::{ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
+pub use api::{Attachment, ConnectTo, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
+pub use api::{EndGet, GetFlags, GetRefused, Received};
 pub use error::Error;

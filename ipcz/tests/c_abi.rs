@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -18,25 +19,37 @@ fn scratch() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c_abi")
 }
 
-/// Builds the libraries once, in a folder of their own: the one of this very build is locked.
+/// Builds and installs the libraries once, by a target folder of their own: the one of this very build is locked.
 fn libraries() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let target = scratch().join("target");
-        for kind in ["cdylib", "staticlib"] {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.current_dir(root()).env("CARGO_TARGET_DIR", &target);
-            run(cargo.args(["rustc", "--quiet", "-p", "ipcz", "--features", "capi", "--crate-type", kind]));
-        }
-        target.join("debug")
+        std::fs::create_dir_all(scratch()).unwrap();
+        let mut script = Command::new(root().join("../scripts/c-library"));
+        run(script.env("CARGO_TARGET_DIR", scratch().join("target")).arg("--debug").arg(scratch()));
+        scratch().join("lib")
     })
 }
 
+/// Says something that a test that passes does not swallow.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
 fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    // Cargo's own would find another library of this name.
+    let output = command.env_remove("LD_LIBRARY_PATH").output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
+}
+
+/// Whether libraries can be made here.
+fn has_binutils() -> bool {
+    let there = Command::new("objcopy").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !there {
+        say("no objcopy: the C library is not made; on Debian: apt install binutils");
+    }
+    there
 }
 
 /// The compilers and standards at hand, as (compiler, language, standard).
@@ -45,7 +58,7 @@ fn compilers() -> Vec<(&'static str, &'static str, &'static str)> {
     let there = |compiler: &str| Command::new(compiler).arg("--version").output().is_ok_and(|output| output.status.success());
     let (found, missing): (Vec<_>, Vec<_>) = all.into_iter().partition(|(compiler, ..)| there(compiler));
     if let Some((compiler, ..)) = missing.first() {
-        println!("no {compiler}: its tests are left out; on Debian: apt install gcc g++");
+        say(&format!("no {compiler}: its tests are left out; on Debian: apt install gcc g++"));
     }
     found
 }
@@ -60,7 +73,9 @@ fn compile(program: &Path, (compiler, language, standard): (&str, &str, &str), t
 
 #[test]
 fn a_c_program_finds_everything_as_api_md_says() {
-    std::fs::create_dir_all(scratch()).unwrap();
+    if !has_binutils() {
+        return;
+    }
     let libraries = libraries();
     let dir = libraries.to_str().unwrap();
     let source = root().join("tests/c/calls.c");
@@ -78,14 +93,35 @@ fn a_c_program_finds_everything_as_api_md_says() {
 }
 
 #[test]
-fn the_shared_library_exports_one_symbol() {
-    let Ok(nm) = Command::new("nm").args(["-D", "--defined-only"]).arg(libraries().join("libipcz.so")).output() else {
-        println!("no nm: exported symbols are not looked at; on Debian: apt install binutils");
+fn the_libraries_export_one_symbol() {
+    if !has_binutils() {
         return;
-    };
-    let text = String::from_utf8(nm.stdout).unwrap();
-    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
-    assert_eq!(names, ["IpczGetAPI"]);
+    }
+    for (library, flag) in [("libipcz.so", "-D"), ("libipcz.a", "-g")] {
+        let text = run(Command::new("nm").args([flag, "--defined-only"]).arg(libraries().join(library)));
+        let names: Vec<&str> = text.lines().filter_map(|line| line.rsplit_once(" T ")).map(|(_, name)| name).collect();
+        let others: Vec<&str> = text.lines().filter(|line| line.split(' ').count() == 3 && !line.contains(" T ")).collect();
+        assert_eq!((names, others), (vec!["IpczGetAPI"], vec![]), "{library}");
+    }
+}
+
+#[test]
+fn the_hooks_tell_where_a_portal_s_link_leads() {
+    let Some(with) = compilers().into_iter().next() else { return };
+    // After the others: they share a target folder, and so the name of what is built.
+    if has_binutils() {
+        libraries();
+    }
+    let target = scratch().join("target");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).env("CARGO_TARGET_DIR", &target);
+    run(cargo.args(["rustc", "--quiet", "-p", "ipcz", "--features", "test-hooks", "--crate-type", "cdylib"]));
+    let lib = scratch().join("hooks");
+    std::fs::create_dir_all(&lib).unwrap();
+    std::fs::copy(target.join("debug/libipcz.so"), lib.join("libipcz.so")).unwrap();
+    let (dir, program) = (lib.to_str().unwrap(), scratch().join("hooks-test"));
+    compile(&root().join("tests/c/hooks.c"), with, &program, &["-L", dir, "-lipcz", "-Wl,-rpath", dir]);
+    assert_eq!(run(&mut Command::new(program)), "all as api.md says\n");
 }
 
 #[test]

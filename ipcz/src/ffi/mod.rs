@@ -7,6 +7,8 @@
 pub mod abi;
 mod calls;
 mod driver;
+#[cfg(feature = "test-hooks")]
+mod hooks;
 mod parcels;
 mod traps;
 

@@ -48,7 +48,8 @@ pub fn forge(lie: Lie, far: &Far, (sublink, numbers): (SublinkId, Numbers), dice
         }
         Lie::FragmentElsewhere => {
             let known: Vec<_> = far.data.iter().chain(&far.states).copied().collect();
-            let (offset, size) = dice.pick([(0, 1024), (256, 64), (1024, 64), (1088, 4096), (98_304, 512), (98_816 + 8, 64), (96_000, 2_304)]);
+            let (offset, size) =
+                dice.pick([(0, 1024), (256, 64), (1024, 64), (1088, 4096), (98_304, 512), (98_816 + 8, 64), (96_000, 2_304)]);
             let spot = FragmentDescriptor { buffer: BufferId::PRIMARY, offset, size };
             let fragment = if dice.below(2) == 0 { dice.any(&known).unwrap_or(spot) } else { spot };
             (0..2).map(|i| message(AcceptParcel { sequence_number: numbers.sent + i, ..with_data(fragment) }, &[])).collect()
@@ -60,12 +61,16 @@ pub fn forge(lie: Lie, far: &Far, (sublink, numbers): (SublinkId, Numbers), dice
             (0..FLOOD as u64).map(parcels).collect()
         }
         Lie::StateOutOfBounds => {
-            let (offset, size) = dice.pick([(PRIMARY, 64), (PRIMARY - 8, 8), (PRIMARY - 32, 64), (1024 + 4, 64), (1088, 56), (1088, 0), (u32::MAX - 7, 64)]);
+            let (offset, size) =
+                dice.pick([(PRIMARY, 64), (PRIMARY - 8, 8), (PRIMARY - 32, 64), (1024 + 4, 64), (1088, 56), (1088, 0), (u32::MAX - 7, 64)]);
             let bad = FragmentDescriptor { buffer: BufferId::PRIMARY, offset, size };
             let new_link_state_fragment = if dice.below(8) == 0 { FragmentDescriptor::NULL } else { bad };
             let new_sublink = fresh(far, dice);
             vec![match dice.below(2) {
-                0 => message(BypassPeerWithLink { sublink, new_sublink, new_link_state_fragment, inbound_sequence_length: numbers.sent }, &[]),
+                0 => message(
+                    BypassPeerWithLink { sublink, new_sublink, new_link_state_fragment, inbound_sequence_length: numbers.sent },
+                    &[],
+                ),
                 _ => message(
                     AcceptBypassLink {
                         current_peer_node: far.name.unwrap_or(NodeName { high: 1, low: 1 }),

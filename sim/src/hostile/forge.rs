@@ -174,7 +174,9 @@ pub fn forge(lie: Lie, known: &Known, end: u32, dice: &mut Dice<'_>) -> Option<V
         }
         Lie::CuriousIntroduction => {
             let asked = known.names.iter().filter(|name| Some(**name) != known.own);
-            far.broker.then(|| asked.map(|name| Said::with(RequestIntroduction { name: *name }, &[])).collect::<Vec<_>>()).filter(|said| !said.is_empty())
+            far.broker
+                .then(|| asked.map(|name| Said::with(RequestIntroduction { name: *name }, &[])).collect::<Vec<_>>())
+                .filter(|said| !said.is_empty())
         }
         Lie::HalfSplit => Some(half_split(sublink, numbers, dice)),
         Lie::ReferralStorm => far.broker.then(|| {
@@ -267,9 +269,7 @@ fn wrong_role(known: &Known, dice: &mut Dice<'_>) -> Vec<Said> {
         1 => say(RejectIntroduction { name }),
         2 => say(RequestIndirectIntroduction { source_node: name, target_node: name }),
         3 => say(NonBrokerReferralRejected { referral_id: dice.below(4) as u64 }),
-        _ => {
-            say(AcceptRelayedMessage { source: name, data: &INNER, driver_objects: ObjectRange::default() })
-        }
+        _ => say(AcceptRelayedMessage { source: name, data: &INNER, driver_objects: ObjectRange::default() }),
     }
 }
 

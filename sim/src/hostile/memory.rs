@@ -77,7 +77,10 @@ fn state(far: &Far, dice: &mut Dice<'_>) -> usize {
 /// Where data lay.
 fn data(far: &Far, dice: &mut Dice<'_>) -> Option<FragmentDescriptor> {
     let fits = |d: &&FragmentDescriptor| {
-        d.buffer == BufferId::PRIMARY && d.offset % 8 == 0 && d.size >= 16 && u64::from(d.offset) + u64::from(d.size) <= PRIMARY_BYTES as u64
+        d.buffer == BufferId::PRIMARY
+            && d.offset % 8 == 0
+            && d.size >= 16
+            && u64::from(d.offset) + u64::from(d.size) <= PRIMARY_BYTES as u64
     };
     dice.any(&far.data.iter().filter(fits).copied().collect::<Vec<_>>())
 }

@@ -106,7 +106,10 @@ fn impossible(far: &Far, sublink: SublinkId, dice: &mut Dice<'_>) -> RouterDescr
         0 => RouterDescriptor { peer_closed: true, next_incoming_sequence_number: 5, closed_peer_sequence_length: 4, ..plain },
         1 => RouterDescriptor { peer_closed: true, closed_peer_sequence_length: 1_000_001, ..plain },
         2 => RouterDescriptor { new_link_state_fragment: FragmentDescriptor::NULL, ..bypassed },
-        3 => RouterDescriptor { new_link_state_fragment: FragmentDescriptor { buffer: BufferId::PRIMARY, offset: 1028, size: 64 }, ..bypassed },
+        3 => RouterDescriptor {
+            new_link_state_fragment: FragmentDescriptor { buffer: BufferId::PRIMARY, offset: 1028, size: 64 },
+            ..bypassed
+        },
         4 => RouterDescriptor { new_decaying_sublink: bypassed.new_sublink, ..bypassed },
         5 => RouterDescriptor { new_sublink: sublink, ..plain },
         _ => RouterDescriptor { next_outgoing_sequence_number: u64::MAX, next_incoming_sequence_number: u64::MAX, ..plain },

@@ -11,7 +11,8 @@ use crate::scenario::Scenario;
 /// Clients of one broker, of which the last one tells this lie alone, and often.
 fn world(lie: Option<&About>) -> Scenario {
     let lies = lie.map_or(String::new(), |about| format!("\"{}\"", about.name));
-    let (hostile, table) = if lie.is_some() { ("true", format!("[hostile]\nchance = \"1/6\"\nlies = [{lies}]\n")) } else { ("false", String::new()) };
+    let (hostile, table) =
+        if lie.is_some() { ("true", format!("[hostile]\nchance = \"1/6\"\nlies = [{lies}]\n")) } else { ("false", String::new()) };
     let text = format!(
         r#"
         name = "one-lie"

@@ -15,7 +15,11 @@ pub(super) fn hostile(value: &Value, scope: &Scope) -> Result<Lies, ScenarioErro
     let lies = match table.get("lies") {
         None => usual.lies,
         Some(list) => {
-            let mut lies = list.list("a list of lies, like [\"forged-closure\"]")?.iter().map(|item| lie(item, scope)).collect::<Result<Vec<_>, _>>()?;
+            let mut lies = list
+                .list("a list of lies, like [\"forged-closure\"]")?
+                .iter()
+                .map(|item| lie(item, scope))
+                .collect::<Result<Vec<_>, _>>()?;
             lies.sort_unstable();
             lies.dedup();
             if lies.is_empty() {

@@ -13,8 +13,8 @@ use super::types::{Action, LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Sce
 use super::{faults, hostile, order, steps, workload};
 
 const TOP: [&str; 16] = [
-    "name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "hostile", "limits", "memory", "run", "require",
-    "when",
+    "name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "hostile", "limits", "memory", "run",
+    "require", "when",
 ];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
@@ -247,8 +247,19 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
 fn require(value: &Value, scope: &Scope, portals: &Portals, steps: &[Step]) -> Result<Require, ScenarioError> {
     const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 11] =
-        ["faults", "lies", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
+    const KEYS: [&str; 11] = [
+        "faults",
+        "lies",
+        "direct",
+        "delivered",
+        "bypasses",
+        "proxies_peak",
+        "forwarded",
+        "introductions",
+        "closed",
+        "messages_max",
+        "probes",
+    ];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();

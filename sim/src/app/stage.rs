@@ -125,6 +125,8 @@ pub struct Stage {
     pub said: Option<Vec<(u32, String)>>,
     /// What was done, if that is noted.
     pub acts: Option<Vec<Act>>,
+    /// Portals that came out of a liar's parcels and are nobody's, by process: to be closed.
+    strays: Vec<(u32, Handle)>,
     /// Limits of every node.
     pub limits: Limits,
     /// How often hostile nodes may still come back.
@@ -209,6 +211,7 @@ impl Stage {
             lost_totals: Totals::default(),
             said: None,
             acts: None,
+            strays: Vec::new(),
             limits: Limits::default(),
             returns: 0,
             lies: Vec::new(),
@@ -248,6 +251,7 @@ impl Stage {
             lost_totals: self.lost_totals,
             said: self.said.clone(),
             acts: self.acts.clone(),
+            strays: self.strays.clone(),
             limits: self.limits,
             returns: self.returns,
             lies: self.lies.clone(),

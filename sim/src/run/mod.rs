@@ -560,6 +560,7 @@ impl Run {
     /// The applications close what they hold of these ends.
     fn close(&mut self, which: impl Fn(EndId) -> bool) -> Checked {
         self.allow();
+        self.stage.close_strays()?;
         for process in 0..self.stage.homes.len() {
             let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
             let held = leaks::through_a_map(held);

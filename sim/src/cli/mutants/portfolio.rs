@@ -33,6 +33,7 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("loose/b"), &["N=2", "parcels=40"]),
     (scenario!("liars"), &[]),
     (scenario!("swarm"), &[]),
+    (scenario!("hostile"), &[]),
 ];
 
 /// The same where only virtual time will do: what is introduced over a link that is cut is lost with it, and no checker knows of that.

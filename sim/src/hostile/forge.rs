@@ -167,6 +167,10 @@ pub fn forge(lie: Lie, known: &Known, end: u32, dice: &mut Dice<'_>) -> Option<V
             dice.any(&others).map(|bytes| vec![Said::bytes(bytes.clone())])
         }
         Lie::WrongRole => Some(wrong_role(known, dice)),
+        Lie::ForgedIntroduction => {
+            let others: Vec<_> = known.names.iter().copied().filter(|name| Some(*name) != known.own && Some(*name) != far.name).collect();
+            dice.any(&others).map(|name| vec![introduction(name, dice)])
+        }
         Lie::SecondGreeting => Some(second_greeting(known, dice)),
         Lie::SelfIntroduction => far.broker.then_some(known.own).flatten().map(|name| say(RequestIntroduction { name })),
         Lie::IntroductionStorm => {
@@ -251,21 +255,24 @@ fn forged_lengths(sublink: SublinkId, numbers: Numbers, dice: &mut Dice<'_>) -> 
     }
 }
 
+/// A link to a node that does not know of it.
+fn introduction(name: NodeName, dice: &mut Dice<'_>) -> Said {
+    let message = AcceptIntroduction {
+        name,
+        link_side: dice.pick([LinkSide::A, LinkSide::B]),
+        remote_node_type: dice.pick([NodeType::Normal, NodeType::Broker]),
+        remote_protocol_version: 0,
+        transport: Some(0),
+        memory: Some(1),
+        remote_features: Vec::new(),
+    };
+    Said::with(message, &[Thing::Transport, Thing::Memory(131_072)])
+}
+
 fn wrong_role(known: &Known, dice: &mut Dice<'_>) -> Vec<Said> {
     let name = dice.any(&known.names).unwrap_or_else(|| stranger(dice));
     match dice.below(5) {
-        0 => vec![Said::with(
-            AcceptIntroduction {
-                name,
-                link_side: dice.pick([LinkSide::A, LinkSide::B]),
-                remote_node_type: dice.pick([NodeType::Normal, NodeType::Broker]),
-                remote_protocol_version: 0,
-                transport: Some(0),
-                memory: Some(1),
-                remote_features: Vec::new(),
-            },
-            &[Thing::Transport, Thing::Memory(131_072)],
-        )],
+        0 => vec![introduction(name, dice)],
         1 => say(RejectIntroduction { name }),
         2 => say(RequestIndirectIntroduction { source_node: name, target_node: name }),
         3 => say(NonBrokerReferralRejected { referral_id: dice.below(4) as u64 }),

@@ -63,6 +63,7 @@ pub enum Lie {
     ChangingData = 53,
     BetweenLoads = 54,
     FlushStorm = 55,
+    ForgedIntroduction = 56,
 }
 
 /// What must become of a lie.
@@ -163,6 +164,8 @@ table! {
     ChangingData "changing-data" "SM-06 SM-19" "changes a parcel's data while it is read" [Bystanders];
     BetweenLoads "between-loads" "SM-05 SM-08 SM-09 SM-11 R47" "depth L1: changes a word just before it is used" [Bystanders];
     FlushStorm "flush-storm" "RE-16 RC-26" "asks again and again to be flushed" [Bystanders];
+    ForgedIntroduction "forged-introduction" "TR-10 TR-09" "introduces its peer to somebody it has heard of, over a transport of its own"
+        [Blame("AcceptIntroduction: its sender is no broker")];
 }
 
 impl Lie {

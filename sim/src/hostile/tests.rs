@@ -68,6 +68,26 @@ fn met(about: &About, outcomes: &[Outcome], usual: &BTreeMap<Probe, u64>) -> BTr
 }
 
 #[test]
+fn the_tables_of_the_documents_name_every_hazard_and_every_lie() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+    let read = |name: &str| std::fs::read_to_string(format!("{root}/{name}")).unwrap();
+    let (table, simulator) = (read("hazards.md"), read("simulator.md"));
+    let groups = [("SM", 21), ("MV", 29), ("TR", 19), ("RC", 34), ("RE", 19), ("LK", 18)];
+    for (group, most) in groups {
+        for number in 1..=most {
+            assert!(table.contains(&format!("| {group}-{number:02} |")), "{group}-{number:02} has no row");
+        }
+    }
+    for about in &ALL {
+        assert!(simulator.contains(&format!("| `{}` |", about.name)), "{} has no row", about.name);
+        for hazard in about.hazards.split(' ').filter(|hazard| hazard.contains('-')) {
+            let row = table.lines().find(|line| line.starts_with(&format!("| {hazard} |")));
+            assert!(row.is_some_and(|row| row.contains(&format!("`{}`", about.name))), "{hazard} does not name {}", about.name);
+        }
+    }
+}
+
+#[test]
 fn every_lie_is_told_and_meets_its_guard() {
     const SEEDS: u64 = 24;
     let mut usual = BTreeMap::new();

@@ -504,7 +504,7 @@ impl Run {
         let stale = stage.world.trace(|trace| trace.totals().stale);
         stage.checks.honesty.stale(stale)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.hostility.rest(&stage.world)?;
+        stage.checks.hostility.rest(&stage.world, &stage.ghost)?;
         if stage.checks.hostility.any() {
             let honest = snapshot.alive().filter(|(process, _)| !stage.checks.hostility.is(*process));
             self.outcome.blames = honest.flat_map(|(_, sight)| sight.blames.iter().map(|(_, _, reason)| reason.clone())).collect();

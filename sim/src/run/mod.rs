@@ -741,10 +741,12 @@ impl Run {
             self.watch.lock().tally.report(Watch::NAME),
             checks.secrecy.tally.report(Secrecy::NAME),
             checks.honesty.tally.report(Honesty::NAME),
-            checks.hostility.tally.report(Hostility::NAME),
             self.liveness.report(stall::NAME),
             checks.leaks.tally.report(Leaks::NAME),
         ];
+        if checks.hostility.any() {
+            self.outcome.checks.push(checks.hostility.tally.report(Hostility::NAME));
+        }
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
         self.outcome.told = self.stage.world.lies_told();

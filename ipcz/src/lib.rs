@@ -17,10 +17,11 @@
 //! | 4 | [`node`]: nodes and node links; [`routing`]: routers, bypass, closure |
 //! | 3 | [`memory`]: a link's shared memory |
 //! | 2 | [`wire`]: messages and bytes |
-//! | 1 | [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
+//! | 1 | [`application`], [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
 #![forbid(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
+pub mod application;
 pub mod arena;
 pub mod clock;
 pub mod core;
@@ -40,5 +41,6 @@ pub mod routing;
 pub mod trap;
 pub mod wire;
 
-pub use api::{ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
+pub use api::{BoxContents, ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
+pub use application::{Application, ApplicationObject, Serialized};
 pub use error::Error;

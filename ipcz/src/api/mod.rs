@@ -4,6 +4,7 @@
 //! everything again. No foreign code ever runs inside the lock.
 
 mod ask;
+mod boxes;
 mod calls;
 mod carry;
 mod gets;
@@ -11,6 +12,7 @@ mod incoming;
 mod process;
 mod puts;
 
+pub use crate::core::BoxContents;
 pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, ParcelWriter};
 pub use calls::{ConnectTo, NodeOptions, TrapRefused};
 pub use gets::{GetFlags, Getting, Got, Received};

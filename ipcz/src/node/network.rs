@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
+use crate::application::ApplicationObject;
 use crate::arena::Arena;
 use crate::driver::DriverError;
 use crate::ids::{
@@ -14,7 +15,7 @@ use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
 use crate::planted::{Bug, Planted};
 use crate::probe::{Probe, Probes};
-use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
+use crate::routing::{Parcel, SeekBypass, Sublink};
 use crate::wire::Message;
 
 /// A node of this process.
@@ -171,6 +172,8 @@ pub enum Doomed {
     Mapping(Mapping),
     /// A lost link's memory.
     Memory(Box<LinkMemory>),
+    /// An object of the application.
+    Application(ApplicationObject),
 }
 
 /// Why a link was dropped; the newest [`Network::BLAMES`] are kept.
@@ -264,6 +267,8 @@ impl Network {
     pub fn unbind(&mut self, at: Sublink) {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
+            let left = peer.pieces.take(at.id);
+            self.out.events.extend(left.into_iter().map(NodeEvent::Discard));
         }
         self.note_past(at);
     }
@@ -371,9 +376,13 @@ impl Network {
             events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
         }
         for wait in peer.waits.into_values().flatten() {
-            if let BufferWait::Parcel { parcel, .. } = wait {
-                events.push_back(NodeEvent::Discard(parcel));
+            if let BufferWait::Parcel { piece, .. } = wait {
+                events.push_back(NodeEvent::Discard(piece.into_parcel()));
             }
+        }
+        for parcel in peer.pieces.into_parcels() {
+            self.probes.hit(Probe::PieceDropped);
+            events.push_back(NodeEvent::Discard(parcel));
         }
         for parcel in peer.early.into_parcels() {
             self.probes.hit(Probe::EarlyParcelDropped);
@@ -455,9 +464,11 @@ impl Network {
                 Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
                 Phase::Established(peer) => {
                     peer.memory.remap(f);
-                    for payload in peer.early.payloads_mut() {
-                        if let Payload::Block { block, .. } = payload {
-                            block.remap(f);
+                    peer.early.payloads_mut().for_each(|payload| payload.remap(f));
+                    peer.pieces.payloads_mut().for_each(|payload| payload.remap(f));
+                    for wait in peer.waits.values_mut().flatten() {
+                        if let BufferWait::Parcel { piece, .. } = wait {
+                            piece.payload.remap(f);
                         }
                     }
                 }

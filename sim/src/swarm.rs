@@ -116,6 +116,7 @@ fn work(world: &Scenario, swarm: &Swarm, clients: usize, draw: &mut Draw<'_>) ->
         two_phase: if draw.one(site::WORK, 11, &[0, 0, 1]) == 1 { [1, 3] } else { [0, 1] },
         objects: if draw.one(site::WORK, 12, &[0, 0, 1]) == 1 { [1, 4] } else { [0, 1] },
         query: if draw.one(site::WORK, 13, &[0, 0, 1]) == 1 { [1, 2] } else { [0, 1] },
+        boxes: if draw.one(site::WORK, 14, &[0, 0, 1]) == 1 { [1, 3] } else { [0, 1] },
         keep: draw.half(site::WORK, 10),
         on: (first..world.nodes.len()).collect(),
     }

@@ -239,6 +239,18 @@ impl Core {
     }
 }
 
+#[cfg(feature = "inspect")]
+impl Core {
+    /// In a copy of a world all boxed objects have this owner. Between inputs none is on its way out.
+    pub(crate) fn replace_application(&mut self, owner: &std::sync::Arc<dyn crate::application::Application>) {
+        for (_, boxed) in self.routing.boxes.iter_mut() {
+            if let Boxed::Application { object, .. } = boxed {
+                object.owner = std::sync::Arc::clone(owner);
+            }
+        }
+    }
+}
+
 /// Whether a parcel may have as many subparcels (api.md A7).
 pub(super) fn too_many_subparcels(subparcels: usize) -> bool {
     subparcels >= MAX_SUBPARCELS as usize

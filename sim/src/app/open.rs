@@ -3,10 +3,10 @@
 
 use ipcz::api::{Getting, Got, ParcelReader};
 use ipcz::ids::{Handle, Transaction};
-use ipcz::{EndGet, Error, GetRefused, Received};
+use ipcz::{EndGet, Error, GetRefused};
 
 use super::acts::Deed;
-use super::call::{Call, Doing, FIRST, Job};
+use super::call::{Call, Doing, FIRST, Found, Job, Received};
 use super::stage::{API, Stage, unexpected};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
@@ -39,11 +39,13 @@ pub struct Style {
     pub objects: [u32; 2],
     /// Questions about a portal's status, before an operation.
     pub query: [u32; 2],
+    /// Parcels with boxes.
+    pub boxes: [u32; 2],
 }
 
 impl Style {
     /// Puts and gets, and nothing else.
-    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1] };
+    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1], boxes: [0, 1] };
 }
 
 /// Something begun.
@@ -79,6 +81,7 @@ enum What {
         number: u64,
         length: u32,
         attached: Option<EndId>,
+        boxes: u8,
     },
 }
 
@@ -88,8 +91,8 @@ impl Open {
         let what = match &self.what {
             What::Put { put, length, sure } => What::Put { put: *put, length: *length, sure: *sure },
             What::Get { get, exclusive, .. } => What::Get { get: *get, exclusive: *exclusive, seen: None },
-            What::Kept { parcel, number, length, attached } => {
-                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached }
+            What::Kept { parcel, number, length, attached, boxes } => {
+                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached, boxes: *boxes }
             }
         };
         Open { what, ..*self }
@@ -101,7 +104,7 @@ impl Open {
 }
 
 impl Stage {
-    fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
+    pub(super) fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
         some > 0 && self.world.choose(|source| source.choose(site, process, 2, Some(&[of - some, some]))) == 1
     }
 
@@ -315,18 +318,21 @@ impl Stage {
             return Err(Violation::new(API, "Get gives the parcel if it is to be kept", format!("{got:?}")).in_process(process).at(end));
         };
         self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
-        self.took(end, process, &Received { data: first, handles: got.handles }, &taken);
-        let (number, length, attached) = (taken.number, taken.parcel.length, taken.parcel.attached);
-        self.begun(process, end, portal, self.some_time(), What::Kept { parcel, number, length, attached });
+        self.took(end, process, &Received { data: first, handles: got.handles, boxes: Vec::new() }, &taken);
+        let (number, length, attached, boxes) = (taken.number, taken.parcel.length, taken.parcel.attached, taken.parcel.boxes);
+        self.begun(process, end, portal, self.some_time(), What::Kept { parcel, number, length, attached, boxes });
         Ok(self.begin_get(end))
     }
 
     pub(super) fn finish_take_kept(&mut self, process: u32, number: u32, result: Result<Vec<Received>, Error>) -> Checked {
         let taken = result.map_err(|error| unexpected("Get from a kept parcel", error).in_process(process))?;
-        let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.remove(&number) else { return Ok(()) };
+        let Some(Open { end, what, .. }) = self.opened.remove(&number) else { return Ok(()) };
+        let What::Kept { number, length, attached, mut boxes, .. } = what else { return Ok(()) };
         let (lied, from) = (self.checks.broken.lied(), self.ghost.peer(end));
         let mut handles = Vec::new();
         for received in taken {
+            // The second time nothing is left.
+            self.opened(end, process, (number, std::mem::take(&mut boxes)), &received.boxes)?;
             if !lied {
                 self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
             }
@@ -353,9 +359,9 @@ impl Stage {
         &mut self,
         (process, end, portal): (u32, EndId, Handle),
         (told, overlapped): (bool, bool),
-        result: Result<(Getting, Vec<u8>), GetRefused>,
+        result: Result<(Getting, Vec<u8>, Vec<Found>), GetRefused>,
     ) -> Checked<Option<Call>> {
-        let (getting, data) = match result {
+        let (getting, data, boxes) = match result {
             Ok(begun) => begun,
             // Overlapped gets keep exclusive ones away, and nothing else.
             Err(GetRefused::Error(Error::AlreadyExists)) if !overlapped && self.is_got_at(process, end) => {
@@ -366,12 +372,15 @@ impl Stage {
         let Getting { transaction: get, data: reader, handles } = getting;
         let what = What::Get { get, exclusive: !overlapped, seen: Some((reader, data.clone())) };
         if overlapped {
-            self.taken(end, process, &Received { data, handles })?;
+            self.taken(end, process, &Received { data, handles, boxes })?;
             self.begun(process, end, portal, self.some_time(), what);
             return Ok(self.begin_get(end));
         }
-        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len()));
+        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len() + boxes.len()));
         looked.map_err(|violation| violation.in_process(process))?;
+        if let Some((number, count)) = self.ghost.peek(end).map(|(number, parcel)| (number, parcel.boxes)) {
+            self.opened(end, process, (number, count), &boxes)?;
+        }
         if let (Some(attached), Some(handle)) = (self.ghost.strip(end), handles.first()) {
             self.arrived(attached, process, *handle, end);
         }

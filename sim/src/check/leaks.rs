@@ -52,12 +52,13 @@ impl Leaks {
         }
         let nodes = sight.nodes.len();
         let pending: usize = sight.nodes.iter().map(|node| node.pending_introductions.len()).sum();
-        let (mut sublinks, mut outbox, mut buffer_waits, mut early) = (0, 0, 0, 0);
+        let (mut sublinks, mut outbox, mut buffer_waits, mut early, mut pieces) = (0, 0, 0, 0, 0);
         for link in &sight.links {
             sublinks += link.sublinks.iter().filter(|(_, router)| !lost.contains(router)).count();
             outbox += link.outbox;
             buffer_waits += link.buffer_waits;
             early += link.early;
+            pieces += link.pieces;
         }
         let mut left = vec![
             ("handles besides its nodes", sight.handles.saturating_sub(nodes)),
@@ -65,15 +66,18 @@ impl Leaks {
             ("pending introductions", pending),
             ("driver objects its core forgot", sight.open.saturating_sub(sight.owned)),
             ("driver objects it thinks it has and has not", sight.owned.saturating_sub(sight.open)),
-            ("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())),
         ];
         left.extend([
             ("bound sublinks", sublinks),
             ("waits for buffers", buffer_waits),
             ("parcels for sublinks that never came", early),
+            ("pieces of parcels", pieces),
             ("waits", sight.waits),
         ]);
         if !rings {
+            left.push(("boxes", sight.boxes));
+            left.push(("driver objects besides its links' transports", sight.owned.saturating_sub(sight.links.len())));
+            left.push(("objects of its application in boxes", sight.applications.unsigned_abs() as usize));
             left.push(("routers", sight.routers.len() - lost.len()));
         }
         self.tally.add(left.len() as u64);

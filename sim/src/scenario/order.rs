@@ -106,9 +106,9 @@ impl<'a> Plan<'a> {
                 }
                 Action::Open { portals: *ends }
             }
-            Verb::Send { from, count, bytes, every_ns, open_ns } => {
+            Verb::Send { from, count, bytes, every_ns, open_ns, boxes } => {
                 let from = self.use_portal(step, from)?;
-                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns }
+                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, boxes: *boxes }
             }
             Verb::Hand { portal, over, to, .. } => {
                 let (moved, carrier) = (self.use_portal(step, portal)?, self.use_portal(step, over)?);

@@ -45,7 +45,7 @@ pub(super) enum DraftWait {
 /// What a draft does.
 pub(super) enum Verb {
     Open([PortalId; 2]),
-    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64 },
+    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64, boxes: u64 },
     Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
     Close(Word),
     Merge([Word; 2]),
@@ -148,13 +148,14 @@ impl Reader<'_> {
         }
         if let Some(value) = self.table.get("send") {
             let inner = value.table()?;
-            check_keys(inner, &["count", "bytes", "every", "open"])?;
+            check_keys(inner, &["count", "bytes", "every", "open", "boxes"])?;
             return Ok(Verb::Send {
                 from: self.portal("from")?,
                 count: self.scope.number(need(inner, "count", &value.place)?, 1)?,
                 bytes: self.scope.size(need(inner, "bytes", &value.place)?)?,
                 every_ns: inner.get("every").map_or(Ok(0), |value| self.scope.time(value))?,
                 open_ns: inner.get("open").map_or(Ok(0), |value| self.scope.time(value))?,
+                boxes: inner.get("boxes").map_or(Ok(0), |value| self.boxes(value))?,
             });
         }
         if self.table.get("hand").is_some() {
@@ -175,6 +176,15 @@ impl Reader<'_> {
             return Ok(Verb::Merge([self.word(first, EXPECTED)?, self.word(second, EXPECTED)?]));
         }
         self.cut(need(self.table, "cut", self.place)?)
+    }
+
+    fn boxes(&self, value: &Value) -> Result<u64, ScenarioError> {
+        let boxes = self.scope.number(value, 0)?;
+        let most = u64::from(crate::boxes::MOST);
+        if boxes > most {
+            return Err(value.place.error(format!("{boxes} boxes are too many"), format!("a number up to {most}")));
+        }
+        Ok(boxes)
     }
 
     fn cut(&self, value: &Value) -> Result<Verb, ScenarioError> {

@@ -246,6 +246,7 @@ impl Core {
             NodeEvent::MemoryAnswered { wait, granted } => self.memory_answered(wait, granted),
             NodeEvent::Resume(link, waits) => self.resume(link, waits),
             NodeEvent::Discard(parcel) => self.routing.discard(parcel),
+            NodeEvent::PieceLeft { at, number, arrival } => self.discard_piece(at, number, arrival),
         }
     }
 

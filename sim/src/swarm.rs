@@ -55,6 +55,12 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     };
     world.random = Some(work(&world, swarm, clients, &mut draw));
     world.faults = faults(&world, swarm, &mut draw);
+    // What a lie about a relayed half means for the route it belongs to, no checker knows.
+    let lies = ALL.iter().any(|about| about.class == Class::Corrupting && world.faults.contains_key(&about.fault));
+    if let Some(random) = world.random.as_mut().filter(|_| lies) {
+        random.boxes = [0, 1];
+    }
+    world.brokered = !lies && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
 }
 

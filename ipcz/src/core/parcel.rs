@@ -154,8 +154,7 @@ impl Core {
 
     fn gather(&mut self, at: Sublink, number: u64, arrival: Arrival) -> Result<(), Violation> {
         if self.net.is_let_go(at) {
-            self.routing.probes.hit(Probe::PieceDropped);
-            self.routing.discard(arrival.into_parcel());
+            self.discard_piece(at, number, arrival);
             return Ok(());
         }
         match self.net.gather(at, number, arrival) {
@@ -166,6 +165,28 @@ impl Core {
                 Err(violation)
             }
         }
+    }
+
+    /// A piece or half is thrown away whose route was let go. Its block is the receiver's also if it lies in a buffer not known yet: then it
+    /// waits for that.
+    pub(super) fn discard_piece(&mut self, at: Sublink, number: u64, mut arrival: Arrival) {
+        self.routing.probes.hit(Probe::PieceDropped);
+        if let Arrival::Piece(piece) = &mut arrival
+            && !piece.fragment.is_null()
+        {
+            match self.open_data(at.link, piece.fragment) {
+                Ok(Data::Here(payload)) => piece.payload = payload,
+                Ok(Data::Pending) => {
+                    let fragment = piece.fragment;
+                    let block = Piece { index: 0, total: 1, payload: Payload::None, fragment, places: Vec::new() };
+                    let wait = BufferWait::Parcel { sublink: at.id, number, piece: block };
+                    // One too many drops the link with the next that its peer sends.
+                    let _ = self.net.wait_for_buffer(at.link, fragment.buffer, wait);
+                }
+                Ok(Data::Inline) | Err(_) => {}
+            }
+        }
+        self.routing.discard(arrival.into_parcel());
     }
 
     /// A piece that has all its objects waits for its data, if need be; with the last one the parcel is delivered.
@@ -258,7 +279,7 @@ impl Core {
         self.routing.probes.hit(Probe::ParcelResumed);
         // Its other pieces went with the sublink.
         if piece.total > 1 && !self.net.is_gathered(at, number) {
-            return self.routing.discard(piece.into_parcel());
+            return self.discard_piece(at, number, Arrival::Piece(piece));
         }
         if let Err(violation) = self.settle_piece(at, number, piece) {
             self.drop_link(at.link, violation.to_string());

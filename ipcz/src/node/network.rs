@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
+use super::pieces::Arrival;
 use crate::application::ApplicationObject;
 use crate::arena::Arena;
 use crate::driver::DriverError;
@@ -161,6 +162,15 @@ pub enum NodeEvent {
     Resume(LinkKey, Vec<BufferWait>),
     /// A parcel is thrown away.
     Discard(Parcel),
+    /// A sublink was let go that this was for.
+    PieceLeft {
+        /// The sublink.
+        at: Sublink,
+        /// Of this parcel.
+        number: u64,
+        /// A piece or half.
+        arrival: Arrival,
+    },
 }
 
 /// Something to be released outside the lock.
@@ -267,8 +277,8 @@ impl Network {
     pub fn unbind(&mut self, at: Sublink) {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
-            let left = peer.pieces.take(at.id);
-            self.out.events.extend(left.into_iter().map(NodeEvent::Discard));
+            let left = if peer.pieces.is_empty() { Vec::new() } else { peer.pieces.take(at.id) };
+            self.out.events.extend(left.into_iter().map(|(number, arrival)| NodeEvent::PieceLeft { at, number, arrival }));
         }
         self.note_past(at);
     }

@@ -103,9 +103,9 @@ impl Gathering {
         self.data.iter().chain(self.whole.values()).map(|piece| piece.payload.len()).sum()
     }
 
-    fn into_parcels(self) -> impl Iterator<Item = Parcel> {
-        let objects = self.objects.into_iter().map(|objects| Parcel { objects, ..Parcel::default() });
-        self.data.into_iter().chain(self.whole.into_values()).map(Piece::into_parcel).chain(objects)
+    fn into_arrivals(self) -> impl Iterator<Item = Arrival> {
+        let pieces = self.data.into_iter().chain(self.whole.into_values()).map(Arrival::Piece);
+        pieces.chain(self.objects.into_iter().map(Arrival::Objects))
     }
 
     /// Enters a piece; what of it contradicts what came before is refused.
@@ -139,15 +139,16 @@ impl Pieces {
         self.held == 0
     }
 
-    /// What is here for a sublink, which is let go.
-    pub fn take(&mut self, sublink: SublinkId) -> Vec<Parcel> {
+    /// What is here for a sublink, which is let go, with the numbers of the parcels it belongs to.
+    pub fn take(&mut self, sublink: SublinkId) -> Vec<(u64, Arrival)> {
         let keys: Vec<_> = self.parcels.range((sublink, 0)..=(sublink, u64::MAX)).map(|(key, _)| *key).collect();
-        keys.into_iter().flat_map(|key| self.remove(key).into_iter().flat_map(Gathering::into_parcels)).collect()
+        let taken = keys.into_iter().filter_map(|key| Some((key.1, self.remove(key)?)));
+        taken.flat_map(|(number, gathering)| gathering.into_arrivals().map(move |arrival| (number, arrival))).collect()
     }
 
-    /// Everything kept.
+    /// Everything kept, of a link that is lost.
     pub fn into_parcels(self) -> impl Iterator<Item = Parcel> {
-        self.parcels.into_values().flat_map(Gathering::into_parcels)
+        self.parcels.into_values().flat_map(Gathering::into_arrivals).map(Arrival::into_parcel)
     }
 
     /// The data of everything kept.

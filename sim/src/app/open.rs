@@ -240,7 +240,7 @@ impl Stage {
                 };
                 let data = (!abort).then(|| {
                     self.calls.puts += 1;
-                    self.note(Deed::Send { end, bytes: length as u64 });
+                    self.note(Deed::Send { end, bytes: length as u64, boxes: 0 });
                     let mut data = Vec::new();
                     write_payload(end, self.ghost.end(end).sent, length, &mut data);
                     self.ghost.begin_put(end, process, length as u32, None, true);

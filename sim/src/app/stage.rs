@@ -371,7 +371,7 @@ impl Stage {
     fn put_all(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Checked<bool> {
         self.note(match attached {
             Some(attached) => Deed::Hand { end: attached, over: end },
-            None => Deed::Send { end, bytes: length as u64 },
+            None => Deed::Send { end, bytes: length as u64, boxes: boxes.into() },
         });
         let job = Job::Put { end, length, attached, boxes };
         if self.threads.is_some() {

@@ -205,6 +205,29 @@ fn what_waits_goes_with_its_route() {
 }
 
 #[test]
+fn the_block_of_a_piece_whose_route_goes_is_freed_when_its_buffer_comes() {
+    let mut w = pair();
+    let (via, taken) = (w.client.sublinks(1), w.client.memory.blocks_taken());
+    w.client.portals(0, 0, vec![proxied(via)]);
+    let portal = w.broker.get_portal(w.portals[0]);
+    let grown = w.client.grow(8192);
+    let fragment = |client: &Hand| {
+        let mut block = client.memory.allocate(8192).unwrap();
+        block.fill(&[9; 5000]);
+        block.descriptor()
+    };
+    let half = AcceptParcel { sublink: via, parcel_fragment: fragment(&w.client), ..piece(0, 0, 1, &[RELAYED], b"") };
+    let part = AcceptParcel { sublink: via, parcel_fragment: fragment(&w.client), ..piece(1, 1, 2, &[BOX], b"") };
+    w.say(half, &[]);
+    w.say(part, &[1]);
+    w.client.say(RouteDisconnected { sublink: via });
+    w.client.announce(&grown);
+    assert_eq!((w.client.memory.blocks_taken(), w.waiting()), (taken, 0));
+    w.broker.close(portal);
+    w.end();
+}
+
+#[test]
 fn what_waits_goes_with_its_link_portals_inside_too() {
     let mut w = pair();
     let via = w.client.sublinks(1);

@@ -446,7 +446,7 @@ fn what_is_not_what_it_claims_to_be_is_refused() {
         ("a socket as memory", claim(1, 1), socket(), false),
         ("memory as a socket", claim(0, 0), memfd(4096, SealFlags::SHRINK), false),
         ("a datagram socket", claim(0, 0), datagram(), false),
-        ("an unknown kind", claim(3, 0), socket(), false),
+        ("an unknown kind", claim(4, 0), socket(), false),
         ("half a description", claim(0, 0)[..4].to_vec(), socket(), false),
     ];
     for (what, data, descriptor, good) in offers {

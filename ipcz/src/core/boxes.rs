@@ -177,7 +177,7 @@ impl Core {
             Object::Portal(_) => true,
             Object::Box(key) => matches!(self.routing.boxes.get(*key), Some(Boxed::Driver { sendable: true, .. })),
         };
-        let fits = fits && taken.iter().all(plain) && self.net.peer(link).is_some();
+        let fits = fits && taken.iter().all(plain) && !too_many_boxes(&taken, &limits) && self.net.peer(link).is_some();
         let parcel = Parcel { objects: taken, ..Parcel::default() };
         let portals = self.routing.portals_in(&parcel.objects);
         let routers = if fits { self.move_portals(link, &portals) } else { None };

@@ -1,5 +1,6 @@
 //! Objects of the application in boxes: what an embedder does for them (api.md 13).
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub struct Serialized {
 /// The embedder's side of its boxed objects. Called with no lock held, from any thread, and free to call the process.
 ///
 /// Each object ends once: given back by [`Process::unbox`](crate::Process::unbox), or destroyed, also after it was serialized.
-pub trait Application: Send + Sync {
+pub trait Application: Any + Send + Sync {
     /// Whether the object can become bytes. Asked once, when it is boxed.
     fn can_serialize(&self, object: u64) -> bool;
     /// What the object becomes. None: it cannot, and an empty parcel goes in its place (api.md A3).

@@ -327,3 +327,43 @@ fn objects_die_with_the_node_they_were_sent_to() {
     w.a.close(handle);
     assert_eq!((w.driver.value(late), owner.calls()), (None, vec![]));
 }
+
+#[test]
+fn a15_what_cannot_go_at_last_leaves_something_empty_and_takes_nothing_with_it() {
+    let w = both();
+    let (p, q) = w.a.pair();
+    let (gone, fine) = (w.driver.token(1), w.driver.token(2));
+    let attached = [boxed(&w.a, gone), q, boxed(&w.a, fine)];
+    // The driver does not know it any more.
+    w.driver.close(gone);
+    w.a.process.put(w.at_a, b"main", &attached).unwrap();
+    w.a.put(w.at_a, b"behind it");
+    let received = w.b.process.get(w.at_b).unwrap();
+    assert_eq!((received.data, received.handles.len(), w.b.get(w.at_b)), (b"main".to_vec(), 3, b"behind it".to_vec()));
+    let empty = subparcel(&w.b, received.handles[0]);
+    assert_eq!(w.b.process.get(empty).unwrap(), ipcz::Received::default());
+    w.a.put(p, b"works");
+    assert_eq!(w.b.get(received.handles[1]), b"works");
+    assert_eq!(unboxed(&w.b, received.handles[2]), fine);
+    w.driver.close(fine);
+    w.end(&[p], &[empty, received.handles[1]]);
+}
+
+#[test]
+fn a15_in_a_subparcel_it_is_left_out() {
+    let w = both();
+    let owner = Arc::new(Owner::default());
+    let (p, q) = w.a.pair();
+    let gone = w.driver.token(1);
+    let handle = boxed(&w.a, gone);
+    w.driver.close(gone);
+    owner.becomes(b"with", &[handle, q]);
+    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 1)]).unwrap();
+    let handles = w.b.process.get(w.at_b).unwrap().handles;
+    let parcel = subparcel(&w.b, handles[0]);
+    let inside = w.b.process.get(parcel).unwrap();
+    assert_eq!((inside.data, inside.handles.len()), (b"with".to_vec(), 1));
+    w.a.put(p, b"works");
+    assert_eq!(w.b.get(inside.handles[0]), b"works");
+    w.end(&[p], &[parcel, inside.handles[0]]);
+}

@@ -43,6 +43,11 @@ impl Process {
         self.lock()?.peek_box(handle)
     }
 
+    /// Whether this is the handle of a box.
+    pub(super) fn is_box(&self, handle: Handle) -> bool {
+        self.lock().is_ok_and(|core| core.is_box(handle))
+    }
+
     /// What an object of the application becomes on its way over `link`. It is destroyed in any case.
     fn serialize(&self, link: LinkKey, object: ApplicationObject) -> Part {
         let made = object.owner.serialize(object.object);

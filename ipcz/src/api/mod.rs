@@ -10,6 +10,7 @@ mod carry;
 mod gets;
 mod incoming;
 mod node;
+mod object_box;
 mod portal;
 mod process;
 mod puts;
@@ -20,6 +21,7 @@ pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, Parcel
 pub use calls::{ConnectTo, NodeOptions, TrapRefused};
 pub use gets::{GetFlags, Getting, Got, Received};
 pub use node::Node;
+pub use object_box::{ObjectBox, Unboxed};
 pub use portal::{Attachment, Get, Parcel, Portal, Put, PutRefused};
 pub use process::Process;
 pub use puts::Putting;

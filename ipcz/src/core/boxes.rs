@@ -48,6 +48,11 @@ impl Core {
         Ok((*key, self.routing.boxes.get(*key).ok_or(Error::InvalidArgument)?))
     }
 
+    /// Whether this is the handle of a box.
+    pub fn is_box(&self, handle: Handle) -> bool {
+        self.boxed(handle).is_ok()
+    }
+
     /// Opens a box, which is gone then; what was in it is the caller's.
     pub fn unbox(&mut self, handle: Handle) -> Result<BoxContents, Error> {
         let (key, _) = self.boxed(handle)?;

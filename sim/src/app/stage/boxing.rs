@@ -14,7 +14,7 @@ use crate::ghost::{EndId, Role};
 /// Whether a parcel has boxes, and how many; the actor is the process.
 const BOXES: Site = Site::Workload(17);
 /// How many boxes a parcel of the random workload has at most.
-const SOME: u32 = 3;
+const SOME: u32 = 4;
 
 impl Stage {
     /// How many boxes the next parcel has that is put into an end by the random workload.

@@ -1,6 +1,8 @@
 //! Probes: named transitions of the protocol, counted as they happen, so that a test can demand that it saw them (feature `inspect`;
 //! without it a hook is nothing).
 
+use crate::ids::RouterKey;
+
 macro_rules! probes {
     ($($id:ident $name:literal $place:literal $what:literal)*) => {
         /// A transition. The number of each is its position in [`Probe::ALL`].
@@ -253,6 +255,8 @@ impl Counts {
 pub struct Probes {
     #[cfg(feature = "inspect")]
     counts: Counts,
+    #[cfg(feature = "inspect")]
+    flushed: Option<RouterKey>,
 }
 
 impl Probes {
@@ -283,6 +287,25 @@ impl Probes {
         {
             let _ = (happened, probe);
         }
+    }
+
+    /// A router is flushed: the one to look at after the input.
+    #[inline(always)]
+    pub fn flushed(&mut self, router: RouterKey) {
+        #[cfg(feature = "inspect")]
+        {
+            self.flushed = Some(router);
+        }
+        #[cfg(not(feature = "inspect"))]
+        {
+            let _ = router;
+        }
+    }
+
+    /// The router that was flushed last.
+    #[cfg(feature = "inspect")]
+    pub fn last_flushed(&self) -> Option<RouterKey> {
+        self.flushed
     }
 
     /// How often each was reached.

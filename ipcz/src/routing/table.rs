@@ -318,6 +318,9 @@ impl Routing {
         let hop = router.out.primary.as_ref().map(|link| Hop::to(link, &self.pairs));
         match hop {
             Some(hop) if router.outbound.skip(parcel.number) => {
+                // routing.md 19, Q3: what is put now was not counted for the link that decays.
+                let due = router.out.decay.as_ref().map_or(Some(0), |decay| decay.length_to);
+                assert!(due.is_some_and(|to| parcel.number >= to), "a portal's router knows how much its decaying link still carries");
                 self.probes.hit(Probe::ParcelSkippedQueue);
                 self.probes.hit_if(!router.out.is_stable(), Probe::ParcelOverNew);
                 self.deliver(hop, parcel);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipcz::api::{BeginGetFlags, BoxContents, Getting, Got, Process, TrapRefused};
 use ipcz::ids::{Handle, ObjectId, Transaction};
-use ipcz::trap::{TrapConditions, TrapFlags};
+use ipcz::trap::{PortalStatus, TrapConditions, TrapFlags};
 use ipcz::{EndGet, Error, GetFlags, GetRefused};
 
 use super::stage::Attached;
@@ -32,8 +32,13 @@ pub enum Job {
         end: EndId,
         /// Bytes of data.
         length: usize,
-        /// For how many ns; if it is not said it may be aborted, too.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then; if it is not said that is drawn.
+        lasts: Option<(u64, bool)>,
+    },
+    /// Ask how an end is.
+    Query {
+        /// Which.
+        end: EndId,
     },
     /// End what was begun under this number.
     End {
@@ -73,6 +78,7 @@ impl Job {
             Job::Put { end, .. }
             | Job::BeginPut { end, .. }
             | Job::End { end, .. }
+            | Job::Query { end }
             | Job::Close { end }
             | Job::Merge { end, .. }
             | Job::Read { end }
@@ -114,8 +120,8 @@ pub enum Doing {
         length: usize,
         /// Whether fewer will do.
         partial: bool,
-        /// For how many ns, if that is said.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then, if that is said.
+        lasts: Option<(u64, bool)>,
     },
     /// Write what is to be sent, then EndPut.
     EndPut {
@@ -142,12 +148,12 @@ pub enum Doing {
         /// Its holder knew that the peer is closed.
         told: bool,
     },
-    /// Get from a kept parcel, twice, then Close it; or Close alone.
+    /// Get from a kept parcel; when that was done often enough, Close it.
     TakeKept {
         /// The parcel.
         parcel: Handle,
-        /// Whether what is in it is taken out.
-        take: bool,
+        /// How often it is still to be got.
+        left: u32,
         /// Begun under this number.
         open: u32,
     },
@@ -170,6 +176,11 @@ pub enum Doing {
         how: EndGet,
         /// Begun under this number.
         open: u32,
+    },
+    /// QueryPortalStatus.
+    Query {
+        /// Of this.
+        portal: Handle,
     },
     /// Close.
     Close {
@@ -238,12 +249,14 @@ pub enum Answer {
     Measure(Result<Got, GetRefused>),
     /// Of a Get that keeps: the first bytes, and the rest.
     Keep(Result<(Vec<u8>, Got), GetRefused>),
-    /// Of two Gets from a kept parcel, and Close.
-    TakeKept(Result<Vec<Received>, Error>),
+    /// Of Get from a kept parcel, or (nothing) of Close.
+    TakeKept(Result<Option<Received>, Error>),
     /// Of BeginGet: what it gave, a copy of the data, and what was in boxes.
     BeginGet(Result<(Getting, Vec<u8>, Vec<Found>), GetRefused>),
     /// Of EndGet.
     EndGet(Result<(), Error>),
+    /// Of QueryPortalStatus.
+    Query(Result<PortalStatus, Error>),
     /// Of Close.
     Close(Result<(), Error>),
     /// Of MergePortals.
@@ -289,10 +302,8 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
                 (first, got)
             }))
         }
-        Doing::TakeKept { parcel, take, .. } => {
-            let taken: Result<Vec<_>, _> = (0..if *take { 2 } else { 0 }).map(|_| get(process, *parcel)).collect();
-            Answer::TakeKept(taken.and_then(|taken| process.close(*parcel).map(|()| taken)))
-        }
+        Doing::TakeKept { parcel, left: 0, .. } => Answer::TakeKept(process.close(*parcel).map(|()| None)),
+        Doing::TakeKept { parcel, .. } => Answer::TakeKept(get(process, *parcel).map(Some)),
         Doing::BeginGet { portal, overlapped, .. } => {
             let begun = process.begin_get(*portal, usize::MAX, BeginGetFlags { partial: false, overlapped: *overlapped });
             Answer::BeginGet(begun.map(|getting| {
@@ -302,6 +313,7 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
             }))
         }
         Doing::EndGet { portal, get, how, .. } => Answer::EndGet(process.end_get(*portal, *get, *how).map(drop)),
+        Doing::Query { portal } => Answer::Query(process.query(*portal)),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
         Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
         Doing::Get { portal, .. } => Answer::Get(get(process, *portal)),

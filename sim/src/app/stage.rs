@@ -20,6 +20,7 @@ use crate::check::{Checked, Checks, Names, Violation};
 use crate::fault::Fault;
 use crate::ghost::{EndId, Ghost, Role, TAG_BYTES, write_payload};
 use crate::run::Calls;
+use crate::scenario::Way;
 use crate::world::{LinkProfile, Strike, World};
 
 /// Something an application learnt.
@@ -132,6 +133,8 @@ pub struct Stage {
     pub lazy: ([u32; 2], u64),
     /// In which other ways calls are made.
     pub style: Style,
+    /// How parcels are taken out of an end, where a step has said so.
+    pub(super) ways: BTreeMap<EndId, Way>,
     /// What was begun and not ended, by number.
     pub(super) opened: BTreeMap<u32, Open>,
     pub(super) opened_ever: u32,
@@ -168,6 +171,7 @@ mod call {
     pub const TAKE_KEPT: u16 = 11;
     pub const BEGIN_GET: u16 = 12;
     pub const END_GET: u16 = 13;
+    pub const QUERY: u16 = 14;
 }
 
 /// A portal that is put into a parcel.
@@ -205,6 +209,7 @@ impl Stage {
             unread: Vec::new(),
             lazy: ([0, 1], 0),
             style: Style::PLAIN,
+            ways: BTreeMap::new(),
             opened: BTreeMap::new(),
             opened_ever: 0,
             hoarding: Vec::new(),
@@ -241,6 +246,7 @@ impl Stage {
             unread: self.unread.clone(),
             lazy: self.lazy,
             style: self.style,
+            ways: self.ways.clone(),
             opened: self.opened.iter().map(|(number, open)| (*number, open.fork())).collect(),
             opened_ever: self.opened_ever,
             hoarding: self.hoarding.clone(),
@@ -445,6 +451,7 @@ impl Stage {
             Job::Put { end, length, attached, boxes } => Ok(self.begin_put(end, length, attached, boxes)),
             Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
             Job::End { open, .. } => self.begin_end(open),
+            Job::Query { end } => Ok(self.begin_query(end)),
             Job::Close { end } => Ok(self.begin_close(end)),
             Job::Merge { end, with } => Ok(self.begin_merge(end, with)),
             Job::Read { end } => Ok(self.begin_get(end)),
@@ -479,9 +486,9 @@ impl Stage {
                 self.trace(process, call::KEEP, &[portal.to_bits(), u64::from(result.is_ok())]);
                 self.finish_keep((process, end, portal), told, result)
             }
-            (Doing::TakeKept { parcel, open, .. }, Answer::TakeKept(result)) => {
-                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), result.as_ref().map_or(0, |taken| taken.len() as u64)]);
-                self.finish_take_kept(process, open, result).map(|()| None)
+            (Doing::TakeKept { parcel, left, open }, Answer::TakeKept(result)) => {
+                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), u64::from(left), u64::from(result.is_ok())]);
+                self.finish_take_kept(process, parcel, (left, open), result)
             }
             (Doing::BeginGet { portal, told, overlapped }, Answer::BeginGet(result)) => {
                 self.trace(process, call::BEGIN_GET, &[portal.to_bits(), u64::from(overlapped), u64::from(result.is_ok())]);
@@ -490,6 +497,10 @@ impl Stage {
             (Doing::EndGet { portal, how, open, .. }, Answer::EndGet(result)) => {
                 self.trace(process, call::END_GET, &[portal.to_bits(), how as u64, u64::from(result.is_ok())]);
                 self.finish_end_get((process, end), open, how, result).map(|()| None)
+            }
+            (Doing::Query { portal }, Answer::Query(result)) => {
+                self.trace(process, call::QUERY, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_query(process, end, result).map(|()| None)
             }
             (Doing::Close { portal }, Answer::Close(result)) => {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);

@@ -56,6 +56,16 @@ impl Honesty {
         self.lies.iter().any(|(a, b)| *a == process || *b == process)
     }
 
+    /// Whether any link was cut or lied over, or may be lost for want of an answer.
+    pub fn any_excuse(&self) -> bool {
+        !(self.cuts.is_empty() && self.lies.is_empty() && self.loose.is_empty() && self.alone.is_empty())
+    }
+
+    /// Whether anybody lies.
+    pub fn any_lie(&self) -> bool {
+        !self.lies.is_empty()
+    }
+
     fn lied(&self, a: u32, b: u32) -> bool {
         self.lies.contains(&pair(a, b))
     }

@@ -106,10 +106,12 @@ impl<'a> Plan<'a> {
                 }
                 Action::Open { portals: *ends }
             }
-            Verb::Send { from, count, bytes, every_ns, open_ns, boxes } => {
+            Verb::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                 let from = self.use_portal(step, from)?;
-                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, boxes: *boxes }
+                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, abort: *abort, boxes: *boxes }
             }
+            Verb::Get { from, way } => Action::Get { from: self.use_portal(step, from)?, way: *way },
+            Verb::Query(portal) => Action::Query { portal: self.use_portal(step, portal)? },
             Verb::Hand { portal, over, to, .. } => {
                 let (moved, carrier) = (self.use_portal(step, portal)?, self.use_portal(step, over)?);
                 if moved == carrier {
@@ -273,7 +275,7 @@ impl<'a> Plan<'a> {
             .iter()
             .flat_map(|peer| &self.uses[*peer])
             .filter_map(|&(step, _)| match self.actions[step] {
-                Action::Send { from, count, .. } if peers.contains(&from) => Some((step, count)),
+                Action::Send { from, count, abort: false, .. } if peers.contains(&from) => Some((step, count)),
                 _ => None,
             })
             .collect();

@@ -58,7 +58,7 @@ impl Stage {
     }
 
     /// What was found in the boxes of parcel `number` of what is put into the peer of `end`: it must be what was put there.
-    pub(in crate::app) fn opened(&mut self, end: EndId, process: u32, (number, boxes): (u64, u8), found: &[Found]) -> Checked {
+    pub(in crate::app) fn opened_boxes(&mut self, end: EndId, process: u32, (number, boxes): (u64, u8), found: &[Found]) -> Checked {
         let seen = self.look_into(process, found);
         let pipe = self.ghost.pipe(end);
         if pipe.tainted {

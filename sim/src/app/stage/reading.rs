@@ -230,7 +230,7 @@ impl Stage {
         let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
         let taken = taken.map_err(|violation| violation.in_process(process))?;
         self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
-        self.opened(end, process, (taken.number, taken.parcel.boxes), &received.boxes)?;
+        self.opened_boxes(end, process, (taken.number, taken.parcel.boxes), &received.boxes)?;
         self.took(end, process, received, &taken);
         Ok(())
     }

@@ -68,6 +68,7 @@ fn sight(process: u32, side: LinkSide) -> Sight {
         buffers: 1,
         buffer_waits: 0,
         early: 0,
+        pieces: 0,
     };
     let node = NodeView {
         key: key::<NodeKey>(),

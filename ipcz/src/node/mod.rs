@@ -15,4 +15,4 @@ pub mod pieces;
 pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
 pub use network::{Answer, Ask, Doomed, Introduced, Network, Node, NodeEvent, Request};
 pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData, Part, Slot};
-pub use pieces::{Arrival, Piece, Place};
+pub use pieces::{Arrival, Gathered, Piece, Place};

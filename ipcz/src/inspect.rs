@@ -122,6 +122,8 @@ pub struct NodeLinkView {
     pub buffer_waits: usize,
     /// Parcels kept for sublinks that are not there yet.
     pub early: usize,
+    /// Pieces of parcels that wait for others.
+    pub pieces: usize,
 }
 
 /// What a process spends on one link because of its peer ([`crate::limits::Limits`]).
@@ -286,6 +288,7 @@ impl<'a> View<'a> {
             buffers: peer.map_or(0, |p| p.memory.buffers()),
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
+            pieces: peer.map_or(0, |p| p.pieces.len()),
         })
     }
 
@@ -358,13 +361,20 @@ impl<'a> View<'a> {
         self.core.handles.len()
     }
 
-    /// Routers of portals attached to parcels that applications keep.
+    /// Routers of portals attached to parcels and boxes that applications hold.
     pub fn kept(&self) -> Vec<RouterKey> {
-        let objects = self.core.parcels.iter().flat_map(|(_, kept)| &kept.parcel.objects);
-        objects.map(|Object::Portal(router)| *router).collect()
+        let parcels = self.core.parcels.iter().flat_map(|(_, kept)| self.core.routing.portals_in(&kept.parcel.objects));
+        let held =
+            self.core.handles.iter().filter_map(|(_, entry)| if let Entry::Box(key) = entry { Some(Object::Box(*key)) } else { None });
+        parcels.chain(self.core.routing.portals_in(&held.collect::<Vec<_>>())).collect()
     }
 
-    /// Driver objects that the core owns, transports and memory.
+    /// Boxes, in the hands of applications and in parcels.
+    pub fn boxes(&self) -> usize {
+        self.core.routing.boxes.len()
+    }
+
+    /// Driver objects that the core owns: transports, memory, and those in boxes.
     pub fn objects_owned(&self) -> usize {
         self.core.net.objects
     }
@@ -444,7 +454,7 @@ impl<'a> View<'a> {
             status_dead: router.status_dead,
             traps: router.traps.len(),
             missed_traps: router.missed_traps(),
-            carried: parcels.flat_map(|parcel| &parcel.objects).chain(held).map(|Object::Portal(router)| *router).collect(),
+            carried: self.core.routing.portals_in(&parcels.flat_map(|parcel| &parcel.objects).chain(held).copied().collect::<Vec<_>>()),
             transactions: router.transactions.as_ref().map_or(0, |open| open.len()),
         }
     }

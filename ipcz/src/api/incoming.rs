@@ -10,7 +10,7 @@ use crate::ids::{LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::planted::Bug;
 use crate::routing::Payload;
-use crate::wire::{Envelope, Message, WireError};
+use crate::wire::{AcceptRelayedMessage, Envelope, Message, WireError};
 
 impl Activity for Process {
     fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], _envelope: Option<ObjectId>) -> Verdict {
@@ -89,6 +89,7 @@ fn read<'a>(
         Some(Message::ConnectFromBrokerToNonBroker(m)) => m.buffer,
         Some(Message::AcceptIntroduction(m)) => m.memory,
         Some(Message::AddBlockBuffer(m)) => m.buffer,
+        Some(Message::AcceptRelayedMessage(m)) => relayed_buffer(m, objects.len()),
         _ => None,
     };
     let mapping = memory.and_then(|index| objects.get(index as usize).copied().flatten()).and_then(|object| map(object, driver));
@@ -97,6 +98,14 @@ fn read<'a>(
         _ => Payload::None,
     };
     Ok(Incoming { message, objects, mapping, payload })
+}
+
+/// The memory that a relayed message names.
+fn relayed_buffer(m: &AcceptRelayedMessage<'_>, objects: usize) -> Option<u32> {
+    match Envelope::parse_relayed(m.data, objects).and_then(|envelope| envelope.message()) {
+        Ok(Some(Message::AddBlockBuffer(m))) => m.buffer,
+        _ => None,
+    }
 }
 
 /// Closes handles that no object of the message claimed (hazards.md MV-05).

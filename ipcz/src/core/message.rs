@@ -94,7 +94,7 @@ impl Core {
         Verdict::Refused
     }
 
-    fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
+    pub(super) fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
         if self.net.peer(on).is_none() {
             return self.net.greeted(on, message, incoming.mapping.as_ref());
@@ -111,8 +111,11 @@ impl Core {
             Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
             Message::AcceptParcel(m) => {
                 let payload = std::mem::take(&mut incoming.payload);
-                self.accept_parcel(on, m, incoming.objects.len(), payload)
+                self.accept_parcel(on, m, &mut incoming.objects, payload)
             }
+            Message::AcceptParcelDriverObjects(m) => self.accept_objects(on, m, &mut incoming.objects),
+            Message::RelayMessage(m) => self.relay_message(on, m, &mut incoming.objects),
+            Message::AcceptRelayedMessage(m) => self.accept_relayed(on, m, &mut incoming.objects, &mut incoming.mapping),
             Message::RouteClosed(m) => self.on_router(at(&m.sublink), |core, router| {
                 core.routing.route_closed(router, at(&m.sublink), m.sequence_length);
                 Ok(())
@@ -157,11 +160,8 @@ impl Core {
             | Message::NonBrokerReferralAccepted(_)
             | Message::NonBrokerReferralRejected(_)
             | Message::RequestIndirectIntroduction(_)
-            | Message::AcceptParcelDriverObjects(_)
             | Message::RequestMemory(_)
-            | Message::ProvideMemory(_)
-            | Message::RelayMessage(_)
-            | Message::AcceptRelayedMessage(_) => Err(UNSUPPORTED),
+            | Message::ProvideMemory(_) => Err(UNSUPPORTED),
         }
     }
 

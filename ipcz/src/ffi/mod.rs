@@ -4,7 +4,7 @@
 //! process's own, as numbers; listeners and trap handlers are looked up in tables of theirs. No panic crosses into C.
 #![allow(unsafe_code)]
 
-pub mod abi;
+mod boxes;
 mod calls;
 mod driver;
 #[cfg(feature = "test-hooks")]
@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub use crate::abi;
 use abi::{IpczApi, IpczHandle, IpczResult, result};
 
 use crate::clock::MonotonicClock;
@@ -152,8 +153,8 @@ const TABLE: IpczApi = IpczApi {
     end_get: parcels::end_get,
     trap: traps::trap,
     reject: calls::reject,
-    r#box: calls::r#box,
-    unbox: calls::unbox,
+    r#box: boxes::r#box,
+    unbox: boxes::unbox,
 };
 
 /// Fills the table, whose size must be set (api.md 4). `INVALID_ARGUMENT`: null, or too small.

@@ -126,6 +126,7 @@ pub(super) fn new_peer(
         memory,
         sublinks: Default::default(),
         early: Default::default(),
+        pieces: Default::default(),
         waits: Default::default(),
         growing: Default::default(),
     })

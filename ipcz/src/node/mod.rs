@@ -10,7 +10,9 @@ pub mod introduction;
 pub mod link;
 pub mod network;
 pub mod outbox;
+pub mod pieces;
 
 pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
 pub use network::{Answer, Ask, Doomed, Introduced, Network, Node, NodeEvent, Request};
-pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData};
+pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData, Part, Slot};
+pub use pieces::{Arrival, Gathered, Piece, Place};

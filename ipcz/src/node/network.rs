@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
+use super::pieces::Arrival;
+use crate::application::ApplicationObject;
 use crate::arena::Arena;
 use crate::driver::DriverError;
 use crate::ids::{
@@ -14,7 +16,7 @@ use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
 use crate::planted::{Bug, Planted};
 use crate::probe::{Probe, Probes};
-use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
+use crate::routing::{Parcel, SeekBypass, Sublink};
 use crate::wire::Message;
 
 /// A node of this process.
@@ -160,6 +162,15 @@ pub enum NodeEvent {
     Resume(LinkKey, Vec<BufferWait>),
     /// A parcel is thrown away.
     Discard(Parcel),
+    /// A sublink was let go that this was for.
+    PieceLeft {
+        /// The sublink.
+        at: Sublink,
+        /// Of this parcel.
+        number: u64,
+        /// A piece or half.
+        arrival: Arrival,
+    },
 }
 
 /// Something to be released outside the lock.
@@ -171,6 +182,8 @@ pub enum Doomed {
     Mapping(Mapping),
     /// A lost link's memory.
     Memory(Box<LinkMemory>),
+    /// An object of the application.
+    Application(ApplicationObject),
 }
 
 /// Why a link was dropped; the newest [`Network::BLAMES`] are kept.
@@ -378,9 +391,13 @@ impl Network {
             events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
         }
         for wait in peer.waits.into_values().flatten() {
-            if let BufferWait::Parcel { parcel, .. } = wait {
-                events.push_back(NodeEvent::Discard(parcel));
+            if let BufferWait::Parcel { piece, .. } = wait {
+                events.push_back(NodeEvent::Discard(piece.into_parcel()));
             }
+        }
+        for parcel in peer.pieces.into_parcels() {
+            self.probes.hit(Probe::PieceDropped);
+            events.push_back(NodeEvent::Discard(parcel));
         }
         for parcel in peer.early.into_parcels() {
             self.probes.hit(Probe::EarlyParcelDropped);
@@ -462,9 +479,11 @@ impl Network {
                 Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
                 Phase::Established(peer) => {
                     peer.memory.remap(f);
-                    for payload in peer.early.payloads_mut() {
-                        if let Payload::Block { block, .. } = payload {
-                            block.remap(f);
+                    peer.early.payloads_mut().for_each(|payload| payload.remap(f));
+                    peer.pieces.payloads_mut().for_each(|payload| payload.remap(f));
+                    for wait in peer.waits.values_mut().flatten() {
+                        if let BufferWait::Parcel { piece, .. } = wait {
+                            piece.payload.remap(f);
                         }
                     }
                 }

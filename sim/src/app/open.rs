@@ -4,10 +4,10 @@
 use ipcz::api::{Getting, Got, ParcelReader};
 use ipcz::ids::{Handle, Transaction};
 use ipcz::trap::PortalStatus;
-use ipcz::{EndGet, Error, GetRefused, Received};
+use ipcz::{EndGet, Error, GetRefused};
 
 use super::acts::Deed;
-use super::call::{Call, Doing, FIRST, Job};
+use super::call::{Call, Doing, FIRST, Found, Job, Received};
 use super::stage::{API, Stage, unexpected};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
@@ -41,11 +41,13 @@ pub struct Style {
     pub objects: [u32; 2],
     /// Questions about a portal's status, before an operation.
     pub query: [u32; 2],
+    /// Parcels with boxes.
+    pub boxes: [u32; 2],
 }
 
 impl Style {
     /// Puts and gets, and nothing else.
-    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1] };
+    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1], boxes: [0, 1] };
 }
 
 /// Something begun.
@@ -81,6 +83,7 @@ enum What {
         number: u64,
         length: u32,
         attached: Option<EndId>,
+        boxes: u8,
     },
 }
 
@@ -90,8 +93,8 @@ impl Open {
         let what = match &self.what {
             What::Put { put, length } => What::Put { put: *put, length: *length },
             What::Get { get, exclusive, .. } => What::Get { get: *get, exclusive: *exclusive, seen: None },
-            What::Kept { parcel, number, length, attached } => {
-                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached }
+            What::Kept { parcel, number, length, attached, boxes } => {
+                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached, boxes: *boxes }
             }
         };
         Open { what, ..*self }
@@ -103,7 +106,7 @@ impl Open {
 }
 
 impl Stage {
-    fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
+    pub(super) fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
         some > 0 && self.world.choose(|source| source.choose(site, process, 2, Some(&[of - some, some]))) == 1
     }
 
@@ -283,7 +286,7 @@ impl Stage {
                 };
                 let data = (!abort).then(|| {
                     self.calls.puts += 1;
-                    self.note(Deed::Send { end, bytes: length as u64 });
+                    self.note(Deed::Send { end, bytes: length as u64, boxes: 0 });
                     let mut data = Vec::new();
                     write_payload(end, self.ghost.end(end).sent, length, &mut data);
                     self.ghost.begin_put(end, process, length as u32, None, true);
@@ -362,10 +365,10 @@ impl Stage {
             return Err(Violation::new(API, "Get gives the parcel if it is to be kept", format!("{got:?}")).in_process(process).at(end));
         };
         self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
-        self.took(end, process, &Received { data: first, handles: got.handles }, &taken);
-        let (number, length, attached) = (taken.number, taken.parcel.length, taken.parcel.attached);
+        self.took(end, process, &Received { data: first, handles: got.handles, boxes: Vec::new() }, &taken);
+        let (number, length, attached, boxes) = (taken.number, taken.parcel.length, taken.parcel.attached, taken.parcel.boxes);
         let lasts = self.stays_open(end);
-        self.begun(process, end, portal, lasts, What::Kept { parcel, number, length, attached });
+        self.begun(process, end, portal, lasts, What::Kept { parcel, number, length, attached, boxes });
         Ok(self.begin_get(end))
     }
 
@@ -384,8 +387,11 @@ impl Stage {
             }
             return Ok(None);
         };
-        let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.get_mut(&open) else { return Ok(None) };
-        let (end, number, length, attached) = (*end, *number, *length, attached.take());
+        let Some(Open { end, what, .. }) = self.opened.get_mut(&open) else { return Ok(None) };
+        let What::Kept { number, length, attached, boxes, .. } = what else { return Ok(None) };
+        let (end, number, length, attached, boxes) = (*end, *number, *length, attached.take(), std::mem::take(boxes));
+        // The second time nothing is left.
+        self.opened_boxes(end, process, (number, boxes), &received.boxes)?;
         if !self.checks.broken.lied() && !self.ghost.pipe(end).tainted {
             let from = self.ghost.peer(end);
             self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
@@ -409,9 +415,9 @@ impl Stage {
         &mut self,
         (process, end, portal): (u32, EndId, Handle),
         (told, overlapped): (bool, bool),
-        result: Result<(Getting, Vec<u8>), GetRefused>,
+        result: Result<(Getting, Vec<u8>, Vec<Found>), GetRefused>,
     ) -> Checked<Option<Call>> {
-        let (getting, data) = match result {
+        let (getting, data, boxes) = match result {
             Ok(begun) => begun,
             // Overlapped gets keep exclusive ones away, and nothing else.
             Err(GetRefused::Error(Error::AlreadyExists)) if !overlapped && self.is_got_at(process, end) => {
@@ -422,13 +428,16 @@ impl Stage {
         let Getting { transaction: get, data: reader, handles } = getting;
         let what = What::Get { get, exclusive: !overlapped, seen: Some((reader, data.clone())) };
         if overlapped {
-            self.taken(end, process, &Received { data, handles })?;
+            self.taken(end, process, &Received { data, handles, boxes })?;
             let lasts = self.stays_open(end);
             self.begun(process, end, portal, lasts, what);
             return Ok(self.begin_get(end));
         }
-        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len()));
+        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len() + boxes.len()));
         looked.map_err(|violation| violation.in_process(process))?;
+        if let Some((number, count)) = self.ghost.peek(end).map(|(number, parcel)| (number, parcel.boxes)) {
+            self.opened_boxes(end, process, (number, count), &boxes)?;
+        }
         if let (Some(attached), Some(handle)) = (self.ghost.strip(end), handles.first()) {
             self.arrived(attached, process, *handle, end);
         }

@@ -238,7 +238,7 @@ impl Plan {
                         self.portals.insert(end, portal);
                     }
                 }
-                Action::Send { from, count, bytes, every_ns, open_ns, abort } => {
+                Action::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                     let left = &mut self.left[id];
                     if *left == 0 {
                         *left = count;
@@ -249,7 +249,7 @@ impl Plan {
                     for _ in 0..now {
                         match self.ends[from] {
                             Some(end) if open_ns > 0 => stage.put_slowly(end, bytes as usize, open_ns, abort)?,
-                            Some(end) => drop(stage.put(end, bytes as usize, None)?),
+                            Some(end) => drop(stage.put_boxes(end, bytes as usize, boxes as u8)?),
                             None => {}
                         }
                     }

@@ -1,6 +1,7 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
 //! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
+mod boxing;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -380,11 +381,21 @@ impl Stage {
     /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
     /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
+        let boxes = self.some_boxes(end);
+        self.put_all(end, length, attached, boxes)
+    }
+
+    /// Puts a parcel with so many boxes.
+    pub fn put_boxes(&mut self, end: EndId, length: usize, boxes: u8) -> Checked<bool> {
+        self.put_all(end, length, None, boxes)
+    }
+
+    fn put_all(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Checked<bool> {
         self.note(match attached {
             Some(attached) => Deed::Hand { end: attached, over: end },
-            None => Deed::Send { end, bytes: length as u64 },
+            None => Deed::Send { end, bytes: length as u64, boxes: boxes.into() },
         });
-        let job = Job::Put { end, length, attached };
+        let job = Job::Put { end, length, attached, boxes };
         if self.threads.is_some() {
             return self.later(end, job).map(|()| true);
         }
@@ -453,7 +464,7 @@ impl Stage {
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
         self.note_closed();
         match job {
-            Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::Put { end, length, attached, boxes } => Ok(self.begin_put(end, length, attached, boxes)),
             Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
             Job::End { open, .. } => self.begin_end(open),
             Job::Query { end } => Ok(self.begin_query(end)),
@@ -468,7 +479,7 @@ impl Stage {
     pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
         let Call { process, end, doing } = call;
         match (doing, answer) {
-            (Doing::Put { portal, data, attached }, Answer::Put(result)) => {
+            (Doing::Put { portal, data, attached, .. }, Answer::Put(result)) => {
                 let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];
                 self.payload = data;
                 self.trace(process, call::PUT, &words);
@@ -529,7 +540,7 @@ impl Stage {
         }
     }
 
-    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Option<Call> {
+    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
         let length = if attached.is_some() { TAG_BYTES } else { length };
         let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
@@ -549,8 +560,12 @@ impl Stage {
         }
         let mut data = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut data);
+        let boxes = self.make_boxes(end, process, boxes);
         self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
-        Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
+        if let Some((_, boxes)) = &boxes {
+            self.ghost.box_up(end, boxes.len() as u8);
+        }
+        Some(Call { process, end, doing: Doing::Put { portal, data, attached, boxes } })
     }
 
     pub(super) fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {

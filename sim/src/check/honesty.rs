@@ -104,6 +104,16 @@ impl Honesty {
         Err(Violation::new(NAME, "no driver object is used after it is closed", text))
     }
 
+    /// Drivers were told to close so many objects that were closed before.
+    pub fn closed_twice(&mut self, times: u64) -> Checked {
+        self.tally.count();
+        if times == 0 {
+            return Ok(());
+        }
+        let text = format!("{times} objects were closed again");
+        Err(Violation::new(NAME, "every driver object is closed once", text))
+    }
+
     /// At rest: nobody was blamed, no link is missing.
     pub fn rest(&mut self, snapshot: &Snapshot, names: &super::Names) -> Checked {
         for (process, sight) in snapshot.alive() {

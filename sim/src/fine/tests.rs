@@ -190,8 +190,8 @@ fn steps_put_get_and_ask_in_every_way_at_both_depths() {
         assert_eq!(count(" end put ", ", ffffffffffffffff, 1]"), 3, "puts aborted");
         assert_eq!(count(" end put ", ", 1388, 1]"), 12, "puts ended");
         assert_eq!(count(" end get ", ", 2, 1]"), 3, "two exclusive gets and an overlapped one aborted");
-        assert!(count(" end get ", ", 0, 1]") >= 4 && count(" measure ", ", 1]") >= 1, "{lines:#?}");
-        assert_eq!(count(" begin get ", ", 1, 1]"), 1 + 3, "overlapped");
+        assert!(count(" end get ", ", 0, 1]") >= 4 && count(" measure ", ", 0]") >= 1, "what is measured is too big for no room");
+        assert!(count(" begin get ", ", 1, 1]") >= 3, "overlapped");
         let kept = count(" keep ", ", 1]");
         assert!(kept >= 2 && count(" get from kept ", ", 2, 1]") == kept && count(" get from kept ", ", 0, 1]") == kept, "{kept}");
         assert_eq!(count(" query ", ", 1]"), 2);

@@ -503,6 +503,8 @@ impl Run {
         stage.checks.honesty.refused(&refused)?;
         let stale = stage.world.trace(|trace| trace.totals().stale);
         stage.checks.honesty.stale(stale)?;
+        let closed_twice = stage.world.trace(|trace| trace.totals().closed_twice);
+        stage.checks.honesty.closed_twice(closed_twice)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.hostility.rest(&stage.world, &stage.ghost)?;
         if stage.checks.hostility.any() {

@@ -106,9 +106,9 @@ impl<'a> Plan<'a> {
                 }
                 Action::Open { portals: *ends }
             }
-            Verb::Send { from, count, bytes, every_ns, open_ns, abort } => {
+            Verb::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                 let from = self.use_portal(step, from)?;
-                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, abort: *abort }
+                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, abort: *abort, boxes: *boxes }
             }
             Verb::Get { from, way } => Action::Get { from: self.use_portal(step, from)?, way: *way },
             Verb::Query(portal) => Action::Query { portal: self.use_portal(step, portal)? },

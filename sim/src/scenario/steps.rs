@@ -45,7 +45,7 @@ pub(super) enum DraftWait {
 /// What a draft does.
 pub(super) enum Verb {
     Open([PortalId; 2]),
-    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64, abort: bool },
+    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64, abort: bool, boxes: u64 },
     Get { from: Word, way: Way },
     Query(Word),
     Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
@@ -150,7 +150,7 @@ impl Reader<'_> {
         }
         if let Some(value) = self.table.get("send") {
             let inner = value.table()?;
-            check_keys(inner, &["count", "bytes", "every", "open", "abort"])?;
+            check_keys(inner, &["count", "bytes", "every", "open", "abort", "boxes"])?;
             let abort = inner.get("abort").map_or(Ok(false), |value| self.scope.flag(value))?;
             if let (true, Some(value), None) = (abort, inner.get("abort"), inner.get("open")) {
                 return Err(value
@@ -164,6 +164,7 @@ impl Reader<'_> {
                 bytes: self.scope.size(need(inner, "bytes", &value.place)?)?,
                 every_ns: inner.get("every").map_or(Ok(0), |value| self.scope.time(value))?,
                 open_ns: inner.get("open").map_or(Ok(0), |value| self.scope.time(value))?,
+                boxes: inner.get("boxes").map_or(Ok(0), |value| self.boxes(value))?,
             });
         }
         if let Some(value) = self.table.get("get") {
@@ -190,6 +191,15 @@ impl Reader<'_> {
             return Ok(Verb::Merge([self.word(first, EXPECTED)?, self.word(second, EXPECTED)?]));
         }
         self.cut(need(self.table, "cut", self.place)?)
+    }
+
+    fn boxes(&self, value: &Value) -> Result<u64, ScenarioError> {
+        let boxes = self.scope.number(value, 0)?;
+        let most = u64::from(crate::boxes::MOST);
+        if boxes > most {
+            return Err(value.place.error(format!("{boxes} boxes are too many"), format!("a number up to {most}")));
+        }
+        Ok(boxes)
     }
 
     /// `{ as = "two-phase", open = "2ms", abort = 1 }`.

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub latency_ns: u64,
     /// Jitter of such a link: each message takes `latency_ns` plus 0 to `jitter_ns`.
     pub jitter_ns: u64,
+    /// Objects cannot go over such a link: the broker relays them.
+    pub brokered: bool,
     /// The steps, in file order.
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
@@ -186,6 +188,8 @@ pub enum Action {
         open_ns: u64,
         /// Each is aborted instead of sent; only with `open_ns`.
         abort: bool,
+        /// Boxes of each; only of those made in one phase.
+        boxes: u64,
     },
     /// From now on parcels are taken out of a portal like this, wherever it is.
     Get {
@@ -302,6 +306,8 @@ pub struct Random {
     pub objects: [u32; 2],
     /// How often a portal's status is asked before an operation.
     pub query: [u32; 2],
+    /// How often a parcel has boxes.
+    pub boxes: [u32; 2],
     /// Whether portals whose peer is closed are kept, to be used, handed on or closed like others.
     pub keep: bool,
     /// The nodes that take part, ascending, each once.

@@ -31,6 +31,8 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("starved-link"), &[]),
     (scenario!("starved-link"), &["tight=true"]),
     (scenario!("loose/b"), &["N=2", "parcels=40"]),
+    (scenario!("boxes"), &["N=3"]),
+    (scenario!("races/R39-relayed-driver-objects"), &[]),
     (scenario!("liars"), &[]),
     (scenario!("swarm"), &[]),
     (scenario!("hostile"), &[]),

@@ -143,11 +143,11 @@ table! {
     SelfIntroduction "self-introduction" "TR-05" "asks to be introduced to itself" [probe(Probe::IntroductionRejected)];
     IntroductionStorm "introduction-storm" "RE-09" "asks for many nodes that are not there" [probe(Probe::IntroductionRejected)];
     CuriousIntroduction "curious-introduction" "TR-04 RC-22" "asks to be introduced to everybody it has heard of" [Bystanders];
-    HalfSplit "half-split" "MV-12 RE-05" "sends halves of parcels that never become whole" [Blame("not supported yet")];
+    HalfSplit "half-split" "MV-12 RE-05" "sends halves of parcels that never become whole" [Bystanders];
     ReferralStorm "referral-storm" "RE-10 TR-02 RE-13" "refers nodes that never greet" [Blame("not supported yet")];
     MemoryRequest "memory-request" "RE-08 MV-18" "asks for memory without measure" [Blame("not supported yet")];
     UnaskedMemory "unasked-memory" "MV-18" "gives memory that nobody asked for" [Blame("not supported yet")];
-    RelayAnything "relay-anything" "TR-03 MV-19 MV-20 TR-01" "asks its broker to pass on anything to anybody" [Blame("not supported yet")];
+    RelayAnything "relay-anything" "TR-03 MV-19 MV-20 TR-01" "asks its broker to pass on anything to anybody" [Bystanders];
     BadBuffer "bad-buffer" "SM-12 SM-13" "announces a buffer of impossible blocks" [Blame("AddBlockBuffer: impossible")];
     WrongObject "wrong-object" "SM-14 MV-17" "sends a transport where memory belongs, or nothing" [Blame("missing or cannot be mapped")];
     BufferFlood "buffer-flood" "RE-06 TR-08" "announces very many buffers" [Blame("more memory than")];

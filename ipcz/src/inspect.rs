@@ -5,7 +5,9 @@
 use crate::core::{Core, Entry};
 use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
 use crate::memory::status;
-use crate::node::{MemoryWait, Phase};
+use crate::node::introduction::Waiter;
+use crate::node::link::{Greeting, Role};
+use crate::node::{MemoryWait, Node, NodeLink, Phase};
 use crate::probe::Counts;
 use crate::routing::{Edge, Kind, Object, Parcel, ParcelQueue, Payload, Router, RouterLink, State, Sublink};
 
@@ -300,16 +302,27 @@ impl<'a> View<'a> {
     /// Questions to the driver, waits for links and waits for memory that are open.
     pub fn waits(&self) -> usize {
         let net = &self.core.net;
-        let introductions: usize = net.nodes.iter().map(|(_, node)| node.pending.len() + node.introducing.len()).sum();
+        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.indirect.len() + node.sharing.len();
+        let introductions: usize = net.nodes.iter().map(|(_, node)| waits(node)).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
-        net.requests.len() + introductions + growing + self.core.timers()
+        let referred = |link: &NodeLink| match &link.phase {
+            Phase::Greeting(Greeting { role: Role::Referral(_), .. }) => 1,
+            Phase::Established(peer) => peer.referrals.len(),
+            Phase::Greeting(_) | Phase::Dead => 0,
+        };
+        let referrals: usize = net.links.iter().map(|(_, link)| referred(link)).sum();
+        net.requests.len() + introductions + growing + referrals + self.core.timers()
     }
 
     /// Routers that wait to be introduced to the node called `name`, or to anybody.
     pub fn seekers(&self, name: Option<NodeName>) -> Vec<RouterKey> {
         let nodes = self.core.net.nodes.iter();
         let pending = nodes.flat_map(|(_, node)| &node.pending).filter(|(known, _)| name.is_none_or(|name| name == **known));
-        pending.flat_map(|(_, pending)| pending.waiters.iter().map(|seek| seek.router)).collect()
+        let route = |waiter: &Waiter| match waiter {
+            Waiter::Route(seek) => Some(seek.router),
+            Waiter::Request(_) | Waiter::Indirect { .. } => None,
+        };
+        pending.flat_map(|(_, pending)| pending.waiters.iter().filter_map(route)).collect()
     }
 
     /// Routers that wait for link memory.

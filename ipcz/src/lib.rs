@@ -40,5 +40,5 @@ pub mod routing;
 pub mod trap;
 pub mod wire;
 
-pub use api::{ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
+pub use api::{Connect, ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
 pub use error::Error;

@@ -11,8 +11,9 @@ mod incoming;
 mod process;
 mod puts;
 
+pub use crate::node::NodeOptions;
 pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, ParcelWriter};
-pub use calls::{ConnectTo, NodeOptions, TrapRefused};
+pub use calls::{Connect, ConnectTo, TrapRefused};
 pub use gets::{GetFlags, Getting, Got, Received};
 pub use process::Process;
 pub use puts::Putting;

@@ -364,6 +364,19 @@ fn the_bypassing_router_is_told_once_how_much_is_left() {
 }
 
 #[test]
+fn a_proxy_is_told_to_stop_by_its_outward_peer_alone() {
+    // As if Y had offered X a link: what is left of the old one would be known, and StopProxying refused.
+    let x = HandX::new();
+    x.world.hand.say(ProxyWillStop { sublink: SublinkId(0), inbound_sequence_length: 1 });
+    assert!(x.world.hand.is_dropped() && x.world.y.violation().contains("ProxyWillStop: not over the link"));
+    // Z says what X should.
+    let z = HandZ::new();
+    z.world.hand.say(StopProxying { sublink: z.router.new_sublink, inbound_sequence_length: 0, outbound_sequence_length: 0 });
+    assert!(z.world.hand.is_dropped() && z.world.y.violation().contains("StopProxying: not over the outward link"));
+    assert!(z.world.real.is_dead(z.world.near));
+}
+
+#[test]
 fn impossible_lengths_for_the_bypassing_router_end_the_route_alone() {
     for inbound in [1_000_002, u64::MAX] {
         let x = HandX::new();

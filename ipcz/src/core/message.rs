@@ -155,10 +155,11 @@ impl Core {
             }),
             Message::AcceptBypassLink(m) => self.accept_bypass_link(on, m),
             Message::StopProxying(m) => self.on_router(at(&m.sublink), |core, router| {
-                core.routing.stop_proxying(router, m.inbound_sequence_length, m.outbound_sequence_length)
+                core.routing.stop_proxying(router, at(&m.sublink), m.inbound_sequence_length, m.outbound_sequence_length)
             }),
             Message::ProxyWillStop(m) => {
-                self.on_router(at(&m.sublink), |core, router| core.routing.proxy_will_stop(router, m.inbound_sequence_length))
+                let via = at(&m.sublink);
+                self.on_router(via, |core, router| core.routing.proxy_will_stop(router, via, m.inbound_sequence_length))
             }
             Message::BypassPeerWithLink(m) => self.bypass_peer_with_link(on, m),
             Message::StopProxyingToLocalPeer(m) => {

@@ -165,7 +165,7 @@ impl Routing {
     }
 
     /// Y, or a router of a bridge: what remains to be passed on in each direction (routing.md 12.4, 13.3).
-    pub fn stop_proxying(&mut self, y: RouterKey, inbound: u64, outbound: u64) -> Result<(), Violation> {
+    pub fn stop_proxying(&mut self, y: RouterKey, via: Sublink, inbound: u64, outbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get_mut(y) else { return Ok(()) };
         let bridged = router.bridged();
         let (arrived, taken) = (router.inbound.length(), router.outbound.length());
@@ -179,6 +179,9 @@ impl Routing {
             self.hearsay(y);
             return Ok(());
         };
+        if outer.link.at() != Some(via) {
+            return Err(Violation("StopProxying: not over the outward link that is being left"));
+        }
         let lengths = [inner.length_to, inner.length_from, outer.length_to, outer.length_from];
         if lengths.iter().any(Option::is_some) {
             assert!(!self.planted.has(Bug::LengthsToldOnce), "the lengths are not known yet");
@@ -200,15 +203,20 @@ impl Routing {
     }
 
     /// Z: how many parcels come through the proxy in total (routing.md 12.4). The direct ones may be here already.
-    pub fn proxy_will_stop(&mut self, z: RouterKey, inbound: u64) -> Result<(), Violation> {
+    pub fn proxy_will_stop(&mut self, z: RouterKey, via: Sublink, inbound: u64) -> Result<(), Violation> {
         let Some(router) = self.routers.get_mut(z) else { return Ok(()) };
         let (arrived, known) = (router.inbound.length(), router.inbound.highest());
+        let primary = router.out.primary.as_ref().and_then(RouterLink::at);
         let Some(outer) = router.out.decay.as_mut() else {
             self.probes.hit_if(router.disconnected, Probe::ProxyWillStopLate);
             return if router.disconnected { Ok(()) } else { Err(Violation("ProxyWillStop: no bypass is going on")) };
         };
         if outer.length_from.is_some() {
             return Err(Violation("ProxyWillStop: the length is known already"));
+        }
+        // X says it over the link that Z offered. A proxy must not believe it: StopProxying could not be believed any more then.
+        if primary != Some(via) {
+            return Err(Violation("ProxyWillStop: not over the link that was offered"));
         }
         if inbound > arrived && !plausible(inbound, arrived) {
             self.hearsay(z);

@@ -110,6 +110,8 @@ pub struct End {
     putting: bool,
     /// That parcel was put into `unread`, and is not known to be lost since.
     awaited: bool,
+    /// It is over because a parcel that nobody will read carries it: the one put into this end.
+    lost_in: Option<EndId>,
 }
 
 impl End {
@@ -181,6 +183,7 @@ impl Ghost {
             slot: 0,
             putting: false,
             awaited: false,
+            lost_in: None,
         }));
         self.pipes.push(Pipe { role, first: Some(first), touched: false, tainted: false });
         self.open += 1;
@@ -408,6 +411,10 @@ impl Ghost {
 
     fn abandon(&mut self) {
         while let Some(end) = self.lost.pop() {
+            let state = &mut self.ends[end.index()];
+            if let Place::Carried { from } = state.place {
+                state.lost_in = Some(from);
+            }
             self.leave(end, Place::Closed);
         }
     }
@@ -557,8 +564,12 @@ impl Ghost {
         matches!(self.end(end).place, Place::Closed | Place::Gone | Place::Merged) || self.may_be_lost(end)
     }
 
-    /// Whether an end is in a parcel that may have been lost, or that is inside one, however deep, that may have been lost or closed.
+    /// Whether an end is in a parcel that may have been lost, or that is inside one, however deep, that may have been lost or closed. One
+    /// that nobody would have read anyway may have been lost, too: then what was sent from the end goes with it.
     pub fn may_be_lost(&self, end: EndId) -> bool {
+        if self.end(end).lost_in.is_some_and(|from| self.pipe(from).touched) {
+            return true;
+        }
         let mut end = end;
         for depth in 0..self.pipes.len().min(MAX_NESTING) {
             match self.end(end).place {
@@ -645,6 +656,17 @@ mod tests {
         ghost.give_up(a.twin());
         assert_eq!((ghost.end(b).place, ghost.pipe(b).touched), (Place::Closed, false));
         assert!(!ghost.may_be_lost(b));
+    }
+
+    #[test]
+    fn what_goes_to_a_closed_portal_by_way_of_a_cut_may_be_lost_on_the_way() {
+        let mut ghost = Ghost::default();
+        let (a, b) = (pipe(&mut ghost, 0, 1), pipe(&mut ghost, 0, 1));
+        ghost.close(a.twin());
+        ghost.put(a, 0, 16, Some(b), false);
+        assert_eq!((ghost.end(b).place, ghost.may_be_lost(b)), (Place::Closed, false));
+        ghost.touch(a);
+        assert!(ghost.may_be_lost(b));
     }
 
     #[test]

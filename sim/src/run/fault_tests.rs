@@ -27,11 +27,12 @@ fn random_worlds_hold_and_every_kind_of_fault_strikes_in_them() {
 }
 
 /// Worlds that once did not hold: in most the library or a checker took a liar's neighbour for the liar; in the last ones a handler
-/// closed a portal within a put, and a get was asked to end while its portal was in a parcel.
+/// closed a portal within a put, a get was asked to end while its portal was in a parcel, a proxy believed a ProxyWillStop, and a cut took
+/// what was on its way to a closed portal.
 #[test]
 fn worlds_that_once_did_not_hold_do() {
     let swarm = swarm();
-    for seed in [6653, 38278, 43925, 75043, 93529, 97615, 115_224, 22465, 141_513, 164_822] {
+    for seed in [6653, 38278, 43925, 75043, 93529, 97615, 115_224, 22465, 141_513, 164_822, 450_582, 621_884] {
         let outcome = run(&swarm, &RunOptions { seed, ..RunOptions::default() });
         assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}: {:?}", outcome.verdict);
     }

@@ -111,6 +111,8 @@ pub struct NodeView {
     pub name: NodeName,
     pub kind: NodeType,
     pub broker_link: Option<LinkKey>,
+    pub delegate: Option<LinkKey>,
+    pub other_brokers: Vec<NodeName>,
     pub pending_introductions: Vec<NodeName>,
 }
 
@@ -268,6 +270,8 @@ impl<'a> View<'a> {
             name: node.name,
             kind: node.kind,
             broker_link: node.broker_link,
+            delegate: node.delegate,
+            other_brokers: node.other_brokers.iter().copied().collect(),
             pending_introductions: node.pending.keys().copied().collect(),
         };
         self.core.net.nodes.iter().map(view).collect()

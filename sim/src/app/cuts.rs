@@ -25,9 +25,10 @@ impl Stage {
 
     /// Notes what goes down with the links between two nodes, which everybody has missed at `until`; false if there are none.
     fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
-        if self.world.is_gone(a) || self.world.is_gone(b) || !self.neighbours(a).contains(&b) {
+        if self.world.is_gone(a) || self.world.is_gone(b) || !(self.neighbours(a).contains(&b) || self.are_connecting(a, b)) {
             return false;
         }
+        self.doubt(&[a, b]);
         self.calls.cuts += 1;
         self.cuts += 1;
         self.note(Deed::CutLink { processes: [a, b] });
@@ -41,6 +42,10 @@ impl Stage {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
                 self.lose_all(client, until);
             }
+        }
+        if self.homes[a as usize].broker && self.homes[b as usize].broker {
+            // What they would have introduced to each other's clients is not introduced any more.
+            self.checks.broken.unintroduced(None, until);
         }
         self.mark(None);
         true
@@ -92,12 +97,14 @@ impl Stage {
             }
             Strike::NotIntroduced(a, b) => {
                 self.cuts += 1;
+                self.doubt(&[a, b]);
                 let until = self.noticed();
                 self.checks.broken.unintroduced(Some([a, b]), until);
                 self.mark(None);
             }
             Strike::NoMemory(process) => {
                 self.find_scarce();
+                self.doubt(&[process]);
                 if self.homes[process as usize].broker {
                     let until = self.noticed();
                     self.checks.broken.unintroduced(None, until);
@@ -163,7 +170,12 @@ impl Stage {
         self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
         let until = self.noticed();
+        self.doubt(&[process]);
         if self.homes[process as usize].broker {
+            if self.homes.iter().filter(|home| home.broker).count() > 1 {
+                // Other networks' nodes that it would have introduced to each other are not introduced any more.
+                self.checks.broken.unintroduced(None, until);
+            }
             for client in self.neighbours(process) {
                 if !self.homes[client as usize].broker {
                     self.lose_all(client, until);
@@ -175,8 +187,8 @@ impl Stage {
         self.world.kill(process);
         self.ghost.kill(process);
         self.forget_open(process);
-        let broker = self.homes[process as usize].broker;
-        self.homes[process as usize] = Home { broker, ..Home::default() };
+        let Home { broker, delegate, .. } = self.homes[process as usize];
+        self.homes[process as usize] = Home { broker, delegate, ..Home::default() };
         true
     }
 
@@ -193,6 +205,7 @@ impl Stage {
     fn lose_all(&mut self, process: u32, until: u64) {
         // Whom an introduction is on its way to will make that link first and lose it then.
         self.checks.broken.isolate(process, until);
+        self.doubt(&[process]);
         if until == u64::MAX || self.world.is_dying(process) {
             // Nobody knows when, or it is just about to make links.
             (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.loosen(process, other));
@@ -233,6 +246,7 @@ impl Stage {
     ///
     /// At depth L1 that is all of them: activities stand in the middle of routers, so nobody can look.
     pub fn mark(&mut self, process: Option<u32>) {
+        self.learn_names(process);
         if self.threads.is_some() {
             self.ghost.touch_all();
             if self.checks.broken.lied() {

@@ -29,6 +29,11 @@ impl Names {
         (0..world.processes()).flat_map(|process| nodes(process).into_iter().map(move |node| (node.name, process))).collect()
     }
 
+    /// A node has got a name.
+    pub fn learn(&mut self, name: NodeName, process: u32) {
+        self.by_name.entry(name).or_insert(process);
+    }
+
     /// The process of the node of this name.
     pub fn process(&self, name: NodeName) -> Option<u32> {
         self.by_name.get(&name).copied()

@@ -150,7 +150,6 @@ impl State {
             message,
             Message::ConnectFromNonBrokerToBroker(_)
                 | Message::ReferNonBroker(_)
-                | Message::ConnectToReferredBroker(_)
                 | Message::RequestIntroduction(_)
                 | Message::RequestIndirectIntroduction(_)
                 | Message::RelayMessage(_)

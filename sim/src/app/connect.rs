@@ -1,0 +1,105 @@
+//! Connections between nodes: both ends' ConnectNode, and what a fault may mean for one that is not made yet.
+
+use ipcz::api::{Connect, ConnectTo};
+use ipcz::inspect::LinkView;
+
+use super::stage::{API, Stage, unexpected};
+use crate::check::{Checked, Violation};
+use crate::ghost::{EndId, Role};
+use crate::world::LinkProfile;
+
+/// A connection that a step has made or tried to make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// The two nodes.
+    pair: [u32; 2],
+    /// An end of its pipe.
+    end: EndId,
+    /// The second refers the first: other nodes have their part in it.
+    referral: bool,
+}
+
+impl Stage {
+    /// Connects a node to its broker, a broker to another one, or a node to the one that refers it. Answers the node's end of the pipe;
+    /// none if a driver that fails forbids it.
+    pub fn connect(&mut self, node: u32, to: u32, profile: Option<LinkProfile>, role: Role) -> Checked<Option<EndId>> {
+        let (near, far) = self.world.transport_pair(node, to, profile);
+        let delegate = self.homes[node as usize].delegate;
+        let hows = match (self.homes[node as usize].broker, self.homes[to as usize].broker) {
+            (true, _) => [ConnectTo::Broker; 2],
+            (false, true) => [ConnectTo::Broker, ConnectTo::Normal],
+            (false, false) => [ConnectTo::Inherited, ConnectTo::Referred],
+        };
+        let mut handles = Vec::new();
+        for (at, transport, to) in [(node, near, hows[0]), (to, far, hows[1])] {
+            let home = self.homes[at as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(at))?;
+            let how = Connect { to, delegate: delegate && at == node };
+            let mut made = self.process(at)?.connect_node(home, transport, 1, how);
+            while made.is_err() && self.unlucky() {
+                made = self.process(at)?.connect_node(home, transport, 1, how);
+            }
+            match made {
+                Ok(portals) => handles.extend(portals.into_iter().map(|portal| (at, portal))),
+                // The transport is the caller's again: the other end learns it.
+                Err(_) if self.faulty => self.world.close_object(at, transport),
+                Err(error) => return Err(unexpected("ConnectNode", error).in_process(at)),
+            }
+        }
+        let Ok(holders) = <[_; 2]>::try_from(handles.as_slice()) else {
+            for (process, portal) in handles {
+                self.process(process)?.close(portal).map_err(|error| unexpected("Close", error).in_process(process))?;
+            }
+            return Ok(None);
+        };
+        let end = self.adopt(role, holders)?;
+        if role != Role::Connection {
+            self.attempts.push(Attempt { pair: [node, to], end, referral: hows[0] == ConnectTo::Inherited });
+        }
+        Ok(Some(end))
+    }
+
+    /// Whether steps have two nodes connected, directly or as the broker and the node that is referred to it.
+    pub(super) fn are_connecting(&self, a: u32, b: u32) -> bool {
+        let takes_part = |attempt: &Attempt, node: u32| {
+            attempt.pair.contains(&node) || (attempt.referral && self.homes.get(node as usize).is_some_and(|home| home.broker))
+        };
+        self.attempts.iter().any(|attempt| takes_part(attempt, a) && takes_part(attempt, b))
+    }
+
+    /// Something has struck these nodes: connections in which they have a part and that are not made yet may fail.
+    pub(super) fn doubt(&mut self, nodes: &[u32]) {
+        for at in 0..self.attempts.len() {
+            let Attempt { pair, end, referral } = self.attempts[at];
+            if (referral || pair.iter().any(|node| nodes.contains(node))) && !self.is_connected(end) {
+                self.ghost.touch(end);
+            }
+        }
+    }
+
+    /// Whether both ends of a pipe have a link, or have had one.
+    fn is_connected(&self, end: EndId) -> bool {
+        [end, end.twin()].into_iter().all(|end| {
+            let Some((process, handle)) = self.ghost.holder(end) else { return true };
+            let Some(process) = self.world.process(process).filter(|process| !process.is_busy()) else { return false };
+            let router = process.inspect(|view| view.router(view.router_of(handle)?));
+            router.is_some_and(|router| matches!(router.out.primary, Some(LinkView::Remote { .. })))
+        })
+    }
+
+    /// Nodes that are connected by steps get their names on the way.
+    pub(super) fn learn_names(&mut self, process: Option<u32>) {
+        if self.attempts.is_empty() {
+            return;
+        }
+        for process in (0..self.world.processes()).filter(|here| process.is_none_or(|process| process == *here)) {
+            self.learn_name(process);
+        }
+    }
+
+    fn learn_name(&mut self, process: u32) {
+        let Some(body) = self.world.process(process).filter(|body| !body.is_busy()) else { return };
+        for node in body.inspect(|view| view.nodes()) {
+            self.names.learn(node.name, process);
+        }
+    }
+}

@@ -335,6 +335,11 @@ impl<'a> View<'a> {
         self.core.waits().chain(growing).filter_map(MemoryWait::router).collect()
     }
 
+    /// The first of the invariants of nodes and node links that does not hold, in words.
+    pub fn check_nodes(&self) -> Result<(), String> {
+        self.core.net.check()
+    }
+
     /// The nodes that links were dropped for the fault of, with what they did, newest last; the newest few are kept.
     pub fn blamed(&self) -> Vec<(NodeName, LinkKey, String)> {
         self.core.net.blames.iter().map(|blame| (blame.peer, blame.link, blame.reason.clone())).collect()

@@ -85,17 +85,19 @@ fn links(world: &mut Scenario, clients: usize, draw: &mut Draw<'_>) {
     }
 }
 
-/// More brokers, each connected to one before it; clients are theirs, or are referred by one before them.
+/// More brokers, each connected to all before it (brokers are not introduced to brokers); clients are theirs, or are referred by one before them.
 fn networks(world: &mut Scenario, swarm: &Swarm, clients: usize, draw: &mut Draw<'_>) {
     let others = draw.within(site::NETWORKS, swarm.brokers) as usize - 1;
     let brokers: Vec<usize> = std::iter::once(0).chain(clients + 1..=clients + others).collect();
     let name = |n| NodeSpec { name: format!("B{n}"), ..world.nodes[0].clone() };
     world.nodes.extend((1..=others).map(name).collect::<Vec<_>>());
     for (at, broker) in brokers.iter().enumerate().skip(1) {
-        let to = brokers[draw.one(site::NETWORKS, 1, &[0, at as u64 - 1, at as u64 / 2]) as usize];
-        let pipe = format!("bb{at}");
-        let ends = portals(world, &pipe, [*broker, to]);
-        world.connects.push(LinkSpec { client: *broker, broker: to, pipe, ends, latency_ns: world.latency_ns, jitter_ns: world.jitter_ns });
+        for (number, to) in brokers[..at].iter().enumerate() {
+            let pipe = format!("bb{number}x{at}");
+            let ends = portals(world, &pipe, [*broker, *to]);
+            let (latency_ns, jitter_ns) = (world.latency_ns, world.jitter_ns);
+            world.connects.push(LinkSpec { client: *broker, broker: *to, pipe, ends, latency_ns, jitter_ns });
+        }
     }
     let refer = draw.half(site::NETWORKS, 2);
     let mut known: Vec<usize> = world.pipes.iter().flat_map(|pipe| [pipe.a, pipe.b]).collect();

@@ -126,8 +126,9 @@ impl Program {
         self.process.close(handle).unwrap();
     }
 
-    /// What it waits for.
+    /// What it waits for. Looks on the way whether its tables agree.
     pub fn waits(&self) -> usize {
+        self.process.inspect(|view| view.check_nodes()).unwrap();
         self.process.inspect(|view| view.waits())
     }
 

@@ -142,7 +142,7 @@ impl Network {
         let Some(peer) = self.peer_mut(client).filter(|peer| peer.via.is_none()) else { return };
         if peer.known_to.insert(name) {
             self.probes.hit(Probe::IntroductionForRelays);
-            self.begin_introduction(key, client, [broker, client]);
+            self.begin_introduction(key, broker, [broker, client]);
         }
     }
 

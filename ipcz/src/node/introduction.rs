@@ -272,9 +272,11 @@ impl Network {
     /// Gives up what should have been answered by now.
     pub fn expire(&mut self) {
         while let Some(entry) = self.deadlines.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            self.probes.hit(Probe::IntroductionExpired);
             match entry.remove() {
-                Deadline::Pending { node, name } => self.answer_waiters(node, name, false),
+                Deadline::Pending { node, name } => {
+                    self.probes.hit(Probe::IntroductionExpired);
+                    self.answer_waiters(node, name, false);
+                }
                 Deadline::Indirect { node, asker, name } => self.end_indirect(node, asker, name),
             }
         }

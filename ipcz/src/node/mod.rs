@@ -15,6 +15,8 @@ pub mod network;
 pub mod outbox;
 pub mod referral;
 pub mod request;
+#[cfg(feature = "inspect")]
+mod sound;
 
 pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
 pub use network::{Doomed, Network, Node, NodeEvent, NodeOptions};

@@ -23,6 +23,11 @@ impl Stage {
     /// Connects a node to its broker, a broker to another one, or a node to the one that refers it. Answers the node's end of the pipe;
     /// none if a driver that fails forbids it.
     pub fn connect(&mut self, node: u32, to: u32, profile: Option<LinkProfile>, role: Role) -> Checked<Option<EndId>> {
+        if role != Role::Connection && self.neighbours(node).contains(&to) {
+            // The new link takes the place of the old one.
+            let until = self.noticed();
+            self.sever(node, to, until);
+        }
         let (near, far) = self.world.transport_pair(node, to, profile);
         let delegate = self.homes[node as usize].delegate;
         let hows = match (self.homes[node as usize].broker, self.homes[to as usize].broker) {
@@ -86,20 +91,27 @@ impl Stage {
         })
     }
 
-    /// Nodes that are connected by steps get their names on the way.
-    pub(super) fn learn_names(&mut self, process: Option<u32>) {
-        if self.attempts.is_empty() {
-            return;
+    /// Two brokers lose each other: what one of them has just sent to introduce a client of its own to the other is lost or unwanted, so
+    /// that client has half a link.
+    pub(super) fn part_networks(&mut self, a: u32, b: u32, until: u64) {
+        for (broker, other) in [(a, b), (b, a)] {
+            for client in self.clients(broker) {
+                self.checks.honesty.loosen(client, other);
+                self.checks.broken.wound(client, other, until);
+            }
         }
-        for process in (0..self.world.processes()).filter(|here| process.is_none_or(|process| process == *here)) {
-            self.learn_name(process);
-        }
+        // Nodes of the two networks are not introduced to each other any more.
+        self.checks.broken.unintroduced(None, u64::MAX);
     }
 
-    fn learn_name(&mut self, process: u32) {
-        let Some(body) = self.world.process(process).filter(|body| !body.is_busy()) else { return };
-        for node in body.inspect(|view| view.nodes()) {
-            self.names.learn(node.name, process);
-        }
+    /// The processes whose broker a process is.
+    fn clients(&self, broker: u32) -> Vec<u32> {
+        let is_client = |process: &u32| {
+            let Some(body) = self.world.process(*process).filter(|body| !body.is_busy()) else { return false };
+            let brokers =
+                body.inspect(|view| view.nodes().into_iter().filter_map(|node| view.remote_name(node.broker_link?)).collect::<Vec<_>>());
+            brokers.into_iter().any(|name| self.names.process(name) == Some(broker))
+        };
+        (0..self.world.processes()).filter(is_client).collect()
     }
 }

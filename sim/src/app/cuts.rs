@@ -24,7 +24,7 @@ impl Stage {
     }
 
     /// Notes what goes down with the links between two nodes, which everybody has missed at `until`; false if there are none.
-    fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
+    pub(super) fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
         if self.world.is_gone(a) || self.world.is_gone(b) || !(self.neighbours(a).contains(&b) || self.are_connecting(a, b)) {
             return false;
         }
@@ -44,8 +44,7 @@ impl Stage {
             }
         }
         if self.homes[a as usize].broker && self.homes[b as usize].broker {
-            // What they would have introduced to each other's clients is not introduced any more.
-            self.checks.broken.unintroduced(None, until);
+            self.part_networks(a, b, until);
         }
         self.mark(None);
         true
@@ -173,8 +172,8 @@ impl Stage {
         self.doubt(&[process]);
         if self.homes[process as usize].broker {
             if self.homes.iter().filter(|home| home.broker).count() > 1 {
-                // Other networks' nodes that it would have introduced to each other are not introduced any more.
-                self.checks.broken.unintroduced(None, until);
+                // Nodes of networks that it connected are not introduced to each other any more.
+                self.checks.broken.unintroduced(None, u64::MAX);
             }
             for client in self.neighbours(process) {
                 if !self.homes[client as usize].broker {
@@ -193,7 +192,7 @@ impl Stage {
     }
 
     /// When everybody knows of what happens now.
-    fn noticed(&self) -> u64 {
+    pub(super) fn noticed(&self) -> u64 {
         if self.world.is_scheduled() || self.threads.is_some() {
             // Who is slow to notice is the schedule's business.
             return u64::MAX;
@@ -246,7 +245,6 @@ impl Stage {
     ///
     /// At depth L1 that is all of them: activities stand in the middle of routers, so nobody can look.
     pub fn mark(&mut self, process: Option<u32>) {
-        self.learn_names(process);
         if self.threads.is_some() {
             self.ghost.touch_all();
             if self.checks.broken.lied() {

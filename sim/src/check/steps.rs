@@ -3,7 +3,7 @@
 //! then the proxies of a process that is not too big: looking at all of them would cost more than the step itself.
 
 use ipcz::ids::LinkSide;
-use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView};
+use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView, View};
 
 use super::{Checked, Tally, Violation};
 
@@ -24,6 +24,13 @@ pub struct Steps {
 impl Steps {
     /// Its name.
     pub const NAME: &str = NAME;
+
+    /// The nodes and node links of a process that has just carried out an input (nodes.md 14: I2 to I6, I24).
+    pub fn nodes(&mut self, process: u32, view: &View<'_>) -> Checked {
+        self.tally.count();
+        let property = "a node's tables agree with each other";
+        view.check_nodes().map_err(|text| Violation::new(NAME, property, format!("process {process}: {text}")).in_process(process))
+    }
 
     /// A router of a process that has just carried out an input.
     pub fn router(&mut self, process: u32, router: &RouterView, lied_to: bool) -> Checked {

@@ -3,8 +3,10 @@
 mod hand;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hand::*;
+use ipcz::clock::Wake;
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::Mapping;
@@ -204,9 +206,14 @@ fn live(driver: &Arc<Failing>) -> Vec<Program> {
 
 /// Two networks that are joined, a node that is referred and has no memory of its own, and a portal handed from it to the other network.
 fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
-    let program = |kind| Program::with(driver.clone(), kind, NodeOptions::default());
-    let [a, b] = [NodeType::Broker; 2].map(program);
-    let [x, z, v] = [NodeType::Normal; 3].map(program);
+    let mut clocks = Vec::new();
+    let mut program = |kind| {
+        let (program, clock) = Program::timed(driver.clone(), kind, NodeOptions::default());
+        clocks.push(clock);
+        program
+    };
+    let [a, b] = [NodeType::Broker; 2].map(&mut program);
+    let [x, z, v] = [NodeType::Normal; 3].map(&mut program);
     let inner = &driver.inner;
     let brokers = try_connect_as(inner, (&a, ConnectTo::Broker.into()), (&b, ConnectTo::Broker.into()));
     let referred = try_connect_as(inner, (&z, Connect { to: ConnectTo::Inherited, delegate: true }), (&x, ConnectTo::Referred.into()));
@@ -231,7 +238,13 @@ fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
             }
         }
     }
-    vec![a, b, x, z, v]
+    // Who could not take its introduction learns from its broker that there is none.
+    let programs = vec![a, b, x, z, v];
+    for _ in 0..2 {
+        clocks.iter().for_each(|clock| clock.pass(Duration::from_secs(11)));
+        programs.iter().for_each(|program| Wake::timer(&*program.process));
+    }
+    programs
 }
 
 /// What is lived, and how many brokers there are.

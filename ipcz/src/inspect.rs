@@ -306,7 +306,7 @@ impl<'a> View<'a> {
     /// Questions to the driver, waits for links and waits for memory that are open.
     pub fn waits(&self) -> usize {
         let net = &self.core.net;
-        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.indirect.len() + node.sharing.len();
+        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len();
         let introductions: usize = net.nodes.iter().map(|(_, node)| waits(node)).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
         let referred = |link: &NodeLink| match &link.phase {
@@ -316,6 +316,11 @@ impl<'a> View<'a> {
         };
         let referrals: usize = net.links.iter().map(|(_, link)| referred(link)).sum();
         net.requests.len() + introductions + growing + referrals + self.core.timers()
+    }
+
+    /// Introductions that another broker was asked to make: it says nothing if it does.
+    pub fn introduced_elsewhere(&self) -> usize {
+        self.core.net.nodes.iter().map(|(_, node)| node.indirect.len()).sum()
     }
 
     /// Routers that wait to be introduced to the node called `name`, or to anybody.

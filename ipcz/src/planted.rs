@@ -270,6 +270,8 @@ catalogue! {
             "Who waits for an introduction is not answered when the broker is lost.",
         FirstNoTaken "first-no-taken" Message "node/introduction.rs"
             "Of several brokers that are asked for a node the first to refuse decides.",
+        AnyBrokerIntroduces "any-broker-introduces" Message "node/introducing.rs"
+            "A broker introduces clients of a third one, which may do so too, with another transport.",
         CircleKept "circle-kept" Message "node/introduction.rs"
             "Two brokers that ask each other for the same node wait for each other.",
         SharesForgotten "shares-forgotten" Message "node/referral.rs"

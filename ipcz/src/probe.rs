@@ -175,6 +175,8 @@ probes! {
     IntroductionFailed "introduction.failed" "nodes.md 7" "a node learnt that it will not be introduced"
     IntroductionBrokerLost "introduction.broker-lost" "nodes.md 3.4" "a node lost its broker while it waited for an introduction"
     IntroductionCircle "introduction.circle" "nodes.md D-3" "a broker was told no since nobody but itself could still answer its request"
+    IntroductionLeft "introduction.left-to-its-broker" "nodes.md 7.5" "a broker left a request of another one to the wanted node's own broker"
+    IntroductionAskedAgain "introduction.asked-again" "nodes.md 7.6" "a broker asked others a second time, to ask further brokers in turn"
     IntroductionExpired "introduction.expired" "nodes.md D-3" "an introduction that other brokers were asked for was given up when its time was over"
     IntroductionForRelays "introduction.for-relays" "nodes.md D-5" "a broker made a client known to the other network's broker, which may have to relay to it"
     IndirectAsked "introduction.indirect-asked" "nodes.md 7.6" "a broker asked another one to introduce"

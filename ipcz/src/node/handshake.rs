@@ -192,6 +192,7 @@ pub(super) fn new_peer(node: &Node, local_name: NodeName, far: Far<'_>, side: Li
         memory_requests: Default::default(),
         referrals: Default::default(),
         next_referral: 0,
+        asked_once: Default::default(),
         known_to: Default::default(),
     })
 }

@@ -53,10 +53,31 @@ impl Network {
         if self.peer(from).is_some_and(|peer| self.asked_by(from) >= self.introductions_allowed(peer.remote_type, from)) {
             self.probes.hit(Probe::IntroductionOverLimit);
             self.refuse_introduction(from, wanted);
+        } else if self.leave_to_its_broker(from, wanted) {
+            self.probes.hit(Probe::IntroductionLeft);
+            self.refuse_introduction(from, wanted);
         } else {
             self.serve_request(from, wanted);
         }
         Ok(())
+    }
+
+    /// Whether another broker asks for the first time for a node that is no client of this one: it also asks that node's own broker, if it
+    /// can, and nobody else should introduce the two.
+    fn leave_to_its_broker(&mut self, from: LinkKey, wanted: NodeName) -> bool {
+        let Some(node) = self.node_of(from).filter(|node| !node.compat_strict && !self.planted.has(Bug::AnyBrokerIntroduces)) else {
+            return false;
+        };
+        let own = node.connections.get(&wanted).and_then(|link| self.peer(*link)).is_some_and(|peer| peer.via.is_none());
+        let limit = node.limits.broker_introductions;
+        let Some(peer) = self.peer_mut(from).filter(|peer| peer.remote_type == NodeType::Broker && !own) else { return false };
+        if peer.asked_once.remove(&wanted) {
+            return false;
+        }
+        if peer.asked_once.len() >= limit {
+            peer.asked_once.pop_first();
+        }
+        peer.asked_once.insert(wanted)
     }
 
     fn introductions_allowed(&self, to: NodeType, from: LinkKey) -> usize {

@@ -23,6 +23,8 @@ pub struct Pending {
     pub waiters: Vec<Waiter>,
     /// When it is given up; brokers only.
     pub deadline: Option<(Time, u64)>,
+    /// Brokers that do not know the node have been asked a second time: then they ask others in turn.
+    pub again: bool,
 }
 
 /// Who waits for an introduction.
@@ -103,7 +105,7 @@ impl Network {
             NodeType::Normal => None,
         };
         if let Some(n) = self.nodes.get_mut(key) {
-            n.pending.insert(name, Pending { to_answer, waiters: vec![waiter], deadline });
+            n.pending.insert(name, Pending { to_answer, waiters: vec![waiter], deadline, again: false });
         }
         self.probes.hit(Probe::IntroductionAsked);
         for link in links {
@@ -213,10 +215,36 @@ impl Network {
         if !pending.to_answer.remove(&broker) {
             return;
         }
-        match pending.to_answer.is_empty() || self.planted.has(Bug::FirstNoTaken) {
-            true => self.answer_waiters(node, name, false),
-            false => self.refuse_circles(node, name),
+        if !pending.to_answer.is_empty() && !self.planted.has(Bug::FirstNoTaken) {
+            self.refuse_circles(node, name);
+        } else if !self.ask_again(node, name) {
+            self.answer_waiters(node, name, false);
         }
+    }
+
+    /// No broker has the node for a client. A second time they are asked to ask others in turn, which may introduce it too; false if that
+    /// is of no use. Were it so at once, two brokers could introduce the same two nodes, each with a transport of its own.
+    fn ask_again(&mut self, key: NodeKey, name: NodeName) -> bool {
+        let waiting = |waiter: &Waiter| match waiter {
+            Waiter::Request(from) => self.peer(*from).map(|peer| peer.remote_name),
+            Waiter::Route(_) | Waiter::Indirect { .. } => None,
+        };
+        let Some(n) = self.nodes.get(key).filter(|n| n.kind == NodeType::Broker && !n.compat_strict) else { return false };
+        let Some(pending) = n.pending.get(&name).filter(|pending| !pending.again) else { return false };
+        let askers: BTreeSet<NodeName> = pending.waiters.iter().filter_map(waiting).collect();
+        let to_answer: BTreeSet<NodeName> = n.other_brokers.difference(&askers).copied().collect();
+        let links: Vec<LinkKey> = to_answer.iter().filter_map(|broker| n.connections.get(broker).copied()).collect();
+        if links.is_empty() {
+            return false;
+        }
+        if let Some(pending) = self.nodes.get_mut(key).and_then(|n| n.pending.get_mut(&name)) {
+            (pending.to_answer, pending.again) = (to_answer, true);
+        }
+        self.probes.hit(Probe::IntroductionAskedAgain);
+        for link in links {
+            self.send(link, Message::RequestIntroduction(RequestIntroduction { name }));
+        }
+        true
     }
 
     fn answer_waiters(&mut self, node: NodeKey, name: NodeName, found: bool) {

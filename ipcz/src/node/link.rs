@@ -106,6 +106,8 @@ pub struct Peer {
     pub referrals: BTreeMap<u64, Vec<RouterKey>>,
     /// Number of the next one.
     pub next_referral: u64,
+    /// Nodes that it, a broker, has asked for once and that are no clients of this broker.
+    pub asked_once: BTreeSet<NodeName>,
     /// Other brokers to which this broker introduced it unasked, so that they can relay to it (nodes.md D-5).
     pub known_to: BTreeSet<NodeName>,
 }

@@ -1,8 +1,8 @@
-//! Drivers and clocks for ipcz.
+//! Drivers for ipcz.
 //!
 //! [`in_process`] connects nodes of one address space, synchronously: everything happens on the caller's stack, and a
-//! transmission re-enters the receiving process. `unix` (Linux only) connects processes by sockets and memfds. [`clock`]
-//! tells a process the machine's time.
+//! transmission re-enters the receiving process. `unix` (Linux only) connects processes by sockets and memfds. The
+//! machine's time is told by [`MonotonicClock`].
 //!
 //! Two nodes, a pipe between them, and a portal that is handed over it:
 //!
@@ -42,12 +42,11 @@
 //! # }
 //! ```
 
-pub mod clock;
 pub mod in_process;
 #[cfg(target_os = "linux")]
 pub mod unix;
 
-pub use clock::MonotonicClock;
 pub use in_process::InProcess;
+pub use ipcz::clock::MonotonicClock;
 #[cfg(target_os = "linux")]
 pub use unix::{UnixDriver, UnixLimits};

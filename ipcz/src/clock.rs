@@ -1,8 +1,12 @@
 //! What time it is, and whose turn (design.md 3b).
 
+mod monotonic;
+
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use monotonic::MonotonicClock;
 
 /// Nanoseconds from an arbitrary start; never backwards within one clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]

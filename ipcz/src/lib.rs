@@ -12,13 +12,14 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
+//! | 7 | `ffi` (feature `capi`): the C ABI |
 //! | 6 | [`api`]: the process, its one lock, carrying out effects |
 //! | 5 | [`core`](mod@crate::core): one value, one method an input |
 //! | 4 | [`node`]: nodes and node links; [`routing`]: routers, bypass, closure |
 //! | 3 | [`memory`]: a link's shared memory |
 //! | 2 | [`wire`]: messages and bytes |
 //! | 1 | [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
-#![forbid(clippy::disallowed_types, clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
 pub mod arena;
@@ -26,6 +27,8 @@ pub mod clock;
 pub mod core;
 pub mod driver;
 pub mod error;
+#[cfg(feature = "capi")]
+pub mod ffi;
 pub mod ids;
 #[cfg(feature = "inspect")]
 #[doc(hidden)]
@@ -40,5 +43,6 @@ pub mod routing;
 pub mod trap;
 pub mod wire;
 
-pub use api::{Connect, ConnectTo, EndGet, GetFlags, GetRefused, NodeOptions, Process, Received, TrapRefused};
+pub use api::{Attachment, Connect, ConnectTo, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
+pub use api::{EndGet, GetFlags, GetRefused, Received};
 pub use error::Error;

@@ -19,6 +19,7 @@
 mod child;
 mod frame;
 mod io;
+mod launch;
 mod memory;
 mod socket;
 mod transport;
@@ -34,6 +35,7 @@ use ipcz::mapping::Mapping;
 pub use child::{inherited, spawn};
 use frame::{HEADER, MAX_DESCRIPTORS};
 use io::Reactor;
+pub use launch::{VARIABLE, from_parent, launch};
 use memory::{Memory, exhausted};
 use transport::{Stage, Transport};
 

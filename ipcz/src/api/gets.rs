@@ -82,15 +82,28 @@ impl Process {
     /// fit nothing is consumed, and the refusal says how big it is. All is copied before any trap handler runs. Refusals as of
     /// [`Process::get`].
     pub fn get_into(self: &Arc<Self>, source: Handle, data: &mut [u8], handles: usize, flags: GetFlags) -> Result<Got, GetRefused> {
+        self.get_into_then(source, data, handles, flags, |got| got)
+    }
+
+    /// [`Process::get_into`], whose answer `then` gets before any trap handler runs.
+    pub fn get_into_then<T>(
+        self: &Arc<Self>,
+        source: Handle,
+        data: &mut [u8],
+        handles: usize,
+        flags: GetFlags,
+        then: impl FnOnce(Result<Got, GetRefused>) -> Result<T, GetRefused>,
+    ) -> Result<T, GetRefused> {
         let room = GetRoom { bytes: data.len(), handles, partial: flags.partial };
         let get = |core: &mut crate::core::Core, now, fx: &mut _| core.get(source, room, flags.keep, now, fx);
         let got = self.input_then(get, |given| {
-            let Given { data: payload, kept, handles, parcel } = given?;
-            let bytes = payload.read_at(0, data);
-            if !kept {
-                free(payload);
-            }
-            Ok(Got { bytes, handles, parcel })
+            then(given.map(|Given { data: payload, kept, handles, parcel }| {
+                let bytes = payload.read_at(0, data);
+                if !kept {
+                    free(payload);
+                }
+                Got { bytes, handles, parcel }
+            }))
         });
         got.unwrap_or_else(|error| Err(error.into()))
     }
@@ -100,15 +113,37 @@ impl Process {
     /// once. A get left open ends with its portal or parcel. `AlreadyExists`: another get is open; `InvalidArgument`: neither portal
     /// nor parcel, or overlapped from a parcel; else as [`Process::get_into`].
     pub fn begin_get(self: &Arc<Self>, source: Handle, handles: usize, flags: BeginGetFlags) -> Result<Getting, GetRefused> {
-        let begun = self.input(|core, now, fx| core.begin_get(source, handles, flags, now, fx));
-        let (transaction, data, handles) = begun.map_err(GetRefused::Error)??;
-        Ok(Getting { transaction, data, handles })
+        self.begin_get_then(source, handles, flags, |begun| begun)
+    }
+
+    /// [`Process::begin_get`], whose answer `then` gets before any trap handler runs.
+    pub fn begin_get_then<T>(
+        self: &Arc<Self>,
+        source: Handle,
+        handles: usize,
+        flags: BeginGetFlags,
+        then: impl FnOnce(Result<Getting, GetRefused>) -> Result<T, GetRefused>,
+    ) -> Result<T, GetRefused> {
+        let begin = |core: &mut crate::core::Core, now, fx: &mut _| core.begin_get(source, handles, flags, now, fx);
+        let begun = self.input_then(begin, |begun| then(begun.map(|(transaction, data, handles)| Getting { transaction, data, handles })));
+        begun.unwrap_or_else(|error| Err(error.into()))
     }
 
     /// Ends a get; answers the parcel if it is kept, from then on or still. Always possible for an open get of this portal or parcel,
     /// else `InvalidArgument`: also if the portal has been forwarded to another node, which ended the get as if aborted.
     pub fn end_get(self: &Arc<Self>, source: Handle, get: Transaction, how: EndGet) -> Result<Option<Handle>, Error> {
-        self.input(|core, now, fx| core.end_get(source, get, how, now, fx))?
+        self.end_get_then(source, get, how, |ended| ended)
+    }
+
+    /// [`Process::end_get`], whose answer `then` gets before any trap handler runs.
+    pub fn end_get_then<T>(
+        self: &Arc<Self>,
+        source: Handle,
+        get: Transaction,
+        how: EndGet,
+        then: impl FnOnce(Result<Option<Handle>, Error>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.input_then(|core, now, fx| core.end_get(source, get, how, now, fx), then)?
     }
 
     /// Reports a kept parcel as bad, with a `context` of the caller's choice, to the transport that it came by. `InvalidArgument`: not a parcel;

@@ -8,12 +8,18 @@ mod calls;
 mod carry;
 mod gets;
 mod incoming;
+mod node;
+mod portal;
 mod process;
 mod puts;
+mod wait;
 
 pub use crate::node::NodeOptions;
 pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, ParcelWriter};
 pub use calls::{Connect, ConnectTo, TrapRefused};
 pub use gets::{GetFlags, Getting, Got, Received};
+pub use node::Node;
+pub use portal::{Attachment, Get, Parcel, Portal, Put, PutRefused};
 pub use process::Process;
 pub use puts::Putting;
+pub use wait::Parcels;

@@ -86,6 +86,12 @@ impl Process {
         Ok(result)
     }
 
+    /// Looks at the core.
+    #[cfg(feature = "test-hooks")]
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> Result<R, Error> {
+        Ok(look(&*self.lock()?))
+    }
+
     pub(super) fn driver(&self, key: DriverKey) -> Arc<dyn Driver> {
         let drivers = self.drivers.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         Arc::clone(&drivers[crate::arena::Key::index(key) as usize])

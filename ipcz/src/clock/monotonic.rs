@@ -1,10 +1,10 @@
-//! The machine's monotonic clock.
+//! The machine's monotonic clock: the one file of the library that knows wall time and threads. No other file names it but the C ABI.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this is where wall time comes from")]
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use ipcz::clock::{Clock, Time, Wake};
+use super::{Clock, Time, Wake};
 
 /// Monotonic time since the clock was made. Runs one thread while a deadline is pending, none otherwise.
 pub struct MonotonicClock {

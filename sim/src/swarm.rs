@@ -60,6 +60,10 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     };
     world.random = Some(work(&world, swarm, clients, &mut draw));
     world.faults = faults(&world, swarm, &mut draw);
+    if world.connects.iter().any(|link| !world.nodes[link.broker].broker) {
+        // It strikes in set-up too, where a referral would fail for it.
+        world.faults.remove(&Fault::RefuseRandom);
+    }
     Arc::new(world)
 }
 

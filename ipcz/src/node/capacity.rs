@@ -28,7 +28,9 @@ impl Network {
             self.probes.hit(Probe::MemoryShared);
             return;
         }
-        let (buffers, held) = (peer.memory.buffers(), peer.memory.buffer_bytes());
+        // With what is on its way: a delegate takes its time.
+        let coming: u64 = peer.growing.keys().map(|block_size| LinkMemory::region_bytes(*block_size) as u64).sum();
+        let (buffers, held) = (peer.memory.buffers() + peer.growing.len(), peer.memory.buffer_bytes() + coming);
         if buffers >= limits.link_buffers || held + bytes as u64 > limits.link_memory_bytes {
             return self.refuse_capacity(wait);
         }

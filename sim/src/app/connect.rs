@@ -104,6 +104,18 @@ impl Stage {
         self.checks.broken.unintroduced(None, u64::MAX);
     }
 
+    /// A broker could not introduce two nodes. Another one may, and then the first one again: each end of the two pairs of transports may
+    /// be kept without the other (nodes.md 7.5 knows of one broker).
+    pub(super) fn introduce_by_others(&mut self, until: u64) {
+        let nodes = 0..self.homes.len() as u32;
+        if self.homes.iter().filter(|home| home.broker).count() > 2 {
+            for (a, b) in nodes.clone().flat_map(|a| nodes.clone().filter(move |b| a < *b).map(move |b| (a, b))) {
+                self.checks.honesty.loosen(a, b);
+                self.checks.broken.wound(a, b, until);
+            }
+        }
+    }
+
     /// The processes whose broker a process is.
     fn clients(&self, broker: u32) -> Vec<u32> {
         let is_client = |process: &u32| {

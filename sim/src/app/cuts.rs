@@ -99,6 +99,7 @@ impl Stage {
                 self.doubt(&[a, b]);
                 let until = self.noticed();
                 self.checks.broken.unintroduced(Some([a, b]), until);
+                self.introduce_by_others(until);
                 self.mark(None);
             }
             Strike::NoMemory(process) => {
@@ -107,6 +108,7 @@ impl Stage {
                 if self.homes[process as usize].broker {
                     let until = self.noticed();
                     self.checks.broken.unintroduced(None, until);
+                    self.introduce_by_others(until);
                 }
                 self.mark(None);
             }
@@ -134,6 +136,11 @@ impl Stage {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
                 pairs.extend((0..self.homes.len() as u32).filter(|other| *other != client).map(|other| (client, other)));
             }
+        }
+        if self.homes[a as usize].broker && self.homes[b as usize].broker {
+            // Each believes of the other's network what it is told.
+            let nodes = 0..self.homes.len() as u32;
+            pairs.extend(nodes.clone().flat_map(|one| nodes.clone().map(move |other| (one, other))).filter(|(one, other)| one < other));
         }
         for (a, b) in pairs {
             self.checks.honesty.lie(a, b);

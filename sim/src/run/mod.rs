@@ -414,7 +414,8 @@ impl Run {
         let faults = LATE * self.stage.world.longest_fault() + if self.stage.checks.shape.scarce { SCARCE } else { 0 };
         // What a broker asked another one to introduce is given up then, which nobody minds if it was done.
         let several = self.scenario.nodes.iter().filter(|node| node.broker).count() > 1;
-        let given_up = if several { Limits::default().introduction_deadline.as_nanos() as u64 + self.stage.longest } else { 0 };
+        // One after the other: brokers are asked for the node, then one of them to introduce it.
+        let given_up = if several { 2 * (Limits::default().introduction_deadline.as_nanos() as u64 + self.stage.longest) } else { 0 };
         let now = self.stage.world.now();
         self.deadline = now.saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults + given_up);
     }

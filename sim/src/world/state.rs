@@ -223,6 +223,8 @@ impl State {
                 Holds::Transport(*end)
             }
             ([Carried::Memory(index)], 1, Some((KIND_MEMORY, size))) if self.memories[*index as usize].len() == size as usize => {
+                // Even if it comes back to its maker.
+                self.memories[*index as usize].maker = NOBODY;
                 Holds::Memory(*index)
             }
             _ => {

@@ -77,6 +77,11 @@ impl Stage {
             let Attempt { pair, end, referral } = self.attempts[at];
             if (referral || pair.iter().any(|node| nodes.contains(node))) && !self.is_connected(end) {
                 self.ghost.touch(end);
+                // The transport of a referral is the referrer's at first and then the broker's.
+                for broker in (0..self.homes.len() as u32).filter(|at| referral && self.homes[*at as usize].broker) {
+                    pair.iter().for_each(|node| self.checks.honesty.loosen(*node, broker));
+                    self.checks.honesty.loosen(pair[0], pair[1]);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The synchronous in-process driver (driver.md 8.2): nodes of one address space, everything on the caller's stack.
 //!
 //! Unlike the original's it tells the peer at Deactivate as well as at Close, and a sender that closes loses nothing it
-//! sent before (driver.md 11.2).
+//! sent before (driver.md 11.2). It can be told to behave like drivers that move objects only to or from a broker (driver.md 8.3).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -15,6 +15,8 @@ use ipcz::mapping::{Mapping, NativeMapping};
 #[derive(Default)]
 pub struct InProcess {
     state: Mutex<State>,
+    /// Objects go over transports to brokers alone.
+    brokering: bool,
 }
 
 #[derive(Default)]
@@ -26,11 +28,15 @@ struct State {
 enum Object {
     Transport(End),
     Memory(Arc<[AtomicU64]>),
+    /// Anything else that an application boxes.
+    Token(u64),
 }
 
 /// One end of a transport pair.
 struct End {
     peer: ObjectId,
+    /// It does not carry objects: both ends are of nodes that were introduced.
+    bare: bool,
     listener: Option<Listener>,
     stage: Stage,
     /// Waiting to be delivered: the end is not active, or a delivery is in progress further down some stack.
@@ -57,12 +63,38 @@ impl InProcess {
         Arc::default()
     }
 
+    /// The same, but objects go only over the transports of [`InProcess::transport_pair`], not over those that a broker makes for two
+    /// nodes it introduces: they must be relayed.
+    pub fn brokering() -> Arc<InProcess> {
+        Arc::new(InProcess { brokering: true, ..InProcess::default() })
+    }
+
     /// A connected pair of inactive transports, for [`ipcz::Process::connect_node`] on both sides.
     pub fn transport_pair(&self) -> [ObjectId; 2] {
+        self.pair(false)
+    }
+
+    /// An object to be boxed, which stands for `value`.
+    pub fn token(&self, value: u64) -> ObjectId {
+        let mut state = self.lock();
+        let id = state.next();
+        state.objects.insert(id, Object::Token(value));
+        id
+    }
+
+    /// What an object made by [`InProcess::token`] stands for; none if it is closed or none of those.
+    pub fn value(&self, token: ObjectId) -> Option<u64> {
+        match self.lock().objects.get(&token) {
+            Some(Object::Token(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn pair(&self, bare: bool) -> [ObjectId; 2] {
         let mut state = self.lock();
         let ends = [state.next(), state.next()];
         for (end, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            let object = End { peer, listener: None, stage: Stage::Inactive, waiting: VecDeque::new(), delivering: false };
+            let object = End { peer, bare, listener: None, stage: Stage::Inactive, waiting: VecDeque::new(), delivering: false };
             state.objects.insert(end, Object::Transport(object));
         }
         ends
@@ -174,6 +206,10 @@ impl State {
         }
     }
 
+    fn is_bare(&self, transport: ObjectId) -> bool {
+        matches!(self.objects.get(&transport), Some(Object::Transport(End { bare: true, .. })))
+    }
+
     fn memory(&self, memory: ObjectId) -> Result<&Arc<[AtomicU64]>, DriverError> {
         match self.objects.get(&memory) {
             Some(Object::Memory(words)) => Ok(words),
@@ -197,13 +233,20 @@ impl Driver for InProcess {
         }
     }
 
-    fn can_travel(&self, object: ObjectId, _via: Option<ObjectId>) -> Travel {
-        if self.lock().objects.contains_key(&object) { Travel::Yes } else { Travel::Never }
+    fn can_travel(&self, object: ObjectId, via: Option<ObjectId>) -> Travel {
+        let state = self.lock();
+        match state.objects.get(&object) {
+            Some(Object::Transport(End { stage: Stage::Active | Stage::Done, .. })) | None => Travel::Never,
+            Some(_) if via.is_some_and(|via| state.is_bare(via)) => Travel::NotHere,
+            Some(_) => Travel::Yes,
+        }
     }
 
-    fn serialize(&self, object: ObjectId, _via: ObjectId, out: &mut Packed) -> Result<(), DriverError> {
-        match self.lock().objects.get(&object) {
+    fn serialize(&self, object: ObjectId, via: ObjectId, out: &mut Packed) -> Result<(), DriverError> {
+        let state = self.lock();
+        match state.objects.get(&object) {
             Some(Object::Transport(End { stage: Stage::Active | Stage::Done, .. })) | None => Err(DriverError::InvalidArgument),
+            Some(_) if state.is_bare(via) => Err(DriverError::PermissionDenied),
             Some(_) => {
                 out.handles.push(object);
                 Ok(())
@@ -222,7 +265,7 @@ impl Driver for InProcess {
     }
 
     fn create_transports(&self, _toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
-        Ok(self.transport_pair())
+        Ok(self.pair(self.brokering))
     }
 
     fn activate(&self, transport: ObjectId, listener: Listener) -> Result<(), DriverError> {

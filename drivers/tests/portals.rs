@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use ipcz::trap::{TrapConditions, TrapFlags};
-use ipcz::{Attachment, ConnectTo, Error, Node, NodeOptions, Portal, TrapRefused};
+use ipcz::{Attachment, BoxContents, ConnectTo, Error, Node, NodeOptions, Portal, TrapRefused, Unboxed};
 use ipcz_drivers::InProcess;
 
 /// Two nodes of two processes, and a pipe between them.
@@ -242,4 +242,23 @@ fn nodes_beside_each_other_need_no_link() {
     let c = b.get().unwrap().into_portal().unwrap();
     c.put(b"no link").unwrap();
     assert_eq!(d.get().unwrap().data, b"no link");
+}
+
+#[test]
+fn boxes_travel_are_opened_and_close_what_is_in_them() {
+    let driver = InProcess::new();
+    let (broker, client) = (Node::broker(driver.clone()).unwrap(), Node::normal(driver.clone()).unwrap());
+    let [a, b] = driver.transport_pair();
+    let near = broker.connect(a, 1, ConnectTo::Normal).unwrap().remove(0);
+    let far = client.connect(b, 1, ConnectTo::Broker).unwrap().remove(0);
+    let tokens = [1, 2, 3].map(|value| driver.token(value));
+    let mut boxes = tokens.map(|token| broker.box_object(BoxContents::Driver(token)).unwrap()).into_iter();
+    let (dropped, opened, sent) = (boxes.next().unwrap(), boxes.next().unwrap(), boxes.next().unwrap());
+    drop(dropped);
+    assert!(matches!(opened.unbox(), Ok(Unboxed::Driver(token)) if token == tokens[1]));
+    assert_eq!(tokens.map(|token| driver.value(token)), [None, Some(2), Some(3)]);
+    near.put_with(b"a box", vec![sent.into()]).unwrap();
+    let Some(Attachment::Box(received)) = far.recv().unwrap().attachments.pop() else { panic!("not a box") };
+    assert!(matches!(received.unbox(), Ok(Unboxed::Driver(token)) if token == tokens[2]));
+    assert_eq!(driver.value(tokens[2]), Some(3), "the caller's now");
 }

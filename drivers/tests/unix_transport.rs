@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use ipcz::driver::{Activity, Driver, DriverError, Frame, Listener, Packed, Travel, Verdict};
-use ipcz::ids::ObjectId;
-use ipcz_drivers::{UnixDriver, UnixLimits};
+use ipcz::ids::{NodeType, ObjectId};
+use ipcz::trap::{TrapEvent, TrapTarget};
+use ipcz::{BoxContents, ConnectTo, Error, NodeOptions, Process};
+use ipcz_drivers::{MonotonicClock, UnixDriver, UnixLimits};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
 
@@ -444,7 +446,7 @@ fn what_is_not_what_it_claims_to_be_is_refused() {
         ("a socket as memory", claim(1, 1), socket(), false),
         ("memory as a socket", claim(0, 0), memfd(4096, SealFlags::SHRINK), false),
         ("a datagram socket", claim(0, 0), datagram(), false),
-        ("an unknown kind", claim(3, 0), socket(), false),
+        ("an unknown kind", claim(4, 0), socket(), false),
         ("half a description", claim(0, 0)[..4].to_vec(), socket(), false),
     ];
     for (what, data, descriptor, good) in offers {
@@ -458,4 +460,47 @@ fn what_is_not_what_it_claims_to_be_is_refused() {
     }
     let (driver, transport, _socket) = against_socket();
     assert_eq!(driver.deserialize(&claim(0, 0), &[], transport), Err(DriverError::InvalidArgument));
+}
+
+struct Nobody;
+
+impl TrapTarget for Nobody {
+    fn fired(&self, _: &TrapEvent) {}
+}
+
+#[test]
+fn a_boxed_descriptor_arrives_as_another_one_of_the_same_pipe() {
+    let driver = UnixDriver::new().unwrap();
+    let [a, b] = driver.create_transports(None).unwrap();
+    let program = |kind, transport, to| {
+        let process = Process::new(Arc::new(MonotonicClock::new()), Arc::new(Nobody));
+        let node = process.create_node(kind, driver.clone(), NodeOptions::default()).unwrap();
+        let portal = process.connect_node(node, transport, 1, to).unwrap()[0];
+        (process, node, portal)
+    };
+    let (broker, node, here) = program(NodeType::Broker, a, ConnectTo::Normal);
+    let (client, other, there) = program(NodeType::Normal, b, ConnectTo::Broker);
+    let (mut reader, writer) = UnixStream::pair().unwrap();
+    let object = driver.file(writer.into());
+    assert!(driver.take_file(a).is_none(), "a transport is none");
+    let handle = broker.box_object(node, BoxContents::Driver(object)).unwrap();
+    broker.put(here, b"a descriptor", &[handle]).unwrap();
+    let received = loop {
+        match client.get(there) {
+            Ok(received) => break received,
+            Err(Error::Unavailable) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let Ok(BoxContents::Driver(object)) = client.unbox(received.handles[0]) else { panic!("not a driver object") };
+    let mut writer = UnixStream::from(driver.take_file(object).unwrap());
+    writer.write_all(b"through the box").unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "through the box", "and nobody else has it open");
+    broker.close(node).unwrap();
+    client.close(other).unwrap();
+    driver.join();
+    assert_eq!(driver.live_objects(), 0);
 }

@@ -4,16 +4,18 @@
 //! No I/O, no clock, no randomness, no locks, no threads. What is to happen comes out as [`Effects`].
 
 mod api;
+mod boxes;
 mod gets;
 mod message;
 mod parcel;
 mod puts;
+mod relay;
 
 use std::collections::BTreeMap;
 
 use crate::arena::Arena;
 use crate::clock::Time;
-use crate::ids::{Handle, LinkKey, NodeKey, ParcelKey, RequestKey, RouterKey, SublinkId};
+use crate::ids::{BoxKey, Handle, LinkKey, NodeKey, ParcelKey, RequestKey, RouterKey, SublinkId};
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
@@ -25,9 +27,11 @@ use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, S
 use crate::trap::TrapEvent;
 
 pub use api::{Endpoint, Way};
+pub use boxes::BoxContents;
 pub use gets::{Given, Kept};
 pub use message::{Incoming, Offered};
 pub use puts::PutPlan;
+pub use relay::RelayWay;
 
 /// What an application holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +42,8 @@ pub(crate) enum Entry {
     Portal(RouterKey),
     /// A parcel that is kept.
     Parcel(ParcelKey),
+    /// A box.
+    Box(BoxKey),
 }
 
 /// All state of a process, as plain data.
@@ -202,6 +208,7 @@ impl Core {
     /// Works until nothing is left to do within this input, then hands out its effects.
     fn finish(&mut self, fx: &mut Effects) {
         self.settle();
+        self.release_boxes();
         fx.origin = self.routing.origin;
         self.net.take_batches(&mut fx.batches);
         fx.asks.append(&mut self.net.out.asks);
@@ -246,6 +253,7 @@ impl Core {
             NodeEvent::MemoryAnswered { wait, granted } => self.memory_answered(wait, granted),
             NodeEvent::Resume(link, waits) => self.resume(link, waits),
             NodeEvent::Discard(parcel) => self.routing.discard(parcel),
+            NodeEvent::PieceLeft { at, number, arrival } => self.discard_piece(at, number, arrival),
         }
     }
 
@@ -416,7 +424,7 @@ impl Core {
     fn resume(&mut self, link: LinkKey, waits: Vec<BufferWait>) {
         for wait in waits {
             match wait {
-                BufferWait::Parcel { sublink, parcel, fragment } => self.resume_parcel(link, sublink, parcel, fragment),
+                BufferWait::Parcel { sublink, number, piece } => self.resume_parcel(Sublink { link, id: sublink }, number, piece),
                 BufferWait::State { sublink, fragment } => {
                     let at = Sublink { link, id: sublink };
                     let adopted = self.net.peer(link).map(|peer| peer.memory.adopt_link_state(fragment));

@@ -174,6 +174,8 @@ keys! {
     Handle
     /// A parcel that an application keeps as an object.
     ParcelKey
+    /// A box, in an application's hands or attached to a parcel.
+    BoxKey
     /// A question put to the driver whose answer is awaited.
     RequestKey
     /// A driver given to this process.

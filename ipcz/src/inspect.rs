@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "the fields are the words of routing.md 6 and nodes.md 1")]
 
 use crate::core::{Core, Entry};
-use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
+use crate::ids::{FragmentDescriptor, Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
 use crate::memory::status;
 use crate::node::introduction::Waiter;
 use crate::node::link::{Greeting, Role};
@@ -26,7 +26,16 @@ pub enum LinkView {
     /// To the other router of a bridge.
     Bridge { peer: RouterKey },
     /// Over a node link. `status` is the link-state word of a central link whose memory is known.
-    Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32> },
+    Remote { link: LinkKey, sublink: SublinkId, kind: LinkKind, side: LinkSide, status: Option<u32>, state: Option<StateView> },
+}
+
+/// The state of a central link to another node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateView {
+    /// Where it is.
+    pub at: FragmentDescriptor,
+    /// References on it, if it is counted and its memory is known.
+    pub references: Option<i32>,
 }
 
 /// Where a router link leads.
@@ -76,7 +85,9 @@ pub struct RouterView {
     pub status_peer_closed: bool,
     /// Raised: and has been read.
     pub status_dead: bool,
-    /// Traps that wait for what is so already.
+    /// Traps that wait.
+    pub traps: usize,
+    /// Of those, the ones that wait for what is so already.
     pub missed_traps: usize,
     /// Routers of portals attached to parcels that wait in this router's queues, or that an overlapped get has taken out.
     pub carried: Vec<RouterKey>,
@@ -103,6 +114,8 @@ pub struct NodeLinkView {
     pub buffer_waits: usize,
     /// Parcels kept for sublinks that are not there yet.
     pub early: usize,
+    /// Pieces of parcels that wait for others.
+    pub pieces: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,6 +192,17 @@ impl<'a> View<'a> {
         self.core.routing.get(key).map(|router| self.router_view(key, router))
     }
 
+    /// The router that was flushed last, if it is still there.
+    pub fn last_flushed(&self) -> Option<RouterView> {
+        self.router(self.core.routing.probes.last_flushed()?)
+    }
+
+    /// The router bound to a sublink of a link to the node called `name`.
+    pub fn bound_from(&self, name: NodeName, sublink: SublinkId) -> Option<(LinkKey, RouterKey)> {
+        let (link, _) = self.peers().into_iter().find(|(_, remote)| *remote == name)?;
+        Some((link, self.bound(link, sublink)?))
+    }
+
     /// The portal of a router, if it is one, and where its links lead: outward, then inward, of each the primary one and the decaying.
     /// Much less than all of a [`RouterView`], for those who follow routes.
     pub fn ways(&self, key: RouterKey) -> Option<(Option<Handle>, [Option<Way>; 4])> {
@@ -238,6 +262,7 @@ impl<'a> View<'a> {
             buffers: peer.map_or(0, |p| p.memory.buffers()),
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
+            pieces: peer.map_or(0, |p| p.pieces.len()),
         })
     }
 
@@ -292,13 +317,20 @@ impl<'a> View<'a> {
         self.core.handles.len()
     }
 
-    /// Routers of portals attached to parcels that applications keep.
+    /// Routers of portals attached to parcels and boxes that applications hold.
     pub fn kept(&self) -> Vec<RouterKey> {
-        let objects = self.core.parcels.iter().flat_map(|(_, kept)| &kept.parcel.objects);
-        objects.map(|Object::Portal(router)| *router).collect()
+        let parcels = self.core.parcels.iter().flat_map(|(_, kept)| self.core.routing.portals_in(&kept.parcel.objects));
+        let held =
+            self.core.handles.iter().filter_map(|(_, entry)| if let Entry::Box(key) = entry { Some(Object::Box(*key)) } else { None });
+        parcels.chain(self.core.routing.portals_in(&held.collect::<Vec<_>>())).collect()
     }
 
-    /// Driver objects that the core owns, transports and memory.
+    /// Boxes, in the hands of applications and in parcels.
+    pub fn boxes(&self) -> usize {
+        self.core.routing.boxes.len()
+    }
+
+    /// Driver objects that the core owns: transports, memory, and those in boxes.
     pub fn objects_owned(&self) -> usize {
         self.core.net.objects
     }
@@ -397,8 +429,9 @@ impl<'a> View<'a> {
             closed: router.closed,
             status_peer_closed: router.status_peer_closed,
             status_dead: router.status_dead,
+            traps: router.traps.len(),
             missed_traps: router.missed_traps(),
-            carried: parcels.flat_map(|parcel| &parcel.objects).chain(held).map(|Object::Portal(router)| *router).collect(),
+            carried: self.core.routing.portals_in(&parcels.flat_map(|parcel| &parcel.objects).chain(held).copied().collect::<Vec<_>>()),
             transactions: router.transactions.as_ref().map_or(0, |open| open.len()),
         }
     }
@@ -422,13 +455,18 @@ impl<'a> View<'a> {
             }
             RouterLink::Bridge(peer) => LinkView::Bridge { peer: *peer },
             RouterLink::Remote(remote) => {
-                let (kind, status) = match &remote.kind {
-                    Kind::Central(State::Ready(state)) => (LinkKind::Central, Some(state.status())),
-                    Kind::Central(State::Pending { .. }) => (LinkKind::Central, None),
-                    Kind::Inward => (LinkKind::PeripheralInward, None),
-                    Kind::Outward => (LinkKind::PeripheralOutward, None),
+                let (kind, status, state) = match &remote.kind {
+                    Kind::Central(State::Ready(state)) => {
+                        let view = StateView { at: state.descriptor(), references: state.references() };
+                        (LinkKind::Central, Some(state.status()), Some(view))
+                    }
+                    Kind::Central(State::Pending { fragment, .. }) => {
+                        (LinkKind::Central, None, Some(StateView { at: *fragment, references: None }))
+                    }
+                    Kind::Inward => (LinkKind::PeripheralInward, None, None),
+                    Kind::Outward => (LinkKind::PeripheralOutward, None, None),
                 };
-                LinkView::Remote { link: remote.at.link, sublink: remote.at.id, kind, side: remote.side, status }
+                LinkView::Remote { link: remote.at.link, sublink: remote.at.id, kind, side: remote.side, status, state }
             }
         }
     }

@@ -18,10 +18,11 @@
 //! | 4 | [`node`]: nodes and node links; [`routing`]: routers, bypass, closure |
 //! | 3 | [`memory`]: a link's shared memory |
 //! | 2 | [`wire`]: messages and bytes |
-//! | 1 | [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
+//! | 1 | [`application`], [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod api;
+pub mod application;
 pub mod arena;
 pub mod clock;
 pub mod core;
@@ -43,6 +44,8 @@ pub mod routing;
 pub mod trap;
 pub mod wire;
 
-pub use api::{Attachment, Connect, ConnectTo, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
+pub use api::{Attachment, BoxContents, ObjectBox, Unboxed};
+pub use api::{Connect, ConnectTo, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
 pub use api::{EndGet, GetFlags, GetRefused, Received};
+pub use application::{Application, ApplicationObject, Serialized};
 pub use error::Error;

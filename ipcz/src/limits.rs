@@ -17,6 +17,8 @@ pub struct Limits {
     pub parcel_bytes: usize,
     /// Attachments of one parcel. Beyond: Put answers `ResourceExhausted`.
     pub parcel_objects: usize,
+    /// Boxes among them. Beyond: the same.
+    pub parcel_boxes: usize,
     /// Parcels up to this size travel inside the message; bigger ones take a block of link memory if one is free.
     pub inline_bytes: usize,
     /// Bytes waiting on a link: in its outbox, and in the driver as last told. Beyond: Put answers `ResourceExhausted`.
@@ -39,6 +41,11 @@ pub struct Limits {
     pub link_early_parcels: usize,
     /// Bytes of those.
     pub link_early_bytes: usize,
+    /// Pieces of parcels on a link that wait for others: subparcels, and halves of parcels whose driver objects are relayed. Beyond: the
+    /// link is dropped. Those of honest peers wait no longer than the broker takes.
+    pub link_pieces: usize,
+    /// Bytes of those. Beyond: the same.
+    pub link_piece_bytes: usize,
     /// Introductions a peer may have pending here. Beyond: rejected.
     pub pending_introductions: usize,
     /// The same for a broker, which asks for all its clients.
@@ -58,11 +65,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// With parcels that fit into one message of the driver: attachments take up to half of it, data the rest.
+    /// With parcels that fit into one message of the driver: attachments take up to half of it, data the rest; boxes with one handle each.
     pub fn within(self, driver: DriverLimits) -> Limits {
         let parcel_objects = self.parcel_objects.min(driver.message_bytes / 2 / OBJECT_ROOM);
         let data = driver.message_bytes.saturating_sub(parcel_objects * OBJECT_ROOM + PARCEL_ROOM);
-        Limits { parcel_objects, parcel_bytes: self.parcel_bytes.min(data), ..self }
+        let parcel_boxes = self.parcel_boxes.min(driver.message_handles);
+        Limits { parcel_objects, parcel_boxes, parcel_bytes: self.parcel_bytes.min(data), ..self }
     }
 
     /// The smaller of each limit that a portal without a link has.
@@ -70,6 +78,7 @@ impl Limits {
         Limits {
             parcel_bytes: self.parcel_bytes.min(other.parcel_bytes),
             parcel_objects: self.parcel_objects.min(other.parcel_objects),
+            parcel_boxes: self.parcel_boxes.min(other.parcel_boxes),
             portal_backlog_parcels: self.portal_backlog_parcels.min(other.portal_backlog_parcels),
             portal_transactions: self.portal_transactions.min(other.portal_transactions),
             ..self
@@ -82,6 +91,7 @@ impl Default for Limits {
         Limits {
             parcel_bytes: 128 << 20,
             parcel_objects: 65_535,
+            parcel_boxes: 65_535,
             inline_bytes: 240,
             link_backlog_bytes: 1 << 30,
             portal_backlog_parcels: 1_000_000,
@@ -92,6 +102,8 @@ impl Default for Limits {
             link_buffer_waits: 4096,
             link_early_parcels: 4096,
             link_early_bytes: 16 << 20,
+            link_pieces: 65_536,
+            link_piece_bytes: 256 << 20,
             pending_introductions: 64,
             broker_introductions: 65_536,
             introduction_deadline: Duration::from_secs(10),

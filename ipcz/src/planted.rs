@@ -34,6 +34,8 @@ pub enum Group {
     Traps,
     /// Handles that change hands, or do not.
     Handles,
+    /// Boxes, subparcels, and what is relayed.
+    Boxes,
 }
 
 impl Group {
@@ -54,6 +56,7 @@ impl Group {
             Group::Nodes => "nodes",
             Group::Traps => "traps",
             Group::Handles => "handles",
+            Group::Boxes => "boxes",
         }
     }
 }
@@ -272,8 +275,6 @@ catalogue! {
             "Of several brokers that are asked for a node the first to refuse decides.",
         AnyBrokerIntroduces "any-broker-introduces" Message "node/introducing.rs"
             "A broker introduces clients of a third one, which may do so too, with another transport.",
-        CircleKept "circle-kept" Message "node/introduction.rs"
-            "Two brokers that ask each other for the same node wait for each other.",
         SharesForgotten "shares-forgotten" Message "node/referral.rs"
             "Who is to be referred to a broker that never comes is not told.",
         ReferralRejectionForgotten "referral-rejection-forgotten" Message "node/referral.rs"
@@ -296,6 +297,20 @@ catalogue! {
     Handles {
         RefusedPutTakes "refused-put-takes" Message "core/puts.rs"
             "A Put that is refused has taken its attachments.",
+    }
+    Boxes {
+        ArrivedObjectLost "arrived-object-lost" Message "core/boxes.rs"
+            "Of the driver objects that come with a parcel only the first is taken.",
+        DroppedBoxKept "dropped-box-kept" Message "routing/boxes.rs"
+            "What is in a box is not released when its parcel is thrown away.",
+        HalvesSwapped "halves-swapped" Message "node/pieces.rs"
+            "Of several halves of one parcel that wait for their objects the newest gets the first ones.",
+        RelaySourceWrong "relay-source-wrong" Message "core/relay.rs"
+            "The broker says of a relayed message that it is from the node it is for.",
+        RelayedTurned "relayed-turned" Message "core/relay.rs"
+            "The broker passes the objects of a relayed message on in reverse order.",
+        SubparcelsTurned "subparcels-turned" Message "core/parcel.rs"
+            "Subparcels fill their places in reverse order.",
     }
 }
 

@@ -1,6 +1,8 @@
 //! Probes: named transitions of the protocol, counted as they happen, so that a test can demand that it saw them (feature `inspect`;
 //! without it a hook is nothing).
 
+use crate::ids::RouterKey;
+
 macro_rules! probes {
     ($($id:ident $name:literal $place:literal $what:literal)*) => {
         /// A transition. The number of each is its position in [`Probe::ALL`].
@@ -73,6 +75,18 @@ probes! {
     ParcelBeforeRouter "parcel.before-router" "hazards.md RC-03" "a parcel arrived for a sublink that no message had created yet, and was kept"
     EarlyParcelTaken "parcel.early-taken" "hazards.md RC-03" "the router of a parcel that came early came"
     EarlyParcelDropped "parcel.early-dropped" "hazards.md RC-03" "a parcel that came early was given up: no room, or its node link was lost"
+    Boxed "box.made" "api.md 13" "an object was boxed"
+    BoxSent "box.sent" "api.md 13" "a parcel with boxes left for another node"
+    BoxDropped "box.dropped" "api.md 13" "a box was given up with its parcel"
+    BoxReplaced "box.replaced" "api.md A3, A15" "what was in a box could not go: something empty went in its place"
+    SubparcelsAssembled "parcel.assembled" "wire.md 11.2" "a parcel was put together of its subparcels"
+    HalfWaits "parcel.half-waits" "wire.md 11.3" "the first piece or half of a parcel arrived"
+    PieceDropped "parcel.piece-dropped" "nodes.md 8.3" "a piece of a parcel was given up: its link was lost, or its route was let go"
+    RelayAsked "relay.asked" "nodes.md 8.2" "objects went to the broker since their link does not carry them"
+    RelayPassedOn "relay.passed-on" "nodes.md 8.2" "a broker passed a message on"
+    RelayRefused "relay.refused" "nodes.md 8.2" "a broker did not pass a message on: an unknown destination, or a kind that is not relayed"
+    RelayArrived "relay.arrived" "nodes.md 8.2" "a relayed message was handled as if its source had sent it directly"
+    RelayIgnored "relay.ignored" "nodes.md 8.2" "a relayed message came of a node that there is no link to"
     ParcelForPastSublink "parcel.for-past-sublink" "hazards.md RC-04" "a parcel arrived for a sublink that was let go"
     ParcelLateOnDecayed "parcel.late-on-decayed-link" "routing.md 7 (a)" "a parcel followed the StopProxying that counts it, over the same link"
     ParcelBehindClosure "parcel.behind-closure" "routing.md 8" "a parcel followed the RouteClosed that counts it, over the same link"
@@ -267,6 +281,8 @@ impl Counts {
 pub struct Probes {
     #[cfg(feature = "inspect")]
     counts: Counts,
+    #[cfg(feature = "inspect")]
+    flushed: Option<RouterKey>,
 }
 
 impl Probes {
@@ -297,6 +313,25 @@ impl Probes {
         {
             let _ = (happened, probe);
         }
+    }
+
+    /// A router is flushed: the one to look at after the input.
+    #[inline(always)]
+    pub fn flushed(&mut self, router: RouterKey) {
+        #[cfg(feature = "inspect")]
+        {
+            self.flushed = Some(router);
+        }
+        #[cfg(not(feature = "inspect"))]
+        {
+            let _ = router;
+        }
+    }
+
+    /// The router that was flushed last.
+    #[cfg(feature = "inspect")]
+    pub fn last_flushed(&self) -> Option<RouterKey> {
+        self.flushed
     }
 
     /// How often each was reached.

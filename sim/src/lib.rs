@@ -1,6 +1,7 @@
 //! Deterministic simulator for ipcz: a run is a pure function of scenario and choices (design.md 5).
 
 pub mod app;
+pub mod boxes;
 pub mod check;
 pub mod choice;
 pub mod cli;

@@ -64,6 +64,12 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
         // It strikes in set-up too, where a referral would fail for it.
         world.faults.remove(&Fault::RefuseRandom);
     }
+    // What a lie about a relayed half means for the route it belongs to, no checker knows.
+    let lies = ALL.iter().any(|about| about.class == Class::Corrupting && world.faults.contains_key(&about.fault));
+    if let Some(random) = world.random.as_mut().filter(|_| lies) {
+        random.boxes = [0, 1];
+    }
+    world.brokered = !lies && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
 }
 
@@ -161,6 +167,7 @@ fn work(world: &Scenario, swarm: &Swarm, clients: usize, draw: &mut Draw<'_>) ->
         two_phase: if draw.one(site::WORK, 11, &[0, 0, 1]) == 1 { [1, 3] } else { [0, 1] },
         objects: if draw.one(site::WORK, 12, &[0, 0, 1]) == 1 { [1, 4] } else { [0, 1] },
         query: if draw.one(site::WORK, 13, &[0, 0, 1]) == 1 { [1, 2] } else { [0, 1] },
+        boxes: if draw.one(site::WORK, 14, &[0, 0, 1]) == 1 { [1, 3] } else { [0, 1] },
         keep: draw.half(site::WORK, 10),
         on: (first..world.nodes.len()).collect(),
     }

@@ -434,3 +434,26 @@ fn unreadable_files_have_a_report_too() {
     let report = format!("{:?}", miette::Report::new(error));
     assert!(report.contains("can't read the file") && !report.contains("OutOfBounds"), "{report}");
 }
+
+#[test]
+fn ways_to_put_and_get() {
+    let step = |body: &str| format!("{HEAD}{LINKS}{OPEN}[[step]]\non = \"B\"\n{body}");
+    refused(
+        &step("send = { count = 1, bytes = 1, abort = true } #!\nfrom = \"p\""),
+        "only a put in two phases can be aborted",
+        "\"open\" beside it",
+    );
+    let advice =
+        refused(&step("get = { as = \"two-fase\" } #!\nfrom = \"p\""), "nobody gets parcels \"two-fase\"", "plain, measured, two-phase");
+    assert_eq!(advice, "did you mean \"two-phase\"?");
+    refused(&step("get = {} #!\nfrom = \"p\""), "\"as\" is missing", "\"as\"");
+    for key in ["open = \"1ms\"", "abort = 1"] {
+        refused(&step(&format!("get = {{ as = \"measured\", {key} }} #!\nfrom = \"p\"")), "a measured get is over at once", "two-phase");
+    }
+    refused(&step("get = { as = \"kept\" } #!"), "\"from\" is missing", "\"from\"");
+    refused(&step("query = \"zz\" #!"), "unknown portal \"zz\"", "a portal");
+    let foreign = step("query = \"p\"\nfrom = \"p\" #!");
+    refused(&foreign, "\"from\" belongs to \"send\" and \"get\", not to \"query\"", "no \"from\"");
+    let late = step("close = \"p\"\n[[step]]\non = \"B\"\nget = { as = \"kept\" }\nfrom = \"p\" #!");
+    refused(&late, "names \"p\", which", "a portal that is open");
+}

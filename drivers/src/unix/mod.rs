@@ -75,6 +75,8 @@ struct Table {
 enum Object {
     Transport(Arc<Transport>),
     Memory(Memory),
+    /// A descriptor of the application, to be boxed.
+    File(OwnedFd),
     /// A descriptor as it travels, not known yet, or no longer, to be anything.
     Descriptor(OwnedFd),
 }
@@ -82,6 +84,8 @@ enum Object {
 /// Kinds of objects on the wire.
 const TRANSPORT: u32 = 0;
 const MEMORY: u32 = 1;
+/// Not one of upstream's, which refuses a message with it (spec/driver.md 11.3).
+const FILE: u32 = 3;
 
 impl Objects {
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -172,6 +176,24 @@ impl UnixDriver {
         Ok(self.objects.lock().insert(Object::Transport(Arc::new(Transport::new(socket)))))
     }
 
+    /// An object that holds any descriptor, for [`ipcz::Process::box_object`].
+    pub fn file(&self, descriptor: OwnedFd) -> ObjectId {
+        self.objects.lock().insert(Object::File(descriptor))
+    }
+
+    /// The descriptor of an object made by [`UnixDriver::file`], here or by the process that sent it; the object is gone then. None, and
+    /// nothing happens, for other objects.
+    pub fn take_file(&self, object: ObjectId) -> Option<OwnedFd> {
+        let mut table = self.objects.lock();
+        match table.objects.remove(&object)? {
+            Object::File(descriptor) => Some(descriptor),
+            other => {
+                table.objects.insert(object, other);
+                None
+            }
+        }
+    }
+
     /// Waits until no transport is active any more and the thread has ended. Not to be called from a listener or trap.
     pub fn join(&self) {
         self.objects.reactor.join();
@@ -205,7 +227,7 @@ impl Driver for UnixDriver {
     fn can_travel(&self, object: ObjectId, _via: Option<ObjectId>) -> Travel {
         match self.objects.lock().objects.get(&object) {
             Some(Object::Transport(transport)) if transport.can_travel() => Travel::Yes,
-            Some(Object::Memory(_)) => Travel::Yes,
+            Some(Object::Memory(_) | Object::File(_)) => Travel::Yes,
             _ => Travel::Never,
         }
     }
@@ -214,6 +236,7 @@ impl Driver for UnixDriver {
         let mut table = self.objects.lock();
         let (kind, bytes, fd) = match table.objects.remove(&object).ok_or(DriverError::InvalidArgument)? {
             Object::Memory(memory) => (MEMORY, memory.bytes() as u32, memory.into_file()),
+            Object::File(descriptor) => (FILE, 0, descriptor),
             Object::Transport(transport) if transport.can_travel() => match Arc::try_unwrap(transport) {
                 Ok(transport) => (TRANSPORT, 0, transport.into_socket()),
                 Err(used) => {
@@ -241,6 +264,7 @@ impl Driver for UnixDriver {
                 let memory = Memory::received(fd, bytes as usize)?;
                 Ok(self.objects.lock().insert(Object::Memory(memory)))
             }
+            (Some(FILE), Some(0)) => Ok(self.objects.lock().insert(Object::File(fd))),
             _ => Err(DriverError::InvalidArgument),
         }
     }

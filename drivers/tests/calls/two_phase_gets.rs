@@ -1,7 +1,8 @@
 //! BeginGet and EndGet.
 
+use ipcz::limits::Limits;
 use ipcz::trap::TrapFlags;
-use ipcz::{EndGet, Error, GetRefused};
+use ipcz::{EndGet, Error, GetRefused, NodeOptions};
 
 use super::world::*;
 
@@ -252,12 +253,14 @@ fn n135_a_parcels_data_stays_where_it_is() {
     for data in [vec![1; 8], vec![2; 8000]] {
         w.a.put(here, &data);
         let parcel = w.b.keep(there);
-        let addresses = [0; 3].map(|_| {
+        // Kept until all are compared: nothing else can come to lie where one of them was.
+        let gets = [0; 3].map(|_| {
             let get = w.b.begin_get(parcel, EXCLUSIVE).unwrap();
             w.b.end_get(parcel, get.transaction, EndGet::Abort);
-            get.data.as_ptr()
+            get
         });
-        assert!(!addresses[0].is_null() && addresses.iter().all(|address| *address == addresses[0]));
+        let address = gets[0].data.as_ptr();
+        assert!(!address.is_null() && gets.iter().all(|get| get.data.as_ptr() == address));
         w.b.close(parcel);
     }
     w.end(&[here], &[there]);
@@ -265,16 +268,17 @@ fn n135_a_parcels_data_stays_where_it_is() {
 
 #[test]
 fn a06_a_portal_with_an_exclusive_get_does_not_leave_the_node_knowingly() {
-    let w = both();
+    let w = both_with(NodeOptions { limits: Limits { link_buffers: 0, ..Limits::default() }, ..NodeOptions::default() });
     let ((here, there), (c, d)) = (w.pair(), w.a.pair());
     w.a.put(d, b"held");
     let get = w.a.begin_get(c, EXCLUSIVE).unwrap();
     assert_eq!(w.a.process.put(here, b"", &[c]), INVALID);
-    // The local peer of e is a proxy by now.
+    // The local peer of e is a proxy by now, and stays one as long as there is no memory for its bypass.
     let (e, f) = w.a.pair();
     w.a.process.hoard();
     w.a.process.put(here, b"", &[f]).unwrap();
     let f = w.b.get_portal(there);
+    assert_eq!(w.a.process.inspect(|view| view.proxies()), 1);
     assert_eq!(w.a.process.put(e, b"", &[c]), INVALID);
     w.a.process.release_hoard();
     w.a.end_get(c, get.transaction, EndGet::Abort);
@@ -324,5 +328,24 @@ fn a06_a_get_ends_when_its_portal_is_forwarded_to_another_node() {
         for overlapped in [false, true] {
             forwarded(data, overlapped);
         }
+    }
+}
+
+#[test]
+fn a06_a_get_that_is_ended_while_its_portal_is_in_a_parcel_leaves_nothing_behind() {
+    for overlapped in [false, true] {
+        let w = both();
+        let ((here, there), (a, b), (c, d)) = (w.pair(), w.a.pair(), w.pair());
+        w.b.put(d, &[7; 3000]);
+        let get = w.a.begin_get(c, ipcz::api::BeginGetFlags { partial: false, overlapped }).unwrap();
+        w.a.process.put(a, b"", &[c]).unwrap();
+        assert_eq!(w.a.process.end_get(c, get.transaction, EndGet::Commit), Err(Error::InvalidArgument), "its portal is nobody's");
+        w.a.process.put(here, b"", &[b]).unwrap();
+        let b = w.b.get_portal(there);
+        let moved = w.b.get_portal(b);
+        let left = if overlapped { Err(Error::Unavailable) } else { Ok(vec![7; 3000]) };
+        assert_eq!(w.b.process.get(moved).map(|received| received.data), left);
+        // With the block that the get has read, which nobody waits for any more.
+        w.end(&[here, a], &[there, b, moved, d]);
     }
 }

@@ -165,13 +165,18 @@ fn n095_a_put_whose_peer_closes_is_over() {
 #[test]
 fn n096_a_portal_sent_away_takes_no_open_put_along() {
     let w = both();
-    let (a, b) = w.a.pair();
+    let (a, b) = w.pair();
+    let before = w.a.blocks();
     let put = w.a.begin_put(a, &[1; 1000]);
+    assert_eq!(w.a.blocks(), before + 1);
     w.a.process.put(w.at_a, b"", &[a]).unwrap();
     assert_eq!(w.a.process.end_put(a, put, 1, &[]), INVALID);
     let arrived = w.b.get_portal(w.at_b);
     assert_eq!(w.b.process.abort_put(arrived, put), INVALID);
-    w.end(&[b], &[arrived]);
+    w.b.put(b, b"alive");
+    assert_eq!(w.b.get(arrived), b"alive");
+    // With the block that was never sent.
+    w.end(&[], &[b, arrived]);
 }
 
 #[test]

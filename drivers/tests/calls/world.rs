@@ -41,6 +41,16 @@ pub struct Reports {
 }
 
 impl Reports {
+    /// An object to be boxed.
+    pub fn token(&self, value: u64) -> ObjectId {
+        self.inner.token(value)
+    }
+
+    /// What it stands for.
+    pub fn value(&self, token: ObjectId) -> Option<u64> {
+        self.inner.value(token)
+    }
+
     /// Driver objects that are open.
     pub fn objects(&self) -> usize {
         self.inner.live_objects()

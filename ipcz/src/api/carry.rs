@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::boxes::Sending;
 use super::process::Process;
 use super::puts::free;
 use crate::clock::{Point, Wake};
@@ -11,10 +12,11 @@ use crate::core::{Effects, LinkEvent};
 use crate::driver::{Driver, DriverError, Frame, Listener, Packed};
 use crate::ids::FragmentDescriptor;
 use crate::ids::{LinkKey, ObjectId, RequestKey};
-use crate::node::{Answer, Ask, Batch, Doomed, Envelope, LinkOp, Outgoing, ParcelData};
+use crate::node::{Answer, Ask, Batch, Doomed, Envelope, LinkOp, Outgoing, ParcelData, Part, Slot};
 use crate::planted::Bug;
 use crate::routing::{Origin, Payload};
-use crate::wire::{AcceptParcel, HandleType, Message, ObjectBytes, ObjectRange, PARCEL_HEADROOM, encode_parcel_in_place};
+use crate::wire::encode_parcel_in_place;
+use crate::wire::{AcceptParcel, AcceptRelayedMessage, HandleType, Message, ObjectBytes, ObjectRange, PARCEL_HEADROOM, RelayMessage};
 
 /// How the carrying out went.
 #[derive(Default)]
@@ -62,6 +64,7 @@ impl Process {
                 Doomed::Object(driver, object) => self.driver(driver).close(object),
                 Doomed::Mapping(mapping) => drop(mapping),
                 Doomed::Memory(memory) => drop(memory),
+                Doomed::Application(object) => object.owner.destroy(object.object),
             }
         }
         for parcel in fx.discarded.into_iter().filter(|_| !self.planted.has(Bug::DiscardedBlockKept)) {
@@ -111,7 +114,7 @@ impl Process {
                     }
                     LinkOp::Send(envelope) => {
                         bytes += envelope.bytes;
-                        let failed = send(&*driver, batch.transport, envelope, &mut message).err();
+                        let failed = self.transmit(&*driver, batch.link, batch.transport, envelope, &mut message).err();
                         failed.filter(|_| !self.planted.has(Bug::SendFailureIgnored)).map(|_| LinkEvent::SendFailed)
                     }
                     LinkOp::Deactivate => {
@@ -206,62 +209,192 @@ impl Drop for Token<'_> {
 /// Gives up a message that cannot be sent any more.
 fn drop_message(driver: &dyn Driver, envelope: Envelope) {
     envelope.objects.into_iter().for_each(|object| driver.close(object));
-    if let Outgoing::Parcel { data: ParcelData::Inline(payload), .. } = envelope.message {
-        free(payload);
+    match envelope.message {
+        Outgoing::Parcel { data: ParcelData::Inline(payload), .. } => free(payload),
+        Outgoing::Boxes { main, .. } => drop_part(driver, main),
+        _ => {}
     }
 }
 
-/// Encodes and transmits one message. Its objects are consumed in any case.
-fn send(driver: &dyn Driver, transport: ObjectId, envelope: Envelope, buffer: &mut Vec<u8>) -> Result<(), DriverError> {
-    let Envelope { message, objects, sequence, .. } = envelope;
-    match message {
-        Outgoing::Parcel { sublink, number, data, routers } => {
-            let types = vec![HandleType::Portal as u32; routers.len()];
-            let (parcel_fragment, payload) = match data {
-                ParcelData::Fragment(fragment) => (fragment, Payload::None),
-                ParcelData::Inline(payload) => (FragmentDescriptor::NULL, payload),
-            };
-            let parcel = AcceptParcel {
-                sublink,
-                sequence_number: number,
-                subparcel_index: 0,
-                num_subparcels: 1,
-                parcel_fragment,
-                parcel_data: &[],
-                handle_types: types.into(),
-                new_routers: routers.into(),
-                driver_objects: ObjectRange { first: 0, num: 0 },
-            };
-            transmit_parcel(driver, transport, parcel, payload, sequence, buffer)
+/// Gives up a parcel with boxes that cannot be sent any more.
+pub(super) fn drop_part(driver: &dyn Driver, part: Part) {
+    if let ParcelData::Inline(payload) = part.data {
+        free(payload);
+    }
+    for slot in part.slots {
+        match slot {
+            Slot::Portal => {}
+            Slot::Object(object) => driver.close(object),
+            Slot::Application(object) => object.owner.destroy(object.object),
+            Slot::Part(part) => drop_part(driver, part),
         }
-        Outgoing::Message(message) => {
-            let mut packed = Packed::default();
-            let mut sizes = Vec::with_capacity(objects.len());
-            for (i, object) in objects.iter().enumerate() {
-                let before = (packed.data.len(), packed.handles.len());
-                if let Err(error) = driver.serialize(*object, transport, &mut packed) {
-                    objects[i..].iter().for_each(|object| driver.close(*object));
-                    packed.handles.iter().for_each(|handle| driver.close(*handle));
-                    return Err(error);
-                }
-                sizes.push((packed.data.len() - before.0, packed.handles.len() - before.1));
+    }
+}
+
+impl Process {
+    /// Encodes and transmits one message, or those of a parcel with boxes. Its objects are consumed in any case.
+    fn transmit(
+        &self,
+        driver: &dyn Driver,
+        link: LinkKey,
+        transport: ObjectId,
+        envelope: Envelope,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), DriverError> {
+        let Envelope { message, objects, sequence, .. } = envelope;
+        match message {
+            Outgoing::Parcel { sublink, number, data, routers } => {
+                let types = vec![HandleType::Portal as u32; routers.len()];
+                let (parcel_fragment, payload) = match data {
+                    ParcelData::Fragment(fragment) => (fragment, Payload::None),
+                    ParcelData::Inline(payload) => (FragmentDescriptor::NULL, payload),
+                };
+                let parcel = AcceptParcel {
+                    sublink,
+                    sequence_number: number,
+                    subparcel_index: 0,
+                    num_subparcels: 1,
+                    parcel_fragment,
+                    parcel_data: &[],
+                    handle_types: types.into(),
+                    new_routers: routers.into(),
+                    driver_objects: ObjectRange { first: 0, num: 0 },
+                };
+                transmit_parcel(driver, transport, parcel, payload, sequence, buffer)
             }
-            let mut data = &packed.data[..];
-            let mut bytes = Vec::with_capacity(sizes.len());
-            for (len, handles) in sizes {
-                let (mine, rest) = data.split_at(len);
-                bytes.push(ObjectBytes { data: mine, handles: handles as u16 });
-                data = rest;
+            Outgoing::Boxes { sublink, number, main } => {
+                Sending { process: self, driver, link, transport, sublink, number, sequence, buffer }.send(main)
             }
-            buffer.clear();
-            message.encode(sequence, &bytes, buffer).map_err(|_| DriverError::InvalidArgument)?;
-            driver.transmit(transport, &[Frame { data: buffer, handles: &packed.handles }])
+            Outgoing::Message(message) => match transmit_message(driver, transport, &message, sequence, objects, buffer) {
+                Err((DriverError::PermissionDenied, objects)) => self.relay_message(driver, link, &message, objects),
+                result => result.map_err(|(error, objects)| {
+                    objects.into_iter().for_each(|object| driver.close(object));
+                    error
+                }),
+            },
+            Outgoing::Relay { to, data } => {
+                let driver_objects = ObjectRange { first: 0, num: objects.len() as u32 };
+                let message = Message::RelayMessage(RelayMessage { destination: to, data: &data, driver_objects });
+                transmit_relay(driver, transport, &message, sequence, objects, buffer)
+            }
+            Outgoing::Relayed { from, data } => {
+                let driver_objects = ObjectRange { first: 0, num: objects.len() as u32 };
+                let message = Message::AcceptRelayedMessage(AcceptRelayedMessage { source: from, data: &data, driver_objects });
+                transmit_relay(driver, transport, &message, sequence, objects, buffer)
+            }
+        }
+    }
+
+    /// A message whose objects cannot go over its link goes through the broker, if it is of a kind that may.
+    fn relay_message(&self, driver: &dyn Driver, link: LinkKey, message: &Message<'_>, objects: Vec<ObjectId>) -> Result<(), DriverError> {
+        let mut data = Vec::new();
+        let relayable = matches!(message, Message::AddBlockBuffer(_)) && message.encode(0, &[], &mut data).is_ok();
+        match self.lock().ok().filter(|_| relayable).and_then(|mut core| core.relay_way(link)) {
+            Some(way) => {
+                // A failed core has no links any more.
+                let _ = self.input(|core, now, fx| {
+                    core.relay(link, way, (data, objects), now, fx);
+                    core.relay_done(way, now, fx);
+                });
+                Ok(())
+            }
+            None => {
+                objects.into_iter().for_each(|object| driver.close(object));
+                Err(DriverError::PermissionDenied)
+            }
+        }
+    }
+}
+
+/// Serializes objects behind those packed already, noting how many bytes and handles each has. On failure what is packed is closed by
+/// nobody; the object that failed and those after it are not consumed: answers how many were.
+pub(super) fn pack_objects(
+    driver: &dyn Driver,
+    transport: ObjectId,
+    objects: &[ObjectId],
+    packed: &mut Packed,
+    sizes: &mut Vec<(usize, usize)>,
+) -> Result<(), (DriverError, usize)> {
+    for (i, object) in objects.iter().enumerate() {
+        let before = (packed.data.len(), packed.handles.len());
+        driver.serialize(*object, transport, packed).map_err(|error| (error, i))?;
+        sizes.push((packed.data.len() - before.0, packed.handles.len() - before.1));
+    }
+    Ok(())
+}
+
+/// Transmits a message with objects that are serialized.
+pub(super) fn transmit_packed(
+    driver: &dyn Driver,
+    transport: ObjectId,
+    message: &Message<'_>,
+    sequence: u64,
+    packed: Packed,
+    sizes: &[(usize, usize)],
+    buffer: &mut Vec<u8>,
+) -> Result<(), DriverError> {
+    let mut data = &packed.data[..];
+    let mut bytes = Vec::with_capacity(sizes.len());
+    for (len, handles) in sizes {
+        let (mine, rest) = data.split_at(*len);
+        bytes.push(ObjectBytes { data: mine, handles: *handles as u16 });
+        data = rest;
+    }
+    if message.encode(sequence, &bytes, buffer).is_err() {
+        packed.handles.iter().for_each(|handle| driver.close(*handle));
+        return Err(DriverError::InvalidArgument);
+    }
+    driver.transmit(transport, &[Frame { data: buffer, handles: &packed.handles }])
+}
+
+/// Serializes the objects of a message and transmits it. Objects that are not consumed come back with the error.
+fn transmit_message(
+    driver: &dyn Driver,
+    transport: ObjectId,
+    message: &Message<'_>,
+    sequence: u64,
+    objects: Vec<ObjectId>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), (DriverError, Vec<ObjectId>)> {
+    let mut packed = Packed::default();
+    let mut sizes = Vec::with_capacity(objects.len());
+    if let Err((error, done)) = pack_objects(driver, transport, &objects, &mut packed, &mut sizes) {
+        packed.handles.iter().for_each(|handle| driver.close(*handle));
+        return Err((error, objects[done..].to_vec()));
+    }
+    transmit_packed(driver, transport, message, sequence, packed, &sizes, buffer).map_err(|error| (error, Vec::new()))
+}
+
+/// Transmits a relay. One whose objects cannot go is sent without them: whoever waits for them learns that they will not come, and no link
+/// of a third is lost.
+fn transmit_relay(
+    driver: &dyn Driver,
+    transport: ObjectId,
+    message: &Message<'_>,
+    sequence: u64,
+    objects: Vec<ObjectId>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), DriverError> {
+    let mut packed = Packed::default();
+    let mut sizes = Vec::with_capacity(objects.len());
+    match pack_objects(driver, transport, &objects, &mut packed, &mut sizes) {
+        Ok(()) => transmit_packed(driver, transport, message, sequence, packed, &sizes, buffer),
+        Err((_, done)) => {
+            objects[done..].iter().for_each(|object| driver.close(*object));
+            packed.handles.iter().for_each(|handle| driver.close(*handle));
+            let none = ObjectRange { first: 0, num: 0 };
+            let message = match message {
+                Message::RelayMessage(m) => Message::RelayMessage(RelayMessage { driver_objects: none, ..*m }),
+                Message::AcceptRelayedMessage(m) => Message::AcceptRelayedMessage(AcceptRelayedMessage { driver_objects: none, ..*m }),
+                other => other.clone(),
+            };
+            transmit_packed(driver, transport, &message, sequence, Packed::default(), &[], buffer)
         }
     }
 }
 
 /// A parcel whose data is in private memory becomes a message around it, without another copy.
-fn transmit_parcel(
+pub(super) fn transmit_parcel(
     driver: &dyn Driver,
     transport: ObjectId,
     parcel: AcceptParcel<'_>,

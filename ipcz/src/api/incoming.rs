@@ -10,7 +10,7 @@ use crate::ids::{LinkKey, NodeName, ObjectId};
 use crate::mapping::Mapping;
 use crate::planted::Bug;
 use crate::routing::Payload;
-use crate::wire::{Envelope, Message, WireError};
+use crate::wire::{AcceptRelayedMessage, Envelope, Message, WireError};
 
 impl Activity for Process {
     fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], _envelope: Option<ObjectId>) -> Verdict {
@@ -96,6 +96,7 @@ fn read<'a>(
         Some(Message::AcceptIntroduction(m)) => [m.memory, None],
         Some(Message::AddBlockBuffer(m)) => [m.buffer, None],
         Some(Message::ProvideMemory(m)) => [m.buffer, None],
+        Some(Message::AcceptRelayedMessage(m)) => [relayed_buffer(m, objects.len()), None],
         _ => [None, None],
     };
     let [mapping, second_mapping] = memory.map(|memory| {
@@ -107,6 +108,14 @@ fn read<'a>(
         _ => Payload::None,
     };
     Ok(Incoming { message, objects, mapping, second_mapping, payload })
+}
+
+/// The memory that a relayed message names.
+fn relayed_buffer(m: &AcceptRelayedMessage<'_>, objects: usize) -> Option<u32> {
+    match Envelope::parse_relayed(m.data, objects).and_then(|envelope| envelope.message()) {
+        Ok(Some(Message::AddBlockBuffer(m))) => m.buffer,
+        _ => None,
+    }
 }
 
 /// Closes handles that no object of the message claimed (hazards.md MV-05).

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::calls::{Connect, TrapRefused};
+use super::object_box::ObjectBox;
 use super::portal::Portal;
 use super::process::Process;
 use crate::clock::{Clock, MonotonicClock, Time};
+use crate::core::BoxContents;
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::ids::{Handle, NodeType, ObjectId};
@@ -124,6 +126,13 @@ impl Node {
     pub fn open_portals(&self) -> Result<(Portal, Portal), Error> {
         let (a, b) = self.host.process.open_portals(self.handle)?;
         Ok((Portal::new(Arc::clone(&self.host), a), Portal::new(Arc::clone(&self.host), b)))
+    }
+
+    /// Puts a driver object of this node's driver, or an object of this program, into a box. A refusal has taken nothing: see
+    /// [`Process::box_object`].
+    pub fn box_object(&self, contents: BoxContents) -> Result<ObjectBox, Error> {
+        let handle = self.host.process.box_object(self.handle, contents)?;
+        Ok(ObjectBox::new(Arc::clone(&self.host), handle))
     }
 
     /// The process beneath, which knows nodes and portals by handles, and this node's handle in it.

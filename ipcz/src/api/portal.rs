@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::calls::TrapRefused;
 use super::gets::Received;
 use super::node::Host;
+use super::object_box::ObjectBox;
 use super::puts::Putting;
 use super::wait::Waiting;
 use crate::error::Error;
@@ -40,6 +41,8 @@ pub struct Parcel {
 pub enum Attachment {
     /// A portal.
     Portal(Portal),
+    /// A box.
+    Box(ObjectBox),
 }
 
 impl From<Portal> for Attachment {
@@ -78,6 +81,7 @@ impl Attachment {
     fn handle(&self) -> Handle {
         match self {
             Attachment::Portal(portal) => portal.handle,
+            Attachment::Box(boxed) => boxed.handle(),
         }
     }
 
@@ -87,8 +91,20 @@ impl Attachment {
             Attachment::Portal(portal) => {
                 portal.into_handle();
             }
+            Attachment::Box(boxed) => {
+                boxed.into_handle();
+            }
         }
     }
+}
+
+/// Handles that came with a parcel, as what they are.
+pub(super) fn attachments(host: &Arc<Host>, handles: Vec<Handle>) -> Vec<Attachment> {
+    let own = |handle| match host.process.is_box(handle) {
+        true => Attachment::Box(ObjectBox::new(Arc::clone(host), handle)),
+        false => Attachment::Portal(Portal::new(Arc::clone(host), handle)),
+    };
+    handles.into_iter().map(own).collect()
 }
 
 impl Portal {
@@ -126,7 +142,7 @@ impl Portal {
     }
 
     fn own(&self, handles: Vec<Handle>) -> Vec<Attachment> {
-        handles.into_iter().map(|handle| Attachment::Portal(Portal::new(Arc::clone(&self.host), handle))).collect()
+        attachments(&self.host, handles)
     }
 
     /// Begins a put of at most `bytes` bytes that are written where they will travel, in shared memory if there is some. Dropped

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, TryLockError, Weak};
 
+#[cfg(feature = "inspect")]
+use crate::application::Application;
 use crate::clock::{Clock, Point, Time, Wake};
 use crate::core::{Core, Effects};
 use crate::driver::Driver;
@@ -134,13 +136,14 @@ impl Process {
         matches!(self.core.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order;
-    /// `remap` swaps each virtual memory for its counterpart. Only between inputs.
+    /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order,
+    /// `application` the owners of all boxed objects; `remap` swaps each virtual memory for its counterpart. Only between inputs.
     #[doc(hidden)]
     pub fn fork(
         &self,
         clock: Arc<dyn Clock>,
         traps: Arc<dyn TrapTarget>,
+        application: Arc<dyn Application>,
         drivers: Vec<Arc<dyn Driver>>,
         remap: &mut Remap<'_>,
     ) -> Arc<Process> {
@@ -150,6 +153,7 @@ impl Process {
                 *memory = remap(memory);
             }
         });
+        core.replace_application(&application);
         Process::of(core, drivers, clock, traps)
     }
 

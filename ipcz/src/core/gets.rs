@@ -38,12 +38,12 @@ impl Core {
         let router = match self.handles.get(source) {
             Some(Entry::Portal(router)) => *router,
             Some(Entry::Parcel(parcel)) => return self.get_again(source, *parcel, room, keep),
-            Some(Entry::Node(_)) | None => return Err(Error::InvalidArgument.into()),
+            Some(Entry::Node(_) | Entry::Box(_)) | None => return Err(Error::InvalidArgument.into()),
         };
         self.begin(Origin::ApiCall, now);
         let mut parcel = self.routing.get_parcel(router, room)?;
         let objects = parcel.give(room);
-        let handles = self.make_portals(objects);
+        let handles = self.make_handles(objects);
         let given = if keep {
             let data = parcel.payload.share();
             Given { data, kept: true, handles, parcel: Some(self.keep(parcel)) }
@@ -67,7 +67,7 @@ impl Core {
         kept.parcel.fits(room)?;
         kept.acquired += u32::from(keep);
         let (objects, data) = (kept.parcel.give(room), kept.parcel.payload.share());
-        let handles = self.make_portals(objects);
+        let handles = self.make_handles(objects);
         Ok(Given { data, kept: true, handles, parcel: keep.then_some(handle) })
     }
 
@@ -99,9 +99,9 @@ impl Core {
                 kept.getting = Some(transaction);
                 (transaction, kept.parcel.payload.share(), kept.parcel.give(room))
             }
-            Some(Entry::Node(_)) | None => return Err(Error::InvalidArgument.into()),
+            Some(Entry::Node(_) | Entry::Box(_)) | None => return Err(Error::InvalidArgument.into()),
         };
-        let handles = self.make_portals(objects);
+        let handles = self.make_handles(objects);
         self.finish(fx);
         Ok((transaction, ParcelReader::new(data), handles))
     }
@@ -112,7 +112,7 @@ impl Core {
         let ended = match self.handles.get(source).copied() {
             Some(Entry::Portal(router)) => self.routing.end_get(router, get, how).map(|parcel| parcel.map(|parcel| self.keep(parcel))),
             Some(Entry::Parcel(parcel)) => self.end_get_again(source, parcel, get, how),
-            Some(Entry::Node(_)) | None => Err(Error::InvalidArgument),
+            Some(Entry::Node(_) | Entry::Box(_)) | None => Err(Error::InvalidArgument),
         };
         if ended.is_err() {
             self.routing.end_orphan(get);
@@ -129,12 +129,16 @@ impl Core {
         Ok(again.then_some(handle))
     }
 
-    fn make_portals(&mut self, objects: Vec<Object>) -> Vec<Handle> {
-        objects.into_iter().map(|Object::Portal(router)| self.make_portal(router)).collect()
+    fn make_handles(&mut self, objects: Vec<Object>) -> Vec<Handle> {
+        let make = |object| match object {
+            Object::Portal(router) => self.make_portal(router),
+            Object::Box(key) => self.handles.insert(Entry::Box(key)),
+        };
+        objects.into_iter().map(make).collect()
     }
 
     /// Makes an object of a parcel. It keeps the transport it came by, as long as that is there (api.md 14).
-    fn keep(&mut self, parcel: Parcel) -> Handle {
+    pub(super) fn keep(&mut self, parcel: Parcel) -> Handle {
         let pinned = parcel.via.is_some_and(|link| self.net.pin(link));
         let key = self.parcels.insert(Kept { parcel, acquired: 1, getting: None, pinned });
         self.handles.insert(Entry::Parcel(key))

@@ -38,9 +38,6 @@ pub struct Offered {
     pub objects: Vec<Option<ObjectId>>,
 }
 
-/// Drops the link: not supported yet (README, table of messages).
-const UNSUPPORTED: Violation = Violation("this message is not supported yet");
-
 impl Core {
     /// The driver and transport of a link that is not forgotten yet.
     pub fn link_end(&self, on: LinkKey) -> Option<(DriverKey, ObjectId)> {
@@ -102,7 +99,7 @@ impl Core {
         Verdict::Refused
     }
 
-    fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
+    pub(super) fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
         if self.net.peer(on).is_none() {
             let transport = match message {
@@ -140,8 +137,11 @@ impl Core {
             Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
             Message::AcceptParcel(m) => {
                 let payload = std::mem::take(&mut incoming.payload);
-                self.accept_parcel(on, m, incoming.objects.len(), payload)
+                self.accept_parcel(on, m, &mut incoming.objects, payload)
             }
+            Message::AcceptParcelDriverObjects(m) => self.accept_objects(on, m, &mut incoming.objects),
+            Message::RelayMessage(m) => self.relay_message(on, m, &mut incoming.objects),
+            Message::AcceptRelayedMessage(m) => self.accept_relayed(on, m, &mut incoming.objects, &mut incoming.mapping),
             Message::RouteClosed(m) => self.on_router(at(&m.sublink), |core, router| {
                 core.routing.route_closed(router, at(&m.sublink), m.sequence_length);
                 Ok(())
@@ -182,7 +182,6 @@ impl Core {
             | Message::ConnectToReferredBroker(_)
             | Message::ConnectToReferredNonBroker(_)
             | Message::ConnectFromBrokerToBroker(_) => Err(Violation("a greeting on a link that works already")),
-            Message::AcceptParcelDriverObjects(_) | Message::RelayMessage(_) | Message::AcceptRelayedMessage(_) => Err(UNSUPPORTED),
         }
     }
 

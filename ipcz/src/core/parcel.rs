@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Core;
 use super::message::release;
-use crate::ids::{FragmentDescriptor, LinkKey, RouterKey, SublinkId};
+use crate::ids::{FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
 use crate::memory::Opened;
-use crate::node::{BufferWait, MemoryWait, Outgoing, ParcelData};
+use crate::node::{Arrival, BufferWait, MemoryWait, Outgoing, ParcelData, Piece, Place};
 use crate::planted::Bug;
 use crate::probe::{Probe, Probes};
-use crate::routing::{Broken, Decay, MovePlan, Object, Parcel, Payload, Router, RouterLink, State, Sublink, Violation};
-use crate::wire::{AcceptParcel, HandleType, RouterDescriptor};
+use crate::routing::{Boxed, Broken, Decay, MovePlan, Object, Parcel, Payload, Router, RouterLink, State, Sublink, Violation};
+use crate::wire::{AcceptParcel, AcceptParcelDriverObjects, HandleType, RouterDescriptor};
 
 impl Core {
     /// Sends a parcel over a sublink. Its portals become proxies in the same step (design.md 3, "a portal that travels").
@@ -19,20 +19,11 @@ impl Core {
             self.routing.probes.hit_if(!parcel.objects.is_empty(), Probe::MoveOverDead);
             return self.routing.discard(parcel);
         }
-        let objects = std::mem::take(&mut parcel.objects);
-        let mut routers = Vec::with_capacity(objects.len());
-        for (i, Object::Portal(portal)) in objects.iter().copied().enumerate() {
-            match self.move_portal(portal, at.link) {
-                Some(descriptor) => routers.push(descriptor),
-                None => {
-                    // The portal may have been locked for the move: only its loss frees its peer.
-                    self.routing.break_route(portal, Broken::Outward);
-                    self.drop_link(at.link, "the link's sublink counter is spoilt".into());
-                    parcel.objects = objects[i..].to_vec();
-                    return self.routing.discard(parcel);
-                }
-            }
+        if parcel.objects.iter().any(|object| matches!(object, Object::Box(_))) {
+            return self.send_boxes(at, parcel);
         }
+        let portals = self.routing.portals_in(&parcel.objects);
+        let Some(routers) = self.move_portals(at.link, &portals) else { return self.discard_unmoved(parcel) };
         let data = self.outgoing_data(at.link, std::mem::take(&mut parcel.payload));
         let size = match &data {
             ParcelData::Inline(payload) => payload.len(),
@@ -44,7 +35,7 @@ impl Core {
     }
 
     /// A block of the carrying link's own memory goes as it is; anything else is copied into the message.
-    fn outgoing_data(&mut self, link: LinkKey, payload: Payload) -> ParcelData {
+    pub(super) fn outgoing_data(&mut self, link: LinkKey, payload: Payload) -> ParcelData {
         match payload {
             Payload::Block { link: of, block } if of == link || self.routing.planted.has(Bug::ForeignBlockSent) => {
                 self.routing.probes.hit(Probe::ParcelBlockPassedOn);
@@ -58,7 +49,7 @@ impl Core {
     }
 
     /// Moves a portal over a node link (routing.md 10.1 to 10.4). None if the link has no sublinks to give.
-    fn move_portal(&mut self, y: RouterKey, link: LinkKey) -> Option<RouterDescriptor> {
+    pub(super) fn move_portal(&mut self, y: RouterKey, link: LinkKey) -> Option<RouterDescriptor> {
         let locked = match self.routing.plan_move(y, link) {
             MovePlan::Split { peer } => {
                 match self.net.peer(link)?.memory.new_link_state() {
@@ -88,46 +79,158 @@ impl Core {
         Some(self.routing.extend(y, new, locked))
     }
 
-    /// AcceptParcel (routing.md 9.4). Everything is validated before anything changes.
-    pub(super) fn accept_parcel(&mut self, on: LinkKey, m: &AcceptParcel<'_>, objects: usize, payload: Payload) -> Result<(), Violation> {
-        if let Err(violation) = check_parcel(m, objects) {
+    /// AcceptParcel (routing.md 9.4). Everything is validated before anything changes. Takes the objects if it takes the parcel.
+    pub(super) fn accept_parcel(
+        &mut self,
+        on: LinkKey,
+        m: &AcceptParcel<'_>,
+        objects: &mut Vec<Option<ObjectId>>,
+        payload: Payload,
+    ) -> Result<(), Violation> {
+        if let Err(error) = m.validate(objects.len()) {
             // Its block is the receiver's in any case.
             if let Ok(Data::Here(payload)) = self.open_data(on, m.parcel_fragment) {
                 self.routing.discard(Parcel { payload, ..Parcel::default() });
             }
-            return Err(violation);
+            return Err(Violation(error.rule()));
         }
         let (payload, pending) = match self.open_data(on, m.parcel_fragment)? {
             Data::Inline => (payload, false),
             Data::Here(payload) => (payload, false),
             Data::Pending => (Payload::None, true),
         };
-        let arrived = self.arrive_all(on, m);
-        let objects = arrived.iter().flatten().copied().map(Object::Portal).collect();
-        let parcel = Parcel { number: m.sequence_number, payload, objects, via: Some(on) };
-        if let Err(violation) = arrived {
-            self.routing.discard(parcel);
-            return Err(violation);
-        }
+        let arrived = match self.arrive_all(on, m) {
+            Ok(arrived) => arrived,
+            Err(violation) => {
+                self.routing.discard(Parcel { payload, ..Parcel::default() });
+                return Err(violation);
+            }
+        };
         let at = |id| Sublink { link: on, id };
-        let mut waits = Ok(());
-        if pending {
-            self.routing.probes.hit(Probe::ParcelInUnknownBuffer);
-            let wait = BufferWait::Parcel { sublink: m.sublink, parcel, fragment: m.parcel_fragment };
-            waits = self.net.wait_for_buffer(on, m.parcel_fragment.buffer, wait);
-        } else {
+        let plain = !pending && m.num_subparcels == 1 && objects.is_empty() && m.handle_types.len() == arrived.len();
+        let accepted = if plain {
+            let objects = arrived.into_iter().map(Object::Portal).collect();
+            let parcel = Parcel { number: m.sequence_number, payload, objects, via: Some(on) };
             if Probes::ON {
                 self.note_order(at(m.sublink), &parcel);
             }
             self.deliver(at(m.sublink), parcel);
-        }
+            Ok(())
+        } else {
+            let boxes = self.box_arrived(on, objects);
+            let places = places(m, arrived, boxes);
+            let fragment = if pending { m.parcel_fragment } else { FragmentDescriptor::NULL };
+            let piece = Piece { index: m.subparcel_index, total: m.num_subparcels, payload, fragment, places };
+            self.accept_piece(at(m.sublink), m.sequence_number, piece)
+        };
         for descriptor in m.new_routers.iter() {
             self.deliver_early(at(descriptor.new_sublink));
             if descriptor.proxy_already_bypassed {
                 self.deliver_early(at(descriptor.new_decaying_sublink));
             }
         }
-        waits
+        accepted
+    }
+
+    /// AcceptParcelDriverObjects: the half of a parcel, or of a piece of one, that came through the broker (wire.md 11.3).
+    pub(super) fn accept_objects(
+        &mut self,
+        on: LinkKey,
+        m: &AcceptParcelDriverObjects,
+        objects: &mut Vec<Option<ObjectId>>,
+    ) -> Result<(), Violation> {
+        let at = Sublink { link: on, id: m.sublink };
+        let boxes = self.box_arrived(on, objects);
+        self.gather(at, m.sequence_number, Arrival::Objects(boxes))
+    }
+
+    /// A parcel that is not all of it: it waits for other pieces, for its objects, for its data.
+    fn accept_piece(&mut self, at: Sublink, number: u64, piece: Piece) -> Result<(), Violation> {
+        if piece.total == 1 && piece.relayed() == 0 {
+            return self.settle_piece(at, number, piece);
+        }
+        self.gather(at, number, Arrival::Piece(piece))
+    }
+
+    fn gather(&mut self, at: Sublink, number: u64, arrival: Arrival) -> Result<(), Violation> {
+        if self.net.is_let_go(at) {
+            self.discard_piece(at, number, arrival);
+            return Ok(());
+        }
+        match self.net.gather(at, number, arrival) {
+            Ok(Some(piece)) => self.settle_piece(at, number, piece),
+            Ok(None) => Ok(()),
+            Err((violation, parcel)) => {
+                self.routing.discard(parcel);
+                Err(violation)
+            }
+        }
+    }
+
+    /// A piece or half is thrown away whose route was let go. Its block is the receiver's also if it lies in a buffer not known yet: then it
+    /// waits for that.
+    pub(super) fn discard_piece(&mut self, at: Sublink, number: u64, mut arrival: Arrival) {
+        self.routing.probes.hit(Probe::PieceDropped);
+        if let Arrival::Piece(piece) = &mut arrival
+            && !piece.fragment.is_null()
+        {
+            match self.open_data(at.link, piece.fragment) {
+                Ok(Data::Here(payload)) => piece.payload = payload,
+                Ok(Data::Pending) => {
+                    let fragment = piece.fragment;
+                    let block = Piece { index: 0, total: 1, payload: Payload::None, fragment, places: Vec::new() };
+                    let wait = BufferWait::Parcel { sublink: at.id, number, piece: block };
+                    // One too many drops the link with the next that its peer sends.
+                    let _ = self.net.wait_for_buffer(at.link, fragment.buffer, wait);
+                }
+                Ok(Data::Inline) | Err(_) => {}
+            }
+        }
+        self.routing.discard(arrival.into_parcel());
+    }
+
+    /// A piece that has all its objects waits for its data, if need be; with the last one the parcel is delivered.
+    fn settle_piece(&mut self, at: Sublink, number: u64, mut piece: Piece) -> Result<(), Violation> {
+        if !piece.fragment.is_null() {
+            match self.open_data(at.link, piece.fragment) {
+                Ok(Data::Pending) => {
+                    self.routing.probes.hit(Probe::ParcelInUnknownBuffer);
+                    let buffer = piece.fragment.buffer;
+                    return self.net.wait_for_buffer(at.link, buffer, BufferWait::Parcel { sublink: at.id, number, piece });
+                }
+                Ok(Data::Inline) => {}
+                Ok(Data::Here(payload)) => piece.payload = payload,
+                Err(violation) => {
+                    self.routing.discard(piece.into_parcel());
+                    return Err(violation);
+                }
+            }
+            piece.fragment = FragmentDescriptor::NULL;
+        }
+        if let Some((main, subparcels)) = self.net.complete(at, number, piece) {
+            let parcel = self.assemble(at.link, number, main, subparcels);
+            self.deliver_late(at, parcel);
+        }
+        Ok(())
+    }
+
+    /// Puts each subparcel into its place.
+    fn assemble(&mut self, on: LinkKey, number: u64, main: Piece, mut subparcels: Vec<Piece>) -> Parcel {
+        self.routing.probes.hit_if(!subparcels.is_empty(), Probe::SubparcelsAssembled);
+        if self.routing.planted.has(Bug::SubparcelsTurned) {
+            subparcels.reverse();
+        }
+        let mut subparcels = subparcels.into_iter();
+        let mut place = |place| match place {
+            Place::Here(object) => Some(object),
+            Place::Relayed => None,
+            Place::Subparcel => {
+                let inner = Boxed::Parcel(subparcels.next()?.into_parcel());
+                Some(Object::Box(self.routing.boxes.insert(inner)))
+            }
+        };
+        let objects = main.places.into_iter().filter_map(&mut place).collect();
+        Parcel { number, payload: main.payload, objects, via: Some(on) }
     }
 
     /// Notes what only a peer with threads does: on one link, parcels go out in another order than they were numbered, and after
@@ -172,18 +275,14 @@ impl Core {
     }
 
     /// The buffer of a waiting parcel's data came.
-    pub(super) fn resume_parcel(&mut self, on: LinkKey, sublink: SublinkId, mut parcel: Parcel, fragment: FragmentDescriptor) {
-        match self.open_data(on, fragment) {
-            Ok(Data::Here(payload)) => {
-                parcel.payload = payload;
-                self.routing.probes.hit(Probe::ParcelResumed);
-                self.deliver_late(Sublink { link: on, id: sublink }, parcel);
-            }
-            Ok(_) => self.routing.discard(parcel),
-            Err(violation) => {
-                self.routing.discard(parcel);
-                self.drop_link(on, violation.to_string());
-            }
+    pub(super) fn resume_parcel(&mut self, at: Sublink, number: u64, piece: Piece) {
+        self.routing.probes.hit(Probe::ParcelResumed);
+        // Its other pieces went with the sublink.
+        if piece.total > 1 && !self.net.is_gathered(at, number) {
+            return self.discard_piece(at, number, Arrival::Piece(piece));
+        }
+        if let Err(violation) = self.settle_piece(at, number, piece) {
+            self.drop_link(at.link, violation.to_string());
         }
     }
 
@@ -289,16 +388,17 @@ impl Core {
     }
 }
 
-/// What a parcel shows by itself (wire.md 9.5), and what is not supported yet.
-fn check_parcel(m: &AcceptParcel<'_>, objects: usize) -> Result<(), Violation> {
-    m.validate(objects).map_err(|error| Violation(error.rule()))?;
-    if m.num_subparcels != 1 {
-        return Err(Violation("AcceptParcel: subparcels are not supported yet"));
-    }
-    if m.handle_types.iter().any(|kind| *kind != HandleType::Portal as u32) {
-        return Err(Violation("AcceptParcel: only portals can be attached yet"));
-    }
-    Ok(())
+/// What stands where among a piece's attachments. Portals and boxes are as many as their types.
+fn places(m: &AcceptParcel<'_>, portals: Vec<RouterKey>, boxes: Vec<Object>) -> Vec<Place> {
+    let (mut portals, mut boxes) = (portals.into_iter(), boxes.into_iter());
+    let place = |kind: &u32| match HandleType::try_from(*kind) {
+        Ok(HandleType::Portal) => portals.next().map(|portal| Place::Here(Object::Portal(portal))),
+        Ok(HandleType::Box) => boxes.next().map(Place::Here),
+        Ok(HandleType::RelayedBox) => Some(Place::Relayed),
+        Ok(HandleType::Subparcel) => Some(Place::Subparcel),
+        Err(_) => None,
+    };
+    m.handle_types.iter().filter_map(place).collect()
 }
 
 /// Beyond any number a route can have reached: such a route is not gone on with.

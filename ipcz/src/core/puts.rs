@@ -1,5 +1,6 @@
 //! Puts, in one step and in two (api.md 9).
 
+use super::boxes::{too_many_boxes, too_many_subparcels};
 use super::{Core, Effects, Entry};
 use crate::clock::Time;
 use crate::error::Error;
@@ -154,7 +155,7 @@ impl Core {
         now: Time,
         fx: &mut Effects,
     ) -> Result<(), (Error, Payload)> {
-        let limits = match self.check_limits(router, payload.len(), objects.len()) {
+        let limits = match self.check_limits(router, payload.len(), &attached) {
             Ok(limits) => limits,
             Err(error) => return Err((error, payload)),
         };
@@ -193,14 +194,20 @@ impl Core {
         attached.filter(|_| !has_twins(objects)).ok_or(Error::InvalidArgument)
     }
 
-    /// What may be attached: a portal other than the sending one and its direct local peer; but none with an open exclusive get if it is
-    /// known to leave for another node (api.md 9, A6).
+    /// What may be attached: a box whose contents may go, and a portal other than the sending one and its direct local peer; but none with
+    /// an open exclusive get if it is known to leave for another node (api.md 9, A6).
     fn attachment(&self, sender: RouterKey, handle: Handle) -> Option<Object> {
-        let Entry::Portal(router) = *self.handles.get(handle)? else { return None };
+        match *self.handles.get(handle)? {
+            Entry::Portal(router) => self.may_attach_portal(router, sender).then_some(Object::Portal(router)),
+            Entry::Box(key) => self.may_attach(key, sender).then_some(Object::Box(key)),
+            Entry::Node(_) | Entry::Parcel(_) => None,
+        }
+    }
+
+    pub(super) fn may_attach_portal(&self, router: RouterKey, sender: RouterKey) -> bool {
         let peer = self.routing.local_peer(sender);
         let held = self.routing.get(router).is_some_and(|router| router.has_exclusive_get());
-        let sendable = router != sender && peer != Some(router) && !(held && self.routing.leaves(sender));
-        sendable.then_some(Object::Portal(router))
+        router != sender && peer != Some(router) && !(held && self.routing.leaves(sender))
     }
 
     /// Where a portal's parcels go now, if to another node, and what the driver had yet to write when it was last asked.
@@ -217,13 +224,16 @@ impl Core {
     }
 
     /// The named limits that Put answers for.
-    fn check_limits(&self, router: RouterKey, bytes: usize, objects: usize) -> Result<Limits, Error> {
+    fn check_limits(&self, router: RouterKey, bytes: usize, attached: &[Object]) -> Result<Limits, Error> {
         let at = self.routing.outward_link(router);
         let limits = at.map_or(self.limits, |at| self.net.limits_of(at.link));
         let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
         // A portal takes two sublinks at most.
-        let crowded = objects > 0 && at.is_some_and(|at| 2 * objects > self.net.sublinks_left(at.link));
-        if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded {
+        let portals = if attached.is_empty() { 0 } else { self.routing.portals_in(attached).len() };
+        let crowded = portals > 0 && at.is_some_and(|at| 2 * portals > self.net.sublinks_left(at.link));
+        let boxes = attached.len() > portals && (too_many_boxes(attached, &limits) || too_many_subparcels(self.subparcels(attached)));
+        let objects = attached.len();
+        if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded || boxes {
             return Err(Error::ResourceExhausted);
         }
         Ok(limits)

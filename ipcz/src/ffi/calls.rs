@@ -1,12 +1,12 @@
-//! Nodes, portals, rejection and boxes (api.md 7, 8, 13, 14).
+//! Nodes, portals and rejection (api.md 7, 8, 14).
 
 use std::ffi::c_void;
 use std::sync::Arc;
 
 use super::abi::{
     CONNECT_NODE_INHERIT_BROKER, CONNECT_NODE_SHARE_BROKER, CONNECT_NODE_TO_ALLOCATION_DELEGATE, CONNECT_NODE_TO_BROKER,
-    CREATE_NODE_AS_BROKER, FEATURE_MEM_V2, IpczBoxContents, IpczCreateNodeOptions, IpczDriver, IpczDriverHandle, IpczHandle,
-    IpczPortalStatus, IpczResult, MEMORY_FIXED_PARCEL_CAPACITY,
+    CREATE_NODE_AS_BROKER, FEATURE_MEM_V2, IpczCreateNodeOptions, IpczDriver, IpczDriverHandle, IpczHandle, IpczPortalStatus, IpczResult,
+    MEMORY_FIXED_PARCEL_CAPACITY,
 };
 use super::driver::CDriver;
 use super::traps::status_of;
@@ -133,24 +133,4 @@ pub unsafe extern "C" fn query_portal_status(
 
 pub unsafe extern "C" fn reject(parcel: IpczHandle, context: usize, _flags: u32, _options: Options) -> IpczResult {
     guarded(|| process().reject(handle(parcel)?, context))
-}
-
-pub unsafe extern "C" fn r#box(
-    node: IpczHandle,
-    contents: *const IpczBoxContents,
-    _flags: u32,
-    _options: Options,
-    out: *mut IpczHandle,
-) -> IpczResult {
-    guarded(|| {
-        let _ = (node, contents, out);
-        Err(Error::Unimplemented)
-    })
-}
-
-pub unsafe extern "C" fn unbox(it: IpczHandle, _flags: u32, _options: Options, contents: *mut IpczBoxContents) -> IpczResult {
-    guarded(|| {
-        let _ = (it, contents);
-        Err(Error::InvalidArgument)
-    })
 }

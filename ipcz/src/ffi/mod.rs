@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+mod boxes;
 mod calls;
 mod driver;
 #[cfg(feature = "test-hooks")]
@@ -152,8 +153,8 @@ const TABLE: IpczApi = IpczApi {
     end_get: parcels::end_get,
     trap: traps::trap,
     reject: calls::reject,
-    r#box: calls::r#box,
-    unbox: calls::unbox,
+    r#box: boxes::r#box,
+    unbox: boxes::unbox,
 };
 
 /// Fills the table, whose size must be set (api.md 4). `INVALID_ARGUMENT`: null, or too small.

@@ -55,6 +55,12 @@ impl MappedFragment {
         self.descriptor.offset as usize
     }
 
+    /// Whether it is a block that somebody frees.
+    #[cfg(feature = "inspect")]
+    pub(super) fn is_freed(&self) -> bool {
+        self.pool.is_some()
+    }
+
     /// Returns the block to its allocator. Refused (false: it leaks) unless this is exactly one of its blocks.
     pub(super) fn free(self) -> bool {
         self.pool.is_some_and(|pool| pool.free(&self.mapping, self.descriptor.offset, self.descriptor.size))

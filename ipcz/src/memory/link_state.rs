@@ -95,6 +95,12 @@ impl LinkState {
         before
     }
 
+    /// References on it; none if it is never freed, and so not counted.
+    #[cfg(feature = "inspect")]
+    pub fn references(&self) -> Option<i32> {
+        self.fragment.is_freed().then(|| self.mapping().load32(self.at(COUNT_AT), Ordering::Acquire) as i32)
+    }
+
     /// The status word now ([`status`]).
     pub fn status(&self) -> u32 {
         self.mapping().load32(self.at(STATUS_AT), Ordering::Acquire)

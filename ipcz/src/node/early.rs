@@ -97,6 +97,11 @@ impl Network {
         }
     }
 
+    /// Whether a sublink leads nowhere any more.
+    pub fn is_let_go(&self, at: Sublink) -> bool {
+        self.bound(at).is_none() && self.is_past(at)
+    }
+
     /// Whether a sublink that leads nowhere did once, or can never be announced: the initial portals' are bound with the link.
     pub fn is_past(&self, at: Sublink) -> bool {
         let known = |early: &Early| early.is_past(at.id);

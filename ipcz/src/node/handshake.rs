@@ -187,6 +187,7 @@ pub(super) fn new_peer(node: &Node, local_name: NodeName, far: Far<'_>, side: Li
         memory,
         sublinks: Default::default(),
         early: Default::default(),
+        pieces: Default::default(),
         waits: Default::default(),
         growing: Default::default(),
         memory_requests: Default::default(),

@@ -118,7 +118,7 @@ impl Network {
     fn refuse_circles(&mut self, key: NodeKey, name: NodeName) {
         let Some(pending) = self.nodes.get(key).and_then(|n| n.pending.get(&name)) else { return };
         let only = match pending.to_answer.first() {
-            Some(only) if pending.to_answer.len() == 1 && !self.planted.has(Bug::CircleKept) => *only,
+            Some(only) if pending.to_answer.len() == 1 => *only,
             _ => return,
         };
         let Some(link) = self.link_to(key, only) else { return };

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::delegate::MemoryRequest;
 use super::early::Early;
 use super::outbox::Outbox;
+use super::pieces::{Piece, Pieces};
 use super::referral::Referral;
 use crate::ids::{BufferId, Features, FragmentDescriptor, LinkSide, NodeKey, NodeName, NodeType, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
-use crate::routing::{Parcel, SeekBypass};
+use crate::routing::SeekBypass;
 
 /// A transport, and what stands at its far end as far as is known.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub struct Peer {
     pub sublinks: BTreeMap<SublinkId, RouterKey>,
     /// What came for sublinks that are not bound.
     pub early: Early,
+    /// Parcels that have come in part.
+    pub pieces: Pieces,
     /// What waits for a buffer that was not announced yet.
     pub waits: BTreeMap<BufferId, Vec<BufferWait>>,
     /// Block sizes being grown, with who waits for each.
@@ -151,10 +154,10 @@ pub enum BufferWait {
     Parcel {
         /// It came over this sublink.
         sublink: SublinkId,
+        /// The parcel's number.
+        number: u64,
         /// Complete but for its data.
-        parcel: Parcel,
-        /// Where the data lies.
-        fragment: FragmentDescriptor,
+        piece: Piece,
     },
     /// The state of a central link.
     State {

@@ -61,9 +61,13 @@ impl Network {
             events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
         }
         for wait in peer.waits.into_values().flatten() {
-            if let BufferWait::Parcel { parcel, .. } = wait {
-                events.push_back(NodeEvent::Discard(parcel));
+            if let BufferWait::Parcel { piece, .. } = wait {
+                events.push_back(NodeEvent::Discard(piece.into_parcel()));
             }
+        }
+        for parcel in peer.pieces.into_parcels() {
+            self.probes.hit(Probe::PieceDropped);
+            events.push_back(NodeEvent::Discard(parcel));
         }
         for parcel in peer.early.into_parcels() {
             self.probes.hit(Probe::EarlyParcelDropped);

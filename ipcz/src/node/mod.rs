@@ -13,6 +13,7 @@ pub mod link;
 mod loss;
 pub mod network;
 pub mod outbox;
+pub mod pieces;
 pub mod referral;
 pub mod request;
 #[cfg(feature = "inspect")]
@@ -20,5 +21,6 @@ mod sound;
 
 pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
 pub use network::{Doomed, Network, Node, NodeEvent, NodeOptions};
-pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData};
+pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData, Part, Slot};
+pub use pieces::{Arrival, Piece, Place};
 pub use request::{Answer, Ask, Introduced, Means, Request};

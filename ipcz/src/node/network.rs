@@ -6,8 +6,10 @@ use super::introducing::{Indirect, Introducing};
 use super::introduction::{Deadline, Pending};
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
+use super::pieces::Arrival;
 use super::referral::Share;
 use super::request::{Ask, Request};
+use crate::application::ApplicationObject;
 use crate::arena::Arena;
 use crate::clock::Time;
 use crate::ids::{
@@ -18,7 +20,7 @@ use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
 use crate::planted::Planted;
 use crate::probe::{Probe, Probes};
-use crate::routing::{Parcel, Payload, SeekBypass, Sublink};
+use crate::routing::{Parcel, SeekBypass, Sublink};
 use crate::wire::Message;
 
 /// What a node is made with.
@@ -106,6 +108,15 @@ pub enum NodeEvent {
     Resume(LinkKey, Vec<BufferWait>),
     /// A parcel is thrown away.
     Discard(Parcel),
+    /// A sublink was let go that this was for.
+    PieceLeft {
+        /// The sublink.
+        at: Sublink,
+        /// Of this parcel.
+        number: u64,
+        /// A piece or half.
+        arrival: Arrival,
+    },
 }
 
 /// Something to be released outside the lock.
@@ -117,6 +128,8 @@ pub enum Doomed {
     Mapping(Mapping),
     /// A lost link's memory.
     Memory(Box<LinkMemory>),
+    /// An object of the application.
+    Application(ApplicationObject),
 }
 
 /// Why a link was dropped; the newest [`Network::BLAMES`] are kept.
@@ -215,6 +228,8 @@ impl Network {
     pub fn unbind(&mut self, at: Sublink) {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
+            let left = if peer.pieces.is_empty() { Vec::new() } else { peer.pieces.take(at.id) };
+            self.out.events.extend(left.into_iter().map(|(number, arrival)| NodeEvent::PieceLeft { at, number, arrival }));
         }
         self.note_past(at);
     }
@@ -336,9 +351,11 @@ impl Network {
                 Phase::Greeting(Greeting { role: Role::Referral(referral), .. }) => f(&mut referral.memory.1),
                 Phase::Established(peer) => {
                     peer.memory.remap(f);
-                    for payload in peer.early.payloads_mut() {
-                        if let Payload::Block { block, .. } = payload {
-                            block.remap(f);
+                    peer.early.payloads_mut().for_each(|payload| payload.remap(f));
+                    peer.pieces.payloads_mut().for_each(|payload| payload.remap(f));
+                    for wait in peer.waits.values_mut().flatten() {
+                        if let BufferWait::Parcel { piece, .. } = wait {
+                            piece.payload.remap(f);
                         }
                     }
                 }

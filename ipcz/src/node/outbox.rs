@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, SublinkId};
+use crate::application::ApplicationObject;
+use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, NodeName, ObjectId, SublinkId};
 use crate::mapping::Mapping;
 use crate::planted::{Bug, Planted};
 use crate::routing::Payload;
@@ -37,6 +38,101 @@ pub enum Outgoing {
         /// The portals moved with it; all its attachments.
         routers: Vec<RouterDescriptor>,
     },
+    /// A parcel with boxes: one message or several, as the drainer finds out.
+    Boxes {
+        /// Over this sublink.
+        sublink: SublinkId,
+        /// The parcel's number.
+        number: u64,
+        /// What is sent.
+        main: Part,
+    },
+    /// RelayMessage.
+    Relay {
+        /// For this node.
+        to: NodeName,
+        /// The message.
+        data: Vec<u8>,
+    },
+    /// AcceptRelayedMessage.
+    Relayed {
+        /// From this node.
+        from: NodeName,
+        /// The message.
+        data: Vec<u8>,
+    },
+}
+
+/// A parcel or subparcel with boxes on its way out.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its data.
+    pub data: ParcelData,
+    /// The portals moved with it.
+    pub routers: Vec<RouterDescriptor>,
+    /// Its attachments.
+    pub slots: Vec<Slot>,
+}
+
+/// One attachment on its way out.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// The next of the portals.
+    Portal,
+    /// A driver object of the link's driver.
+    Object(ObjectId),
+    /// An object of the application, to be serialized; not in a subparcel.
+    Application(ApplicationObject),
+    /// A subparcel; not in another.
+    Part(Part),
+}
+
+impl Part {
+    /// One without data or attachments.
+    pub fn empty() -> Part {
+        Part { data: ParcelData::Inline(Payload::None), routers: Vec::new(), slots: Vec::new() }
+    }
+
+    /// Driver objects in it and its subparcels.
+    pub fn objects(&self) -> usize {
+        let objects = |slot: &Slot| match slot {
+            Slot::Object(_) => 1,
+            Slot::Part(part) => part.objects(),
+            Slot::Portal | Slot::Application(_) => 0,
+        };
+        self.slots.iter().map(objects).sum()
+    }
+
+    /// Subparcels it is to have.
+    pub fn subparcels(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot, Slot::Application(_) | Slot::Part(_))).count()
+    }
+
+    /// About how many bytes its messages have.
+    pub fn bytes(&self) -> usize {
+        let data = match &self.data {
+            ParcelData::Inline(payload) => payload.len(),
+            ParcelData::Fragment(_) => 0,
+        };
+        let slot = |slot: &Slot| match slot {
+            Slot::Portal => 104,
+            Slot::Object(_) => 32,
+            Slot::Application(_) => 108,
+            Slot::Part(part) => 4 + part.bytes(),
+        };
+        104 + data + self.slots.iter().map(slot).sum::<usize>()
+    }
+
+    fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+        if let ParcelData::Inline(payload) = &mut self.data {
+            payload.remap(f);
+        }
+        for slot in &mut self.slots {
+            if let Slot::Part(part) = slot {
+                part.remap(f);
+            }
+        }
+    }
 }
 
 /// A parcel's data on its way out.
@@ -132,7 +228,8 @@ impl Outbox {
     /// Appends a message. A greeting does not count in the link's sequence (wire.md 10).
     pub fn send(&mut self, message: Outgoing, objects: Vec<ObjectId>, bytes: usize, greeting: bool) {
         let sequence = self.sequence;
-        self.sequence += u64::from(!greeting);
+        let messages = if let Outgoing::Boxes { main, .. } = &message { 1 + main.subparcels() as u64 } else { 1 };
+        self.sequence += if greeting { 0 } else { messages };
         self.bytes += bytes;
         self.ops.push_back(LinkOp::Send(Envelope { message, objects, sequence, bytes }));
     }
@@ -220,10 +317,10 @@ impl Outbox {
     /// Swaps the mappings of waiting parcels for their counterparts in a cloned world.
     pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
         for op in &mut self.ops {
-            if let LinkOp::Send(Envelope { message: Outgoing::Parcel { data, .. }, .. }) = op
-                && let ParcelData::Inline(Payload::Block { block, .. }) = data
-            {
-                block.remap(f);
+            match op {
+                LinkOp::Send(Envelope { message: Outgoing::Parcel { data: ParcelData::Inline(payload), .. }, .. }) => payload.remap(f),
+                LinkOp::Send(Envelope { message: Outgoing::Boxes { main, .. }, .. }) => main.remap(f),
+                _ => {}
             }
         }
     }

@@ -31,6 +31,7 @@ impl Routing {
         let Some(router) = self.routers.get_mut(key) else { return };
         let mut parcels = std::mem::take(&mut self.scratch.0);
         router.dirty = false;
+        self.probes.flushed(key);
         let force = std::mem::take(&mut router.force);
 
         collect(&mut router.outbound, &router.out, &self.pairs, &mut self.probes, &mut parcels);

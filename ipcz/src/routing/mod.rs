@@ -4,6 +4,7 @@
 //! reaches one: what must happen there comes out as a [`RouterOp`], which the core has `node/` carry out in the same
 //! input. Routers do not call each other's flush: they mark each other dirty. No I/O, no time, no randomness.
 
+pub mod boxes;
 pub mod bridge;
 pub mod bypass;
 pub mod closure;
@@ -19,6 +20,7 @@ pub mod transactions;
 pub mod transfer;
 pub mod traps;
 
+pub use boxes::Boxed;
 pub use bridge::MergeRefused;
 pub use data::{ParcelReader, ParcelWriter};
 pub use edge::{Decay, Edge};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{LinkKey, RouterKey};
+use crate::ids::{BoxKey, LinkKey, RouterKey};
 use crate::mapping::Mapping;
 use crate::memory::Block;
 use crate::wire::PARCEL_HEADROOM;
@@ -98,6 +98,8 @@ impl Payload {
 pub enum Object {
     /// A portal, by its router.
     Portal(RouterKey),
+    /// A box.
+    Box(BoxKey),
 }
 
 /// A parcel. Whoever discards one hands it to [`super::Routing::discard`], which closes what is attached.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::boxes::Boxed;
 use super::link::{Kind, LocalPair, Pairs, RemoteLink, RouterLink, State, Sublink};
 use super::parcel::{Object, Parcel, Payload};
 use super::router::{PutRefused, Router};
 use crate::arena::Arena;
-use crate::ids::{Handle, LinkKey, LinkSide, NodeKey, NodeName, RouterKey, SublinkId, Transaction};
+use crate::ids::{BoxKey, Handle, LinkKey, LinkSide, NodeKey, NodeName, RouterKey, SublinkId, Transaction};
 use crate::mapping::Mapping;
 use crate::memory::LinkState;
 use crate::memory::status::Refused;
@@ -106,6 +107,9 @@ pub struct Totals {
 #[derive(Clone, Default, Debug)]
 pub struct Routing {
     pub(crate) routers: Arena<RouterKey, Router>,
+    pub(crate) boxes: Arena<BoxKey, Boxed>,
+    /// What was in boxes that were given up: to be released outside the lock.
+    pub(crate) unboxed: Vec<Boxed>,
     pub(crate) pairs: Pairs,
     pub(crate) neighbours: BTreeMap<LinkKey, Neighbour>,
     pub(crate) planted: Planted,
@@ -214,8 +218,14 @@ impl Routing {
         if let Some(parcel) = self.doomed.pop() {
             self.probes.hit_if(!parcel.objects.is_empty(), Probe::PortalsDropped);
             let kept = self.planted.has(Bug::UnreadPortalsKept);
-            for Object::Portal(portal) in parcel.objects.iter().filter(|_| !kept) {
-                self.close(*portal);
+            for object in parcel.objects.iter().filter(|_| !kept) {
+                match object {
+                    Object::Portal(portal) => self.close(*portal),
+                    Object::Box(key) => {
+                        self.probes.hit(Probe::BoxDropped);
+                        self.drop_box(*key);
+                    }
+                }
             }
             self.discarded.push(parcel);
             return true;
@@ -308,6 +318,9 @@ impl Routing {
         let hop = router.out.primary.as_ref().map(|link| Hop::to(link, &self.pairs));
         match hop {
             Some(hop) if router.outbound.skip(parcel.number) => {
+                // routing.md 19, Q3: what is put now was not counted for the link that decays.
+                let due = router.out.decay.as_ref().map_or(Some(0), |decay| decay.length_to);
+                assert!(due.is_some_and(|to| parcel.number >= to), "a portal's router knows how much its decaying link still carries");
                 self.probes.hit(Probe::ParcelSkippedQueue);
                 self.probes.hit_if(!router.out.is_stable(), Probe::ParcelOverNew);
                 self.deliver(hop, parcel);
@@ -351,7 +364,7 @@ impl Routing {
     /// Whether a parcel carries a router: itself, or inside parcels that wait at those it carries. Also if there are too many to tell.
     pub fn carries(&self, parcel: &Parcel, router: RouterKey) -> bool {
         const MANY: usize = 1000;
-        let mut found: Vec<RouterKey> = parcel.objects.iter().map(|Object::Portal(portal)| *portal).collect();
+        let mut found = self.portals_in(&parcel.objects);
         let mut at = 0;
         while let Some(key) = found.get(at).copied() {
             if key == router || at == MANY {
@@ -359,8 +372,8 @@ impl Routing {
             }
             at += 1;
             if let Some(held) = self.routers.get(key) {
-                let inside = held.inbound.iter().chain(held.outbound.iter()).flat_map(|parcel| &parcel.objects);
-                found.extend(inside.map(|Object::Portal(portal)| *portal));
+                let inside = held.inbound.iter().chain(held.outbound.iter());
+                inside.for_each(|parcel| found.extend(self.portals_in(&parcel.objects)));
             }
         }
         false
@@ -501,6 +514,11 @@ impl Routing {
             }
         }
         self.orphans.values_mut().for_each(|payload| payload.remap(f));
+        for (_, boxed) in self.boxes.iter_mut() {
+            if let Boxed::Parcel(parcel) = boxed {
+                parcel.payload.remap(f);
+            }
+        }
     }
 
     /// Notes what became of an attempt to lock a central link.

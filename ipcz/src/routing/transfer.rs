@@ -163,6 +163,7 @@ impl Routing {
     fn hand_over(&mut self, y: RouterKey) {
         let router = self.routers.get_mut(y).expect("planned in the same input");
         assert!(router.transactions.is_none(), "ended when planned: a proxy's parcels are nobody's to hold");
+        assert!(router.traps.is_empty(), "removed when planned (routing.md 19, T2)");
         router.portal = None;
         router.holders -= 1;
         self.mark_dirty(y, true);

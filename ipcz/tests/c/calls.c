@@ -532,6 +532,99 @@ static void merging(void) {
   disconnect(p, 2);
 }
 
+static int serialized, destroyed;
+
+static IpczResult IPCZ_API serialize(uintptr_t object, uint32_t flags, const void* options, volatile void* data, size_t* bytes,
+                                     IpczHandle* handles, size_t* count) {
+  size_t room = bytes ? *bytes : 0;
+  (void)flags, (void)options, (void)handles;
+  serialized++;
+  if (bytes) *bytes = sizeof object;
+  if (count) *count = 0;
+  if (!data || room < sizeof object) return IPCZ_RESULT_RESOURCE_EXHAUSTED;
+  memcpy((void*)data, &object, sizeof object);
+  return IPCZ_RESULT_OK;
+}
+
+static void IPCZ_API destroy(uintptr_t object, uint32_t flags, const void* options) {
+  (void)object, (void)flags, (void)options;
+  destroyed++;
+}
+
+static void boxes(void) {
+  struct Pair p = connected(1);
+  struct IpczBoxContents contents;
+  IpczHandle box = 0, got = 0, portals[2];
+  size_t count = 1, bytes = sizeof(uintptr_t);
+  uintptr_t object = 0;
+  memset(&contents, 0, sizeof contents);
+  number = 159;
+  IS(INVALID_ARGUMENT, ipcz.Box(p.node, NULL, 0, NULL, &box));
+  IS(INVALID_ARGUMENT, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  contents.size = sizeof contents;
+  contents.type = IPCZ_BOX_TYPE_DRIVER_OBJECT;
+  IS(INVALID_ARGUMENT, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  number = 160;
+  contents.type = IPCZ_BOX_TYPE_SUBPARCEL;
+  IS(UNIMPLEMENTED, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  contents.type = 99;
+  IS(UNIMPLEMENTED, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  number = 161;
+  contents.type = IPCZ_BOX_TYPE_APPLICATION_OBJECT;
+  IS(INVALID_ARGUMENT, ipcz.Box(0, &contents, 0, NULL, &box));
+  IS(INVALID_ARGUMENT, ipcz.Box(p.node, &contents, 0, NULL, NULL));
+  IS(OK, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  number = 162;
+  IS(INVALID_ARGUMENT, ipcz.Unbox(box, 0, NULL, NULL));
+  IS(INVALID_ARGUMENT, ipcz.Unbox(p.node, 0, NULL, &contents));
+  IS(INVALID_ARGUMENT, ipcz.Unbox(p.near[0], 0, NULL, &contents));
+  number = 163;
+  IS(OK, ipcz.Unbox(box, IPCZ_UNBOX_PEEK, NULL, &contents));
+  IS(OK, ipcz.Unbox(box, 0, NULL, &contents));
+  IS(INVALID_ARGUMENT, ipcz.Unbox(box, 0, NULL, &contents));
+
+  number = 71;
+  contents.object.application_object = 7;
+  contents.serializer = NULL;
+  contents.destructor = destroy;
+  IS(OK, ipcz.OpenPortals(p.node, 0, NULL, &portals[0], &portals[1]));
+  IS(OK, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  IS(OK, ipcz.Put(portals[0], NULL, 0, &box, 1, 0, NULL));
+  IS(OK, ipcz.Get(portals[1], 0, NULL, NULL, NULL, &got, &count, NULL));
+  memset(&contents, 0, sizeof contents);
+  contents.size = sizeof contents;
+  IS(OK, ipcz.Unbox(got, 0, NULL, &contents));
+  CHECK(contents.type == IPCZ_BOX_TYPE_APPLICATION_OBJECT && contents.object.application_object == 7);
+  CHECK(contents.destructor == destroy && contents.serializer == NULL && destroyed == 0);
+
+  number = 168;
+  contents.serializer = serialize;
+  IS(OK, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  IS(OK, ipcz.Put(p.far[0], NULL, 0, &box, 1, 0, NULL));
+  CHECK(serialized == 3 && destroyed == 1);
+  IS(OK, ipcz.Get(p.near[0], 0, NULL, NULL, NULL, &got, &count, NULL));
+  IS(OK, ipcz.Unbox(got, 0, NULL, &contents));
+  CHECK(contents.type == IPCZ_BOX_TYPE_SUBPARCEL);
+  IS(OK, ipcz.Get(contents.object.subparcel, 0, NULL, &object, &bytes, NULL, NULL, NULL));
+  CHECK(object == 7);
+  IS(OK, ipcz.Close(contents.object.subparcel, 0, NULL));
+
+  number = 165;
+  contents.type = IPCZ_BOX_TYPE_DRIVER_OBJECT;
+  IS(OK, driver_allocate(4096, 0, NULL, &contents.object.driver_object));
+  IS(OK, ipcz.Box(p.node, &contents, 0, NULL, &box));
+  IS(OK, ipcz.Put(p.far[0], NULL, 0, &box, 1, 0, NULL));
+  IS(OK, ipcz.Get(p.near[0], 0, NULL, NULL, NULL, &got, &count, NULL));
+  contents.destructor = destroy;
+  IS(OK, ipcz.Unbox(got, 0, NULL, &contents));
+  number = 164;
+  CHECK(contents.type == IPCZ_BOX_TYPE_DRIVER_OBJECT && contents.destructor == destroy);
+  IS(OK, driver_close(contents.object.driver_object, 0, NULL));
+  ipcz.Close(portals[0], 0, NULL);
+  ipcz.Close(portals[1], 0, NULL);
+  disconnect(p, 1);
+}
+
 int main(void) {
   struct Pair p;
   IpczHandle node, a, b;
@@ -555,6 +648,7 @@ int main(void) {
   IS(OK, ipcz.Close(p.node, 0, NULL));
   rejection();
   merging();
+  boxes();
   number = 0;
   CHECK(driver_seen.objects == 0);
   if (failures) {

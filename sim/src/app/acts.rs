@@ -28,6 +28,8 @@ pub enum Deed {
         end: EndId,
         /// Bytes of data.
         bytes: u64,
+        /// Boxes.
+        boxes: u64,
     },
     /// Put a parcel with a portal.
     Hand {

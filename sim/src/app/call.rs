@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ipcz::api::{BeginGetFlags, Getting, Got, Process, TrapRefused};
-use ipcz::ids::{Handle, Transaction};
-use ipcz::trap::{TrapConditions, TrapFlags};
-use ipcz::{EndGet, Error, GetFlags, GetRefused, Received};
+use ipcz::api::{BeginGetFlags, BoxContents, Getting, Got, Process, TrapRefused};
+use ipcz::ids::{Handle, ObjectId, Transaction};
+use ipcz::trap::{PortalStatus, TrapConditions, TrapFlags};
+use ipcz::{EndGet, Error, GetFlags, GetRefused};
 
 use super::stage::Attached;
 use crate::ghost::EndId;
@@ -23,6 +23,8 @@ pub enum Job {
         length: usize,
         /// Another end to put into it.
         attached: Option<EndId>,
+        /// How many boxes it has.
+        boxes: u8,
     },
     /// Begin a put.
     BeginPut {
@@ -30,8 +32,13 @@ pub enum Job {
         end: EndId,
         /// Bytes of data.
         length: usize,
-        /// For how many ns; if it is not said it may be aborted, too.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then; if it is not said that is drawn.
+        lasts: Option<(u64, bool)>,
+    },
+    /// Ask how an end is.
+    Query {
+        /// Which.
+        end: EndId,
     },
     /// End what was begun under this number.
     End {
@@ -71,6 +78,7 @@ impl Job {
             Job::Put { end, .. }
             | Job::BeginPut { end, .. }
             | Job::End { end, .. }
+            | Job::Query { end }
             | Job::Close { end }
             | Job::Merge { end, .. }
             | Job::Read { end }
@@ -99,8 +107,10 @@ pub enum Doing {
         portal: Handle,
         /// The parcel's data.
         data: Vec<u8>,
-        /// Its attachment.
+        /// The portal in it.
         attached: Option<Attached>,
+        /// What is boxed for it, and by which node.
+        boxes: Option<(Handle, Vec<BoxContents>)>,
     },
     /// BeginPut.
     BeginPut {
@@ -110,8 +120,8 @@ pub enum Doing {
         length: usize,
         /// Whether fewer will do.
         partial: bool,
-        /// For how many ns, if that is said.
-        lasts: Option<u64>,
+        /// For how many ns, and whether it is aborted then, if that is said.
+        lasts: Option<(u64, bool)>,
     },
     /// Write what is to be sent, then EndPut.
     EndPut {
@@ -138,12 +148,12 @@ pub enum Doing {
         /// Its holder knew that the peer is closed.
         told: bool,
     },
-    /// Get from a kept parcel, twice, then Close it; or Close alone.
+    /// Get from a kept parcel; when that was done often enough, Close it.
     TakeKept {
         /// The parcel.
         parcel: Handle,
-        /// Whether what is in it is taken out.
-        take: bool,
+        /// How often it is still to be got.
+        left: u32,
         /// Begun under this number.
         open: u32,
     },
@@ -166,6 +176,11 @@ pub enum Doing {
         how: EndGet,
         /// Begun under this number.
         open: u32,
+    },
+    /// QueryPortalStatus.
+    Query {
+        /// Of this.
+        portal: Handle,
     },
     /// Close.
     Close {
@@ -199,6 +214,28 @@ pub enum Doing {
     },
 }
 
+/// A parcel, received, its boxes opened.
+#[derive(Clone, Default, Debug)]
+pub struct Received {
+    /// Its data.
+    pub data: Vec<u8>,
+    /// Its portals.
+    pub handles: Vec<Handle>,
+    /// What was in its boxes.
+    pub boxes: Vec<Found>,
+}
+
+/// What was in a box.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// A driver object.
+    Driver(ObjectId),
+    /// An object of the application.
+    Application(u64),
+    /// A subparcel: its data, and what was in its boxes.
+    Subparcel(Vec<u8>, Vec<Found>),
+}
+
 /// What a call answered.
 #[derive(Debug)]
 pub enum Answer {
@@ -212,12 +249,14 @@ pub enum Answer {
     Measure(Result<Got, GetRefused>),
     /// Of a Get that keeps: the first bytes, and the rest.
     Keep(Result<(Vec<u8>, Got), GetRefused>),
-    /// Of two Gets from a kept parcel, and Close.
-    TakeKept(Result<Vec<Received>, Error>),
-    /// Of BeginGet: what it gave, and a copy of the data.
-    BeginGet(Result<(Getting, Vec<u8>), GetRefused>),
+    /// Of Get from a kept parcel, or (nothing) of Close.
+    TakeKept(Result<Option<Received>, Error>),
+    /// Of BeginGet: what it gave, a copy of the data, and what was in boxes.
+    BeginGet(Result<(Getting, Vec<u8>, Vec<Found>), GetRefused>),
     /// Of EndGet.
     EndGet(Result<(), Error>),
+    /// Of QueryPortalStatus.
+    Query(Result<PortalStatus, Error>),
     /// Of Close.
     Close(Result<(), Error>),
     /// Of MergePortals.
@@ -234,7 +273,17 @@ pub const FIRST: usize = 24;
 /// Calls the library, and does nothing else.
 pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
     match doing {
-        Doing::Put { portal, data, attached } => Answer::Put(process.put(*portal, data, attached.map(|it| it.handle).as_slice())),
+        Doing::Put { portal, data, attached, boxes } => {
+            let mut handles = attached.map(|it| it.handle).into_iter().collect();
+            let put = box_up(process, boxes, &mut handles).and_then(|()| process.put(*portal, data, &handles));
+            if put.is_err() {
+                for handle in handles.iter().filter(|handle| attached.is_none_or(|it| it.handle != **handle)) {
+                    // Of who died meanwhile nothing is left.
+                    let _ = process.close(*handle);
+                }
+            }
+            Answer::Put(put)
+        }
         Doing::BeginPut { portal, length, partial, .. } => {
             let begun = process.begin_put(*portal, *length, *partial);
             Answer::BeginPut(begun.map(|put| (put.transaction, put.data.capacity())))
@@ -253,25 +302,64 @@ pub fn perform(process: &Arc<Process>, doing: &Doing) -> Answer {
                 (first, got)
             }))
         }
-        Doing::TakeKept { parcel, take, .. } => {
-            let taken: Result<Vec<_>, _> = (0..if *take { 2 } else { 0 }).map(|_| process.get(*parcel)).collect();
-            Answer::TakeKept(taken.and_then(|taken| process.close(*parcel).map(|()| taken)))
-        }
+        Doing::TakeKept { parcel, left: 0, .. } => Answer::TakeKept(process.close(*parcel).map(|()| None)),
+        Doing::TakeKept { parcel, .. } => Answer::TakeKept(get(process, *parcel).map(Some)),
         Doing::BeginGet { portal, overlapped, .. } => {
             let begun = process.begin_get(*portal, usize::MAX, BeginGetFlags { partial: false, overlapped: *overlapped });
             Answer::BeginGet(begun.map(|getting| {
                 let data = getting.data.to_vec();
-                (getting, data)
+                let (handles, boxes) = unpack(process, getting.handles);
+                (Getting { handles, ..getting }, data, boxes)
             }))
         }
         Doing::EndGet { portal, get, how, .. } => Answer::EndGet(process.end_get(*portal, *get, *how).map(drop)),
+        Doing::Query { portal } => Answer::Query(process.query(*portal)),
         Doing::Close { portal } => Answer::Close(process.close(*portal)),
         Doing::Merge { portal, with, .. } => Answer::Merge(process.merge(*portal, *with)),
-        Doing::Get { portal, .. } => Answer::Get(process.get(*portal)),
+        Doing::Get { portal, .. } => Answer::Get(get(process, *portal)),
         Doing::Trap { portal, flags, context } => {
             Answer::Trap(process.trap(*portal, TrapConditions { flags: *flags, ..TrapConditions::default() }, *context))
         }
     }
+}
+
+/// Boxes what is to go with a parcel; a portal stands in the middle.
+fn box_up(process: &Arc<Process>, boxes: &Option<(Handle, Vec<BoxContents>)>, handles: &mut Vec<Handle>) -> Result<(), Error> {
+    let Some((node, contents)) = boxes else { return Ok(()) };
+    for content in contents {
+        handles.push(process.box_object(*node, content.clone())?);
+    }
+    if handles.len() > contents.len() {
+        handles[..=contents.len() / 2].rotate_left(1);
+    }
+    Ok(())
+}
+
+fn get(process: &Arc<Process>, source: Handle) -> Result<Received, Error> {
+    let received = process.get(source)?;
+    let (handles, boxes) = unpack(process, received.handles);
+    Ok(Received { data: received.data, handles, boxes })
+}
+
+/// Opens all boxes, and those in subparcels. Answers what is none.
+fn unpack(process: &Arc<Process>, handles: Vec<Handle>) -> (Vec<Handle>, Vec<Found>) {
+    let (mut portals, mut boxes) = (Vec::new(), Vec::new());
+    for handle in handles {
+        match process.unbox(handle) {
+            Ok(BoxContents::Driver(object)) => boxes.push(Found::Driver(object)),
+            Ok(BoxContents::Application(object)) => boxes.push(Found::Application(object.object)),
+            Ok(BoxContents::Subparcel(parcel)) => {
+                let inside = get(process, parcel).unwrap_or_default();
+                for portal in inside.handles.into_iter().chain([parcel]) {
+                    // Of who died meanwhile nothing is left.
+                    let _ = process.close(portal);
+                }
+                boxes.push(Found::Subparcel(inside.data, inside.boxes));
+            }
+            Err(_) => portals.push(handle),
+        }
+    }
+    (portals, boxes)
 }
 
 /// Depth L1: each process's application has one thread, which does its jobs one after the other.

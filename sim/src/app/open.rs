@@ -3,14 +3,16 @@
 
 use ipcz::api::{Getting, Got, ParcelReader};
 use ipcz::ids::{Handle, Transaction};
-use ipcz::{EndGet, Error, GetRefused, Received};
+use ipcz::trap::PortalStatus;
+use ipcz::{EndGet, Error, GetRefused};
 
 use super::acts::Deed;
-use super::call::{Call, Doing, FIRST, Job};
+use super::call::{Call, Doing, FIRST, Found, Job, Received};
 use super::stage::{API, Stage, unexpected};
 use crate::check::{Checked, Violation};
 use crate::choice::{Choices, Site};
 use crate::ghost::{EndId, Place, Role, write_payload};
+use crate::scenario::{Manner, Way};
 
 /// Token of something begun that is ended at last; its number is in the low bits.
 pub(crate) const END: u64 = 4 << 56;
@@ -39,11 +41,13 @@ pub struct Style {
     pub objects: [u32; 2],
     /// Questions about a portal's status, before an operation.
     pub query: [u32; 2],
+    /// Parcels with boxes.
+    pub boxes: [u32; 2],
 }
 
 impl Style {
     /// Puts and gets, and nothing else.
-    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1] };
+    pub const PLAIN: Style = Style { two_phase: [0, 1], objects: [0, 1], query: [0, 1], boxes: [0, 1] };
 }
 
 /// Something begun.
@@ -57,6 +61,8 @@ pub struct Open {
     portal: Handle,
     /// Its end was under way when this was to be ended.
     stray: bool,
+    /// Whether it is aborted in the end; else that is drawn.
+    abort: Option<bool>,
     what: What,
 }
 
@@ -65,8 +71,6 @@ enum What {
     Put {
         put: Transaction,
         length: usize,
-        /// It is not to be aborted.
-        sure: bool,
     },
     Get {
         get: Transaction,
@@ -79,6 +83,7 @@ enum What {
         number: u64,
         length: u32,
         attached: Option<EndId>,
+        boxes: u8,
     },
 }
 
@@ -86,10 +91,10 @@ impl Open {
     /// The same, in a copy of the world.
     pub fn fork(&self) -> Open {
         let what = match &self.what {
-            What::Put { put, length, sure } => What::Put { put: *put, length: *length, sure: *sure },
+            What::Put { put, length } => What::Put { put: *put, length: *length },
             What::Get { get, exclusive, .. } => What::Get { get: *get, exclusive: *exclusive, seen: None },
-            What::Kept { parcel, number, length, attached } => {
-                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached }
+            What::Kept { parcel, number, length, attached, boxes } => {
+                What::Kept { parcel: *parcel, number: *number, length: *length, attached: *attached, boxes: *boxes }
             }
         };
         Open { what, ..*self }
@@ -101,7 +106,7 @@ impl Open {
 }
 
 impl Stage {
-    fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
+    pub(super) fn now_and_then(&mut self, site: Site, process: u32, [some, of]: [u32; 2]) -> bool {
         some > 0 && self.world.choose(|source| source.choose(site, process, 2, Some(&[of - some, some]))) == 1
     }
 
@@ -114,9 +119,33 @@ impl Stage {
         self.later(end, Job::BeginPut { end, length, lasts: None }).map(|()| true)
     }
 
-    /// Puts a parcel into an end by a put that stays open for `lasts` ns.
-    pub fn put_slowly(&mut self, end: EndId, length: usize, lasts: u64) -> Checked {
-        self.later(end, Job::BeginPut { end, length, lasts: Some(lasts) })
+    /// Puts a parcel into an end by a put that stays open for `lasts` ns, and is then aborted or not.
+    pub fn put_slowly(&mut self, end: EndId, length: usize, lasts: u64, abort: bool) -> Checked {
+        self.later(end, Job::BeginPut { end, length, lasts: Some((lasts, abort)) })
+    }
+
+    /// From now on parcels are taken out of an end like this.
+    pub fn get_like(&mut self, end: EndId, way: Way) {
+        self.ways.insert(end, way);
+    }
+
+    /// Whoever holds an end asks how it is.
+    pub fn query(&mut self, end: EndId) -> Checked {
+        self.later(end, Job::Query { end })
+    }
+
+    pub(super) fn begin_query(&mut self, end: EndId) -> Option<Call> {
+        let (process, portal) = self.holder(end)?;
+        Some(Call { process, end, doing: Doing::Query { portal } })
+    }
+
+    pub(super) fn finish_query(&mut self, process: u32, end: EndId, result: Result<PortalStatus, Error>) -> Checked {
+        match result {
+            Ok(status) => self.checks.status.told(&self.ghost, end, status).map_err(|violation| violation.in_process(process)),
+            // Its owner has closed it inside this very call.
+            Err(Error::InvalidArgument) if self.was_closed(end) => Ok(()),
+            Err(error) => Err(unexpected("QueryPortalStatus", error).in_process(process).at(end)),
+        }
     }
 
     /// Asks one of a process's portals how it is, now and then.
@@ -128,12 +157,22 @@ impl Stage {
         let chosen = self.world.choose(|source| source.draw(site::ASKED, process, count as u32)) as usize;
         let end = self.homes[process as usize].free[chosen];
         let Some((_, portal)) = self.holder(end) else { return Ok(()) };
-        let status = self.process(process)?.query(portal).map_err(|error| unexpected("QueryPortalStatus", error).in_process(process))?;
-        self.checks.status.told(&self.ghost, end, status).map_err(|violation| violation.in_process(process))
+        let answer = self.process(process)?.query(portal);
+        self.finish_query(process, end, answer)
     }
 
     /// The next get of an end: in which way?
     pub(super) fn way_to_get(&mut self, process: u32, end: EndId, portal: Handle, told: bool) -> Option<Doing> {
+        if let Some(way) = self.ways.get(&end).filter(|_| !self.ghost.pipe(end).tainted) {
+            let doing = match way.manner {
+                Manner::Plain => Doing::Get { portal, told },
+                Manner::Measured => Doing::Measure { portal, told },
+                Manner::TwoPhase => Doing::BeginGet { portal, told, overlapped: false },
+                Manner::Overlapped => Doing::BeginGet { portal, told, overlapped: true },
+                Manner::Kept => Doing::Keep { portal, told },
+            };
+            return (!self.opened.values().any(|open| open.bars(self, process, end))).then_some(doing);
+        }
         let free = self.threads.is_none() && self.ghost.pipe(end).role == Role::Random && !self.ghost.pipe(end).tainted;
         if free && self.opened.values().any(|open| open.bars(self, process, end)) {
             return None;
@@ -150,10 +189,10 @@ impl Stage {
     }
 
     /// Notes something begun; it is ended a while later.
-    fn begun(&mut self, process: u32, end: EndId, portal: Handle, lasts: u64, what: What) {
+    fn begun(&mut self, process: u32, end: EndId, portal: Handle, (lasts, abort): (u64, Option<bool>), what: What) {
         let number = self.opened_ever;
         self.opened_ever += 1;
-        let open = Open { process, end, holder: self.ghost.end(end).holder, portal, stray: false, what };
+        let open = Open { process, end, holder: self.ghost.end(end).holder, portal, stray: false, abort, what };
         self.opened.insert(number, open);
         let at = self.world.now() + lasts;
         self.world.schedule_for(process, at, END | u64::from(number));
@@ -171,6 +210,7 @@ impl Stage {
     /// Ends everything that is open, and begins nothing more.
     pub(super) fn end_all_open(&mut self) -> Checked {
         self.style = Style::PLAIN;
+        self.ways.clear();
         let numbers: Vec<u32> = self.opened.keys().copied().collect();
         numbers.into_iter().try_for_each(|number| self.end_open(number))
     }
@@ -193,7 +233,15 @@ impl Stage {
         OPEN_FOR * self.lazy.1
     }
 
-    pub(super) fn begin_begin_put(&mut self, end: EndId, length: usize, lasts: Option<u64>) -> Option<Call> {
+    /// How long what is taken out of an end stays open, and whether it is aborted then.
+    fn stays_open(&mut self, end: EndId) -> (u64, Option<bool>) {
+        let Some(way) = self.ways.get_mut(&end) else { return (self.some_time(), None) };
+        let abort = way.aborts > 0;
+        way.aborts -= u32::from(abort);
+        (way.open_ns, Some(abort))
+    }
+
+    pub(super) fn begin_begin_put(&mut self, end: EndId, length: usize, lasts: Option<(u64, bool)>) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
         // Odd sizes will do with less.
         let partial = length % 2 == 1 && lasts.is_none();
@@ -203,13 +251,13 @@ impl Stage {
     pub(super) fn finish_begin_put(
         &mut self,
         (process, end, portal): (u32, EndId, Handle),
-        (length, partial, lasts): (usize, bool, Option<u64>),
+        (length, partial, lasts): (usize, bool, Option<(u64, bool)>),
         result: Result<(Transaction, usize), Error>,
     ) -> Checked {
         match result {
             Ok((put, room)) if room == length || (partial && room < length) => {
-                let sure = lasts.is_some();
-                self.begun(process, end, portal, lasts.unwrap_or(self.some_time()), What::Put { put, length: room, sure });
+                let lasts = lasts.map_or((self.some_time(), None), |(lasts, abort)| (lasts, Some(abort)));
+                self.begun(process, end, portal, lasts, What::Put { put, length: room });
                 Ok(())
             }
             Ok((_, room)) => {
@@ -226,18 +274,19 @@ impl Stage {
         let Some(open) = self.opened.get(&number) else { return Ok(None) };
         let (process, end, then) = (open.process, open.end, open.portal);
         let here = self.holder(end).filter(|(at, _)| *at == process).map(|(_, portal)| portal);
-        let abort = self.now_and_then(site::ABORT, process, [1, 4]);
+        let said = open.abort;
+        let abort = said.unwrap_or_else(|| self.now_and_then(site::ABORT, process, [1, 4]));
         let Some(open) = self.opened.get(&number) else { return Ok(None) };
         let doing = match &open.what {
-            What::Put { put, length, sure } => {
-                let (put, length, abort) = (*put, *length, abort && !sure);
+            What::Put { put, length } => {
+                let (put, length) = (*put, *length);
                 let Some(portal) = here else {
                     self.opened.remove(&number);
                     return Ok(None);
                 };
                 let data = (!abort).then(|| {
                     self.calls.puts += 1;
-                    self.note(Deed::Send { end, bytes: length as u64 });
+                    self.note(Deed::Send { end, bytes: length as u64, boxes: 0 });
                     let mut data = Vec::new();
                     write_payload(end, self.ghost.end(end).sent, length, &mut data);
                     self.ghost.begin_put(end, process, length as u32, None, true);
@@ -257,7 +306,7 @@ impl Stage {
                 let how = if abort { EndGet::Abort } else { EndGet::Commit };
                 Doing::EndGet { portal: here.unwrap_or(then), get: *get, how, open: number }
             }
-            What::Kept { parcel, .. } => Doing::TakeKept { parcel: *parcel, take: !abort, open: number },
+            What::Kept { parcel, .. } => Doing::TakeKept { parcel: *parcel, left: if abort { 0 } else { 2 }, open: number },
         };
         Ok(Some(Call { process, end, doing }))
     }
@@ -315,47 +364,59 @@ impl Stage {
             return Err(Violation::new(API, "Get gives the parcel if it is to be kept", format!("{got:?}")).in_process(process).at(end));
         };
         self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
-        self.took(end, process, &Received { data: first, handles: got.handles }, &taken);
-        let (number, length, attached) = (taken.number, taken.parcel.length, taken.parcel.attached);
-        self.begun(process, end, portal, self.some_time(), What::Kept { parcel, number, length, attached });
+        self.took(end, process, &Received { data: first, handles: got.handles, boxes: Vec::new() }, &taken);
+        let (number, length, attached, boxes) = (taken.number, taken.parcel.length, taken.parcel.attached, taken.parcel.boxes);
+        let lasts = self.stays_open(end);
+        self.begun(process, end, portal, lasts, What::Kept { parcel, number, length, attached, boxes });
         Ok(self.begin_get(end))
     }
 
-    pub(super) fn finish_take_kept(&mut self, process: u32, number: u32, result: Result<Vec<Received>, Error>) -> Checked {
+    /// Data is got from a kept parcel twice, the portal in it the first time.
+    pub(super) fn finish_take_kept(
+        &mut self,
+        process: u32,
+        parcel: Handle,
+        (left, open): (u32, u32),
+        result: Result<Option<Received>, Error>,
+    ) -> Checked<Option<Call>> {
         let taken = result.map_err(|error| unexpected("Get from a kept parcel", error).in_process(process))?;
-        let Some(Open { end, what: What::Kept { number, length, attached, .. }, .. }) = self.opened.remove(&number) else { return Ok(()) };
-        let (lied, from) = (self.checks.broken.lied(), self.ghost.peer(end));
-        let mut handles = Vec::new();
-        for received in taken {
-            if !lied {
-                self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
+        let Some(received) = taken else {
+            if let Some(Open { what: What::Kept { attached: Some(attached), .. }, .. }) = self.opened.remove(&open) {
+                self.ghost.lose(attached);
             }
-            let expected = if handles.is_empty() && attached.is_some() { 1 } else { 0 };
-            // The second time nothing is left.
-            if received.handles.len() > expected && !lied {
+            return Ok(None);
+        };
+        let Some(Open { end, what, .. }) = self.opened.get_mut(&open) else { return Ok(None) };
+        let What::Kept { number, length, attached, boxes, .. } = what else { return Ok(None) };
+        let (end, number, length, attached, boxes) = (*end, *number, *length, attached.take(), std::mem::take(boxes));
+        // The second time nothing is left.
+        self.opened_boxes(end, process, (number, boxes), &received.boxes)?;
+        if !self.checks.broken.lied() {
+            let from = self.ghost.peer(end);
+            self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
+            if received.handles.len() > usize::from(attached.is_some()) {
                 let text = format!("a kept parcel of {end} gave {} portals", received.handles.len());
                 return Err(Violation::new(API, "a kept parcel gives its portals once", text).in_process(process).at(end));
             }
-            handles.extend(received.handles);
         }
-        match (attached, handles.first()) {
+        match (attached, received.handles.first()) {
             (Some(attached), Some(handle)) => self.arrived(attached, process, *handle, end),
             (Some(attached), None) => self.ghost.lose(attached),
             (None, _) => {}
         }
-        for handle in handles.iter().skip(usize::from(attached.is_some())) {
+        for handle in received.handles.iter().skip(usize::from(attached.is_some())) {
             self.process(process)?.close(*handle).map_err(|error| unexpected("Close", error).in_process(process))?;
         }
-        Ok(())
+        Ok(Some(Call { process, end, doing: Doing::TakeKept { parcel, left: left - 1, open } }))
     }
 
     pub(super) fn finish_begin_get(
         &mut self,
         (process, end, portal): (u32, EndId, Handle),
         (told, overlapped): (bool, bool),
-        result: Result<(Getting, Vec<u8>), GetRefused>,
+        result: Result<(Getting, Vec<u8>, Vec<Found>), GetRefused>,
     ) -> Checked<Option<Call>> {
-        let (getting, data) = match result {
+        let (getting, data, boxes) = match result {
             Ok(begun) => begun,
             // Overlapped gets keep exclusive ones away, and nothing else.
             Err(GetRefused::Error(Error::AlreadyExists)) if !overlapped && self.is_got_at(process, end) => {
@@ -366,16 +427,21 @@ impl Stage {
         let Getting { transaction: get, data: reader, handles } = getting;
         let what = What::Get { get, exclusive: !overlapped, seen: Some((reader, data.clone())) };
         if overlapped {
-            self.taken(end, process, &Received { data, handles })?;
-            self.begun(process, end, portal, self.some_time(), what);
+            self.taken(end, process, &Received { data, handles, boxes })?;
+            let lasts = self.stays_open(end);
+            self.begun(process, end, portal, lasts, what);
             return Ok(self.begin_get(end));
         }
-        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len()));
+        let looked = self.checks.delivery.looked(&self.ghost, end, Some(data.len()), &data, Some(handles.len() + boxes.len()));
         looked.map_err(|violation| violation.in_process(process))?;
+        if let Some((number, count)) = self.ghost.peek(end).map(|(number, parcel)| (number, parcel.boxes)) {
+            self.opened_boxes(end, process, (number, count), &boxes)?;
+        }
         if let (Some(attached), Some(handle)) = (self.ghost.strip(end), handles.first()) {
             self.arrived(attached, process, *handle, end);
         }
-        self.begun(process, end, portal, self.some_time(), what);
+        let lasts = self.stays_open(end);
+        self.begun(process, end, portal, lasts, what);
         Ok(None)
     }
 

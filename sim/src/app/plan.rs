@@ -249,7 +249,7 @@ impl Plan {
                     }
                 }
                 Action::Connect { .. } => {}
-                Action::Send { from, count, bytes, every_ns, open_ns } => {
+                Action::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                     let left = &mut self.left[id];
                     if *left == 0 {
                         *left = count;
@@ -259,8 +259,8 @@ impl Plan {
                     let again = *left > 0;
                     for _ in 0..now {
                         match self.ends[from] {
-                            Some(end) if open_ns > 0 => stage.put_slowly(end, bytes as usize, open_ns)?,
-                            Some(end) => drop(stage.put(end, bytes as usize, None)?),
+                            Some(end) if open_ns > 0 => stage.put_slowly(end, bytes as usize, open_ns, abort)?,
+                            Some(end) => drop(stage.put_boxes(end, bytes as usize, boxes as u8)?),
                             None => {}
                         }
                     }
@@ -268,6 +268,16 @@ impl Plan {
                         stage.count_for(None);
                         stage.world.schedule_for(process, stage.world.now() + every_ns, STEP | id as u64);
                         return Ok(());
+                    }
+                }
+                Action::Get { from, way } => {
+                    if let Some(end) = self.ends[from] {
+                        stage.get_like(end, way);
+                    }
+                }
+                Action::Query { portal } => {
+                    if let Some(end) = self.ends[portal] {
+                        stage.query(end)?;
                     }
                 }
                 Action::Hand { portal, over, .. } => {

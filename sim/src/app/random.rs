@@ -67,7 +67,7 @@ impl Workload {
             stage.open(random.on[node] as u32, Role::Random)?;
         }
         stage.lazy = (random.lazy, random.gap_ns);
-        stage.style = Style { two_phase: random.two_phase, objects: random.objects, query: random.query };
+        stage.style = Style { two_phase: random.two_phase, objects: random.objects, query: random.query, boxes: random.boxes };
         self.running = random.on.len();
         for node in &random.on {
             self.next(stage, random, *node as u32);

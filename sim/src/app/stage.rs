@@ -1,6 +1,7 @@
 //! What an application can do, one call each: the library is called, the ledger and the checkers are told, the trace keeps it.
 //! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
+mod boxing;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use crate::check::{Checked, Checks, Names, Violation};
 use crate::fault::Fault;
 use crate::ghost::{EndId, Ghost, Role, TAG_BYTES, write_payload};
 use crate::run::Calls;
-use crate::scenario::NodeSpec;
+use crate::scenario::{NodeSpec, Way};
 use crate::world::{Strike, World};
 
 /// Something an application learnt.
@@ -137,6 +138,8 @@ pub struct Stage {
     pub lazy: ([u32; 2], u64),
     /// In which other ways calls are made.
     pub style: Style,
+    /// How parcels are taken out of an end, where a step has said so.
+    pub(super) ways: BTreeMap<EndId, Way>,
     /// What was begun and not ended, by number.
     pub(super) opened: BTreeMap<u32, Open>,
     pub(super) opened_ever: u32,
@@ -173,6 +176,7 @@ mod call {
     pub const TAKE_KEPT: u16 = 11;
     pub const BEGIN_GET: u16 = 12;
     pub const END_GET: u16 = 13;
+    pub const QUERY: u16 = 14;
 }
 
 /// A portal that is put into a parcel.
@@ -211,6 +215,7 @@ impl Stage {
             unread: Vec::new(),
             lazy: ([0, 1], 0),
             style: Style::PLAIN,
+            ways: BTreeMap::new(),
             opened: BTreeMap::new(),
             opened_ever: 0,
             hoarding: Vec::new(),
@@ -248,6 +253,7 @@ impl Stage {
             unread: self.unread.clone(),
             lazy: self.lazy,
             style: self.style,
+            ways: self.ways.clone(),
             opened: self.opened.iter().map(|(number, open)| (*number, open.fork())).collect(),
             opened_ever: self.opened_ever,
             hoarding: self.hoarding.clone(),
@@ -350,11 +356,21 @@ impl Stage {
     /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
     /// that shows later.
     pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
+        let boxes = self.some_boxes(end);
+        self.put_all(end, length, attached, boxes)
+    }
+
+    /// Puts a parcel with so many boxes.
+    pub fn put_boxes(&mut self, end: EndId, length: usize, boxes: u8) -> Checked<bool> {
+        self.put_all(end, length, None, boxes)
+    }
+
+    fn put_all(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Checked<bool> {
         self.note(match attached {
             Some(attached) => Deed::Hand { end: attached, over: end },
-            None => Deed::Send { end, bytes: length as u64 },
+            None => Deed::Send { end, bytes: length as u64, boxes: boxes.into() },
         });
-        let job = Job::Put { end, length, attached };
+        let job = Job::Put { end, length, attached, boxes };
         if self.threads.is_some() {
             return self.later(end, job).map(|()| true);
         }
@@ -423,9 +439,10 @@ impl Stage {
     pub fn begin(&mut self, job: Job) -> Checked<Option<Call>> {
         self.note_closed();
         match job {
-            Job::Put { end, length, attached } => Ok(self.begin_put(end, length, attached)),
+            Job::Put { end, length, attached, boxes } => Ok(self.begin_put(end, length, attached, boxes)),
             Job::BeginPut { end, length, lasts } => Ok(self.begin_begin_put(end, length, lasts)),
             Job::End { open, .. } => self.begin_end(open),
+            Job::Query { end } => Ok(self.begin_query(end)),
             Job::Close { end } => Ok(self.begin_close(end)),
             Job::Merge { end, with } => Ok(self.begin_merge(end, with)),
             Job::Read { end } => Ok(self.begin_get(end)),
@@ -437,7 +454,7 @@ impl Stage {
     pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
         let Call { process, end, doing } = call;
         match (doing, answer) {
-            (Doing::Put { portal, data, attached }, Answer::Put(result)) => {
+            (Doing::Put { portal, data, attached, .. }, Answer::Put(result)) => {
                 let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];
                 self.payload = data;
                 self.trace(process, call::PUT, &words);
@@ -460,9 +477,9 @@ impl Stage {
                 self.trace(process, call::KEEP, &[portal.to_bits(), u64::from(result.is_ok())]);
                 self.finish_keep((process, end, portal), told, result)
             }
-            (Doing::TakeKept { parcel, open, .. }, Answer::TakeKept(result)) => {
-                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), result.as_ref().map_or(0, |taken| taken.len() as u64)]);
-                self.finish_take_kept(process, open, result).map(|()| None)
+            (Doing::TakeKept { parcel, left, open }, Answer::TakeKept(result)) => {
+                self.trace(process, call::TAKE_KEPT, &[parcel.to_bits(), u64::from(left), u64::from(result.is_ok())]);
+                self.finish_take_kept(process, parcel, (left, open), result)
             }
             (Doing::BeginGet { portal, told, overlapped }, Answer::BeginGet(result)) => {
                 self.trace(process, call::BEGIN_GET, &[portal.to_bits(), u64::from(overlapped), u64::from(result.is_ok())]);
@@ -471,6 +488,10 @@ impl Stage {
             (Doing::EndGet { portal, how, open, .. }, Answer::EndGet(result)) => {
                 self.trace(process, call::END_GET, &[portal.to_bits(), how as u64, u64::from(result.is_ok())]);
                 self.finish_end_get((process, end), open, how, result).map(|()| None)
+            }
+            (Doing::Query { portal }, Answer::Query(result)) => {
+                self.trace(process, call::QUERY, &[portal.to_bits(), u64::from(result.is_ok())]);
+                self.finish_query(process, end, result).map(|()| None)
             }
             (Doing::Close { portal }, Answer::Close(result)) => {
                 self.trace(process, call::CLOSE, &[portal.to_bits(), u64::from(result.is_ok())]);
@@ -494,7 +515,7 @@ impl Stage {
         }
     }
 
-    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Option<Call> {
+    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Option<Call> {
         let (process, portal) = self.holder(end)?;
         let length = if attached.is_some() { TAG_BYTES } else { length };
         let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
@@ -514,8 +535,12 @@ impl Stage {
         }
         let mut data = std::mem::take(&mut self.payload);
         write_payload(end, self.ghost.end(end).sent, length, &mut data);
+        let boxes = self.make_boxes(end, process, boxes);
         self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
-        Some(Call { process, end, doing: Doing::Put { portal, data, attached } })
+        if let Some((_, boxes)) = &boxes {
+            self.ghost.box_up(end, boxes.len() as u8);
+        }
+        Some(Call { process, end, doing: Doing::Put { portal, data, attached, boxes } })
     }
 
     pub(super) fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {

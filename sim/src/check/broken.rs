@@ -34,6 +34,11 @@ impl Names {
         self.by_name.entry(name).or_insert(process);
     }
 
+    /// The name of a process's node.
+    pub fn name(&self, process: u32) -> Option<NodeName> {
+        self.by_name.iter().find(|(_, of)| **of == process).map(|(name, _)| *name)
+    }
+
     /// The process of the node of this name.
     pub fn process(&self, name: NodeName) -> Option<u32> {
         self.by_name.get(&name).copied()

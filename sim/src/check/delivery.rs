@@ -3,6 +3,7 @@
 
 use super::broken::LIE;
 use super::{Checked, Tally, Violation};
+use crate::boxes::{Seen, contents};
 use crate::ghost::{EndId, Ghost, Place, Taken, read_tag, write_payload};
 
 const NAME: &str = "delivery";
@@ -65,9 +66,31 @@ impl Delivery {
         if !self.expected.starts_with(first) {
             return no(format!("{reader} shows other bytes than those of parcel {number} of {from}, {length} bytes{}", whose(first)));
         }
-        let expected = usize::from(parcel.attached.is_some());
+        let expected = usize::from(parcel.attached.is_some()) + usize::from(parcel.boxes);
         if attached.is_some_and(|attached| attached != expected) {
-            return no(format!("{reader} says {attached:?} portals of parcel {number} of {from}, which has {expected}"));
+            return no(format!("{reader} says {attached:?} attachments of parcel {number} of {from}, which has {expected}"));
+        }
+        Ok(())
+    }
+
+    /// What was found in the boxes of parcel `number` of `from`: what was put there, in order. Where a cut may have taken the broker that
+    /// was to relay objects, something empty may stand for one (api.md A15).
+    pub fn opened(&mut self, (from, reader): (EndId, EndId), (number, boxes): (u64, u8), seen: &[Seen], touched: bool) -> Checked {
+        self.tally.add(boxes.into());
+        let no =
+            |text: String| Err(Violation::new(NAME, "what is in a box arrives as what it was, or as what it becomes", text).at(reader));
+        if seen.len() != usize::from(boxes) {
+            return no(format!("parcel {number} of {from} was put with {boxes} boxes and taken with {}", seen.len()));
+        }
+        for (content, seen) in contents(from.0, number, boxes).zip(seen) {
+            if content.is(seen) {
+                continue;
+            }
+            if touched && matches!(seen, Seen::Subparcel(_, inside) if inside.is_empty()) {
+                self.tally.exempt("box of a cut route");
+                continue;
+            }
+            return no(format!("of parcel {number} of {from} a box with {content:?} gave {seen:?}"));
         }
         Ok(())
     }

@@ -56,6 +56,16 @@ impl Honesty {
         self.lies.iter().any(|(a, b)| *a == process || *b == process)
     }
 
+    /// Whether any link was cut or lied over, or may be lost for want of an answer.
+    pub fn any_excuse(&self) -> bool {
+        !(self.cuts.is_empty() && self.lies.is_empty() && self.loose.is_empty() && self.alone.is_empty())
+    }
+
+    /// Whether anybody lies.
+    pub fn any_lie(&self) -> bool {
+        !self.lies.is_empty()
+    }
+
     fn lied(&self, a: u32, b: u32) -> bool {
         self.lies.contains(&pair(a, b))
     }
@@ -97,6 +107,16 @@ impl Honesty {
         }
         let text = format!("{stale} questions about a closed transport");
         Err(Violation::new(NAME, "no driver object is used after it is closed", text))
+    }
+
+    /// Drivers were told to close so many objects that were closed before.
+    pub fn closed_twice(&mut self, times: u64) -> Checked {
+        self.tally.count();
+        if times == 0 {
+            return Ok(());
+        }
+        let text = format!("{times} objects were closed again");
+        Err(Violation::new(NAME, "every driver object is closed once", text))
     }
 
     /// At rest: nobody was blamed, no link is missing.

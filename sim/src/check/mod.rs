@@ -8,6 +8,7 @@ mod graph;
 mod honesty;
 mod leaks;
 mod requires;
+mod routes;
 mod secrecy;
 mod shape;
 mod snapshot;
@@ -24,6 +25,7 @@ pub use graph::{Graph, Ref};
 pub use honesty::Honesty;
 pub use leaks::Leaks;
 pub use requires::{Reached, requirements};
+pub use routes::{Routes, Scope};
 pub use secrecy::{Blocks, Secrecy};
 pub use shape::Shape;
 pub use snapshot::{Sight, Snapshot};
@@ -123,6 +125,8 @@ pub struct Checks {
     pub shape: Shape,
     /// Routers after a step.
     pub steps: Steps,
+    /// Links and whole routes in the middle of everything.
+    pub routes: Routes,
     /// What is left when all is closed.
     pub leaks: Leaks,
     /// Who knows what.

@@ -142,7 +142,7 @@ impl Secrecy {
 
 #[cfg(test)]
 mod tests {
-    use ipcz::ids::Handle;
+    use ipcz::ids::{Handle, SublinkId};
 
     use super::*;
     use crate::ghost::Role;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn inline(from: u32, to: u32) -> Seen {
-        Seen { from, to, number: 0, tag: Some((EndId(0), 0)), block: false }
+        Seen { from, to, sublink: SublinkId(12), number: 0, tag: Some((EndId(0), 0)), block: false }
     }
 
     #[test]

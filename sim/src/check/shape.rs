@@ -262,8 +262,8 @@ pub(super) fn direct(
             Ok(())
         }
         (
-            Some(LinkView::Remote { link: k, sublink: x, side: s, status: v, kind: LinkKind::Central }),
-            Some(LinkView::Remote { link: l, sublink: y, side: t, status: w, kind: LinkKind::Central }),
+            Some(LinkView::Remote { link: k, sublink: x, side: s, status: v, kind: LinkKind::Central, .. }),
+            Some(LinkView::Remote { link: l, sublink: y, side: t, status: w, kind: LinkKind::Central, .. }),
         ) if x == y && s != t && v == Some(STABLE) && w == v && partners.get(&(here.0, k)) == Some(&(there.0, l)) => Ok(()),
         (x, y) => Err(format!("{:?} in process {} has {x:?}, {:?} in process {} has {y:?}", a.key, here.0, b.key, there.0)),
     }

@@ -24,6 +24,10 @@ pub struct Sight {
     pub owned: usize,
     /// Driver objects that it has by the driver's account.
     pub open: usize,
+    /// Boxes.
+    pub boxes: usize,
+    /// Objects of its application that it has not got back.
+    pub applications: i64,
     /// Answers that it waits for.
     pub waits: usize,
     /// Its running totals.
@@ -51,6 +55,7 @@ impl Snapshot {
         for (process, sight) in snapshot.processes.iter_mut().enumerate() {
             if let Some(sight) = sight {
                 sight.open = world.objects_open(process as u32);
+                sight.applications = world.applications_open(process as u32);
             }
         }
         snapshot
@@ -112,6 +117,8 @@ fn sight(view: &View<'_>, count_blocks: bool) -> Sight {
         handles: view.handle_count(),
         owned: view.objects_owned(),
         open: 0,
+        boxes: view.boxes(),
+        applications: 0,
         waits: view.waits(),
         totals: view.totals(),
         lost_to: view.lost_to(),

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipcz::ids::NodeName;
+use ipcz::ids::{NodeName, SublinkId};
 use ipcz::wire::{Envelope, Message, ObjectBytes};
 
 use super::{Tally, Violation};
@@ -19,6 +19,8 @@ pub struct Seen {
     pub from: u32,
     /// The process that has it now.
     pub to: u32,
+    /// The sublink it came over.
+    pub sublink: SublinkId,
     /// Its number in its sequence.
     pub number: u64,
     /// What its data says it is, if that came in the message.
@@ -184,7 +186,7 @@ impl State {
         {
             let block = !parcel.parcel_fragment.is_null();
             let tag = if block { None } else { read_tag(parcel.parcel_data) };
-            self.seen = Some(Seen { from, to, number: parcel.sequence_number, tag, block });
+            self.seen = Some(Seen { from, to, sublink: parcel.sublink, number: parcel.sequence_number, tag, block });
         }
     }
 }

@@ -198,6 +198,21 @@ impl Plan {
     }
 }
 
+/// Whether a scenario can be ordered as the command line says.
+///
+/// # Errors
+/// What cannot be, and what to do about it.
+pub fn orderable(scenario: &Scenario, policy: &PolicySpec, depth: u8) -> Result<(), String> {
+    let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
+    policy.check(&nodes).map_err(|bad| bad.to_string())?;
+    match scenario.loose().filter(|_| depth > 0) {
+        Some(node) => Err(format!(
+            "[nodes]: {node} is loose, which only depth L0 can play: run it without --depth {depth}, or without `loose` (--set of its key in [nodes] to false)"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The policy and depth of the command line as a [`Plan`] has them: at depth L1 the policy says who is next there, and down to where
 /// that begins nothing is reordered.
 pub fn order(policy: &PolicySpec, depth: u8) -> (PolicySpec, Option<Fine>) {

@@ -9,7 +9,7 @@ use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
 use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
-use super::play::{Finding, Plan, Second, length, listen_to_panics, order};
+use super::play::{Finding, Plan, Second, length, listen_to_panics, order, orderable};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::stopwatch::Stopwatch;
@@ -85,8 +85,7 @@ fn load(args: &RunArgs) -> Option<Vec<(&Path, Text, Scenario)>> {
     for file in &args.scenarios {
         match Text::load(file, &sets) {
             Ok((text, scenario)) => {
-                let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
-                if let Err(bad) = args.policy.check(&nodes) {
+                if let Err(bad) = orderable(&scenario, &args.policy, args.depth) {
                     wrong = true;
                     tell(&format!("ipcz-sim: {}: {bad}\n", file.display()));
                 }

@@ -3,7 +3,7 @@
 use super::args::{Setting, TranscriptArgs};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
-use super::play::order;
+use super::play::{order, orderable};
 use super::usage;
 use crate::leaks;
 use crate::replay::Text;
@@ -28,8 +28,7 @@ pub fn transcript(args: &TranscriptArgs) -> Result<Exit, Trouble> {
             return Ok(Exit::Usage);
         }
     };
-    let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
-    if let Err(bad) = args.policy.check(&nodes) {
+    if let Err(bad) = orderable(&scenario, &args.policy, args.depth) {
         tell(&format!("ipcz-sim: {}: {bad}\n", args.scenario.display()));
         return Ok(Exit::Usage);
     }

@@ -169,3 +169,31 @@ fn a_length_that_is_another_one_the_second_time_is_seen_in_what_arrives() {
     let Verdict::Violated(failure) = schedule(&base, 1).verdict else { panic!("not found") };
     assert_eq!(failure.checker, "delivery", "{}", failure.text);
 }
+
+/// What a run of `step-calls.toml` did: the lines of its transcript that tell of calls.
+fn step_calls(fine: Option<Fine>, seed: u64) -> Vec<String> {
+    let text = include_str!("../../../scenarios/step-calls.toml");
+    let scenario = Scenario::parse("step-calls.toml", text, &[]).unwrap();
+    let mut run = Run::new(&scenario, &RunOptions { seed, fine, transcript: true, ..RunOptions::default() });
+    while run.step() {}
+    let lines = run.named(|names| run.take_transcript().lines(names));
+    let verdict = run.finish().verdict;
+    assert_eq!(verdict, Verdict::Held, "seed {seed}");
+    lines.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn steps_put_get_and_ask_in_every_way_at_both_depths() {
+    for (depth, seed) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
+        let lines = step_calls((depth == 1).then(Fine::default), seed);
+        let count = |call: &str, words: &str| lines.iter().filter(|line| line.contains(call) && line.contains(words)).count();
+        assert_eq!(count(" end put ", ", ffffffffffffffff, 1]"), 3, "puts aborted");
+        assert_eq!(count(" end put ", ", 1388, 1]"), 12, "puts ended");
+        assert_eq!(count(" end get ", ", 2, 1]"), 3, "two exclusive gets and an overlapped one aborted");
+        assert!(count(" end get ", ", 0, 1]") >= 4 && count(" measure ", ", 0]") >= 1, "what is measured is too big for no room");
+        assert!(count(" begin get ", ", 1, 1]") >= 3, "overlapped");
+        let kept = count(" keep ", ", 1]");
+        assert!(kept >= 2 && count(" get from kept ", ", 2, 1]") == kept && count(" get from kept ", ", 0, 1]") == kept, "{kept}");
+        assert_eq!(count(" query ", ", 1]"), 2);
+    }
+}

@@ -287,9 +287,17 @@ impl Ghost {
         if lost {
             from.next = from.sent;
         } else {
-            from.unread.push_back(Parcel { length, attached, counted, knowers: Knowers::only(process) });
+            from.unread.push_back(Parcel { length, attached, boxes: 0, counted, knowers: Knowers::only(process) });
         }
         number
+    }
+
+    /// The parcel that is being put into `end` has boxes.
+    pub fn box_up(&mut self, end: EndId, boxes: u8) {
+        let from = self.end_mut(end);
+        if let Some(parcel) = from.unread.back_mut().filter(|_| from.awaited) {
+            parcel.boxes = boxes;
+        }
     }
 
     /// The parcel was accepted.
@@ -342,9 +350,11 @@ impl Ghost {
         Some((from.next, from.unread.front()?))
     }
 
-    /// The attachment of the parcel that `reader` should get next was taken out; the parcel stays.
+    /// The attachments of the parcel that `reader` should get next were taken out; the parcel stays. Answers the portal, if it had one.
     pub fn strip(&mut self, reader: EndId) -> Option<EndId> {
-        self.end_mut(self.peer(reader)).unread.front_mut()?.attached.take()
+        let parcel = self.end_mut(self.peer(reader)).unread.front_mut()?;
+        parcel.boxes = 0;
+        parcel.attached.take()
     }
 
     /// A parcel under way, by the end it was put into and (the low half of) its number.

@@ -9,6 +9,8 @@ pub struct Parcel {
     pub length: u32,
     /// The end it carries.
     pub attached: Option<EndId>,
+    /// How many boxes it has ([`crate::boxes::contents`]).
+    pub boxes: u8,
     /// Whether it is one of a `send`, not of a `hand`.
     pub counted: bool,
     /// Who may know its content.

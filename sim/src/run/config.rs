@@ -26,7 +26,7 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
     });
     Config {
         order,
-        link: profile(scenario.latency_ns, scenario.jitter_ns),
+        link: LinkProfile { carries_objects: !scenario.brokered, ..profile(scenario.latency_ns, scenario.jitter_ns) },
         links: scenario
             .connects
             .iter()

@@ -1,8 +1,8 @@
 //! The part of a run at depth L1: from where it begins to rest.
 
-use super::{Phase, Run, RunOptions, run};
+use super::{LOOK_AT_ALL_TURNS, Phase, Run, RunOptions, run};
 use crate::app::{Plan, Threads};
-use crate::check::{Checked, Violation};
+use crate::check::{Checked, Scope, Violation};
 use crate::choice::Source;
 use crate::fine::{Counts, Engine, Fine, Turned};
 use crate::policy::{Length, Policy, PolicySpec};
@@ -98,6 +98,9 @@ impl Run {
     }
 
     fn go_down(&mut self) -> Checked {
+        if let Some(node) = self.scenario.loose() {
+            return Err(Violation::new("scenario", "loose nodes are played at depth L0 only", format!("{node} is loose")));
+        }
         let mut fine = self.options.fine.clone().unwrap_or_default();
         if let Some(spec) = &fine.spec {
             let policy = spec.of_seed(self.options.seed);
@@ -155,6 +158,9 @@ impl Run {
             Turned::Rest => return self.come_up(),
         }
         self.events += 1;
+        if self.events.is_multiple_of(LOOK_AT_ALL_TURNS) {
+            self.look_at_all(Scope::Links)?;
+        }
         if self.stage.cuts > 0 {
             self.stage.mark(None);
         }

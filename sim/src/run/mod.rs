@@ -24,8 +24,8 @@ use ipcz::limits::Limits;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Secrecy, Shape, Snapshot, Status, Steps, Tally, Violation,
-    Watch, requirements,
+    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot, Status,
+    Steps, Tally, Violation, Watch, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
@@ -51,6 +51,13 @@ const MATTERS_OF_TIME: [&str; 3] = ["proxies_peak", "forwarded", "messages_max"]
 const SELDOM: u64 = 1 << 14;
 /// One router is looked at once in so many steps.
 const LOOK_EVERY: u64 = 8;
+
+/// In a world of so few processes what a step has flushed is always looked at, and where each parcel came from; else once in so many.
+const FEW_PROCESSES: usize = 16;
+/// A whole world of that size is looked at once in so many events.
+const LOOK_AT_ALL_EVERY: u64 = 64;
+/// The same at depth L1, where an event is a turn.
+const LOOK_AT_ALL_TURNS: u64 = 512;
 
 /// Proxies are looked at once in so many steps, in processes that hold at most so many portals.
 const LOOK_AT_PROXIES_EVERY: u64 = 8;
@@ -144,6 +151,7 @@ impl Run {
             options: options.clone(),
             scenario,
         };
+        run.stage.checks.steps.thorough = run.small();
         run.descent = Descent::of(options, run.scenario.run.fine.as_deref(), &mut run.plan);
         match set_up {
             Ok(set_up) => {
@@ -206,6 +214,9 @@ impl Run {
         if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
             self.settle()?;
         }
+        if self.small() && self.events.is_multiple_of(LOOK_AT_ALL_EVERY) {
+            self.look_at_all(Scope::Routes)?;
+        }
         if self.events.is_multiple_of(SELDOM) {
             self.seldom();
             self.storm()?;
@@ -241,6 +252,7 @@ impl Run {
         }
         match seen {
             Some(seen) => {
+                self.took(seen)?;
                 let processes = self.stage.world.processes();
                 self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
             }
@@ -275,13 +287,22 @@ impl Run {
         let Some(body) = self.stage.world.process(process) else { return Ok(()) };
         let home = &self.stage.homes[process as usize];
         let held = (home.free.len() + home.named.len() + home.connections.len()) as u64;
-        let chosen =
-            (held > 0 && self.events.is_multiple_of(LOOK_EVERY)).then(|| home.all().nth((self.events / LOOK_EVERY % held) as usize));
+        let now_and_then = self.events.is_multiple_of(LOOK_EVERY);
+        let chosen = (held > 0 && now_and_then).then(|| home.all().nth((self.events / LOOK_EVERY % held) as usize));
         let handle = chosen.flatten().and_then(|end| Some(self.stage.ghost.holder(end)?.1));
-        let (proxies, router) = body.inspect(|view| {
-            let router = handle.and_then(|handle| view.router(view.router_of(handle)?));
-            (view.proxies(), router)
-        });
+        let lied_to = self.stage.checks.honesty.lied_to(process);
+        let look_closely = self.small() || now_and_then;
+        let steps = &mut self.stage.checks.steps;
+        let proxies = body.inspect(|view| {
+            let routers =
+                [handle.and_then(|handle| view.router(view.router_of(handle)?)), if look_closely { view.last_flushed() } else { None }];
+            let bound = |link, sublink| view.bound(link, sublink);
+            routers.iter().flatten().try_for_each(|router| steps.router(process, router, bound, lied_to))?;
+            if held <= FEW_HELD {
+                steps.nodes(process, view)?;
+            }
+            Ok::<_, Box<Violation>>(view.proxies())
+        })?;
         let known = &mut self.proxies[process as usize];
         let were = self.proxies_now;
         self.proxies_now = were + proxies - *known;
@@ -295,19 +316,46 @@ impl Run {
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
-        let lied_to = self.stage.checks.honesty.lied_to(process);
-        if let Some(router) = router {
-            self.stage.checks.steps.router(process, &router, lied_to)?;
-            if held <= FEW_HELD {
-                let steps = &mut self.stage.checks.steps;
-                body.inspect(|view| steps.nodes(process, view))?;
-            }
-        }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
             let steps = &mut self.stage.checks.steps;
-            body.inspect(|view| view.proxy_routers().try_for_each(|router| steps.router(process, &router, lied_to)))?;
+            body.inspect(|view| {
+                let bound = |link, sublink| view.bound(link, sublink);
+                view.proxy_routers().try_for_each(|router| steps.router(process, &router, bound, lied_to))
+            })?;
         }
         Ok(())
+    }
+
+    /// Whether a world is small enough to be looked at closely.
+    fn small(&self) -> bool {
+        self.stage.homes.len() <= FEW_PROCESSES
+    }
+
+    /// A parcel has come: was it counted for the link that it took?
+    fn took(&mut self, seen: Seen) -> Checked {
+        if !self.small() && !self.events.is_multiple_of(LOOK_AT_ALL_EVERY) {
+            return Ok(());
+        }
+        let Some((to, from)) = self.stage.world.process(seen.to).filter(|body| !body.is_busy()).zip(self.stage.names.name(seen.from))
+        else {
+            return Ok(());
+        };
+        let found = to.inspect(|view| {
+            let (link, router) = view.bound_from(from, seen.sublink)?;
+            Some((link, view.router(router)?))
+        });
+        let Some((link, router)) = found else { return Ok(()) };
+        let lied_to = self.stage.checks.honesty.lied_to(seen.to);
+        self.stage.checks.steps.parcel(seen.to, &router, (link, seen.sublink), seen.number, lied_to)
+    }
+
+    /// Links and whole routes of a world in which no link was cut and nobody lies: there is nothing to excuse.
+    fn look_at_all(&mut self, scope: Scope) -> Checked {
+        if self.stage.cuts > 0 || self.stage.checks.honesty.any_excuse() {
+            return Ok(());
+        }
+        let snapshot = Snapshot::of(&self.stage.world, false);
+        self.stage.checks.routes.look(&self.stage.ghost, &snapshot, scope)
     }
 
     /// Counts that cost more than an event.
@@ -448,11 +496,16 @@ impl Run {
         stage.checks.honesty.refused(&refused)?;
         let stale = stage.world.trace(|trace| trace.totals().stale);
         stage.checks.honesty.stale(stale)?;
+        let closed_twice = stage.world.trace(|trace| trace.totals().closed_twice);
+        stage.checks.honesty.closed_twice(closed_twice)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
         stage.checks.delivery.rest(&stage.ghost)?;
         stage.checks.shape.rest(&stage.ghost, &snapshot)?;
+        if !stage.checks.honesty.any_lie() {
+            stage.checks.routes.look(&stage.ghost, &snapshot, Scope::Rest)?;
+        }
         if stage.cuts == 0 && !self.plan.is_done() && !self.scenario.run.partial {
             return Err(self.stalled("steps wait for what will never happen"));
         }
@@ -672,6 +725,7 @@ impl Run {
             checks.broken.tally.report(Broken::NAME),
             checks.shape.tally.report(Shape::NAME),
             checks.steps.tally.report(Steps::NAME),
+            checks.routes.tally.report(Routes::NAME),
             self.watch.lock().tally.report(Watch::NAME),
             checks.secrecy.tally.report(Secrecy::NAME),
             checks.honesty.tally.report(Honesty::NAME),

@@ -19,8 +19,8 @@ mod workload;
 pub use error::ScenarioError;
 pub use files::files;
 pub use types::{
-    Action, LinkSpec, Loss, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step, StepId,
-    Swarm, Verbs, Wait,
+    Action, LinkSpec, Loss, Manner, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step,
+    StepId, Swarm, Verbs, Wait, Way,
 };
 
 use std::path::Path;
@@ -52,6 +52,11 @@ impl Scenario {
             let source = tree::source(&name, &String::from_utf8_lossy(error.as_bytes()));
             Place { source, range: at..at }.error("the file is not UTF-8", "UTF-8 text")
         })
+    }
+
+    /// The name of the first node that is loose, if any is.
+    pub fn loose(&self) -> Option<&str> {
+        self.nodes.iter().find(|node| node.loose.is_some()).map(|node| node.name.as_str())
     }
 
     /// Resolves the text of a scenario; `name` is what errors call it.

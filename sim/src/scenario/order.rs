@@ -112,10 +112,12 @@ impl<'a> Plan<'a> {
                 }
                 Action::Connect { to: *to, portals: *portals }
             }
-            Verb::Send { from, count, bytes, every_ns, open_ns } => {
+            Verb::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                 let from = self.use_portal(step, from)?;
-                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns }
+                Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, abort: *abort, boxes: *boxes }
             }
+            Verb::Get { from, way } => Action::Get { from: self.use_portal(step, from)?, way: *way },
+            Verb::Query(portal) => Action::Query { portal: self.use_portal(step, portal)? },
             Verb::Hand { portal, over, to, .. } => {
                 let (moved, carrier) = (self.use_portal(step, portal)?, self.use_portal(step, over)?);
                 if moved == carrier {
@@ -284,7 +286,7 @@ impl<'a> Plan<'a> {
             .iter()
             .flat_map(|peer| &self.uses[*peer])
             .filter_map(|&(step, _)| match self.actions[step] {
-                Action::Send { from, count, .. } if peers.contains(&from) => Some((step, count)),
+                Action::Send { from, count, abort: false, .. } if peers.contains(&from) => Some((step, count)),
                 _ => None,
             })
             .collect();

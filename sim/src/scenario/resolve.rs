@@ -48,6 +48,7 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         portals: portals.specs,
         latency_ns: links.latency_ns,
         jitter_ns: links.jitter_ns,
+        brokered: links.brokered,
         steps,
         random,
         swarm,
@@ -100,6 +101,7 @@ fn settle(root: &mut Table, sets: &[Override]) -> Result<Scope, ScenarioError> {
 struct Links {
     latency_ns: u64,
     jitter_ns: u64,
+    brokered: bool,
     connects: Vec<LinkSpec>,
     pipes: Vec<PipeSpec>,
     /// The links, in `connects`, in which each node is the client.
@@ -109,15 +111,19 @@ struct Links {
 impl Links {
     fn read(value: Option<&Value>, scope: &Scope, nodes: &Nodes, portals: &mut Portals) -> Result<Links, ScenarioError> {
         let of_client = vec![Vec::new(); nodes.specs.len()];
-        let mut links = Links { latency_ns: DEFAULT_LATENCY_NS, jitter_ns: 0, connects: Vec::new(), pipes: Vec::new(), of_client };
+        let mut links =
+            Links { latency_ns: DEFAULT_LATENCY_NS, jitter_ns: 0, brokered: false, connects: Vec::new(), pipes: Vec::new(), of_client };
         let Some(value) = value else { return Ok(links) };
         let table = value.table()?;
-        check_keys(table, &["connect", "refer", "pipes", "latency", "jitter"])?;
+        check_keys(table, &["connect", "refer", "pipes", "latency", "jitter", "brokered"])?;
         if let Some(latency) = table.get("latency") {
             links.latency_ns = scope.time(latency)?;
         }
         if let Some(jitter) = table.get("jitter") {
             links.jitter_ns = scope.time(jitter)?;
+        }
+        if let Some(brokered) = table.get("brokered") {
+            links.brokered = scope.flag_of(brokered)?;
         }
         if let Some(connect) = table.get("connect") {
             each_item(connect, "link", scope, |scope, item| links.connect(item, scope, nodes, portals, true))?;

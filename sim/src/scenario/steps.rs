@@ -2,14 +2,14 @@
 
 use super::error::{Place, ScenarioError};
 use super::names::{Nodes, Portals};
-use super::read::{Scope, check_keys, check_name, need};
+use super::read::{Scope, check_keys, check_name, need, suggest};
 use super::tree::{Kind, Table, Value};
-use super::types::{NodeId, PortalId};
+use super::types::{Manner, NodeId, PortalId, Way};
 
 const COMMON: [&str; 7] = ["on", "id", "after", "at", "when", "each", "think"];
-const VERBS: [&str; 7] = ["open", "connect", "send", "hand", "close", "merge", "cut"];
-/// Keys that belong to one verb.
-const COMPANIONS: [(&str, &str); 4] = [("portals", "connect"), ("from", "send"), ("over", "hand"), ("to", "hand")];
+const VERBS: [&str; 9] = ["open", "connect", "send", "get", "query", "hand", "close", "merge", "cut"];
+/// Keys that belong to certain verbs.
+const COMPANIONS: [(&str, &[&str]); 4] = [("portals", &["connect"]), ("from", &["send", "get"]), ("over", &["hand"]), ("to", &["hand"])];
 
 /// A name and where it stands.
 #[derive(Clone, Debug)]
@@ -46,7 +46,9 @@ pub(super) enum DraftWait {
 pub(super) enum Verb {
     Open([PortalId; 2]),
     Connect { to: NodeId, portals: [PortalId; 2] },
-    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64 },
+    Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64, abort: bool, boxes: u64 },
+    Get { from: Word, way: Way },
+    Query(Word),
     Hand { portal: Word, over: Word, to: NodeId, to_place: Place },
     Close(Word),
     Merge([Word; 2]),
@@ -96,8 +98,8 @@ fn check_verbs(table: &Table, place: &Place) -> Result<(), ScenarioError> {
         return Err(error.help("make two steps of it"));
     }
     for entry in &table.entries {
-        if let Some((key, owner)) = COMPANIONS.iter().find(|(key, owner)| entry.key == *key && verb.key != *owner) {
-            let message = format!("\"{key}\" belongs to \"{owner}\", not to \"{}\"", verb.key);
+        if let Some((key, owners)) = COMPANIONS.iter().find(|(key, owners)| entry.key == *key && !owners.contains(&verb.key.as_str())) {
+            let message = format!("\"{key}\" belongs to \"{}\", not to \"{}\"", owners.join("\" and \""), verb.key);
             return Err(entry.key_place.error(message, format!("no \"{key}\" in a step with \"{}\"", verb.key)));
         }
     }
@@ -163,14 +165,28 @@ impl Reader<'_> {
         }
         if let Some(value) = self.table.get("send") {
             let inner = value.table()?;
-            check_keys(inner, &["count", "bytes", "every", "open"])?;
+            check_keys(inner, &["count", "bytes", "every", "open", "abort", "boxes"])?;
+            let abort = inner.get("abort").map_or(Ok(false), |value| self.scope.flag(value))?;
+            if let (true, Some(value), None) = (abort, inner.get("abort"), inner.get("open")) {
+                return Err(value
+                    .place
+                    .error("only a put in two phases can be aborted", "\"open\" beside it: for how long the put is open"));
+            }
             return Ok(Verb::Send {
+                abort,
                 from: self.portal("from")?,
                 count: self.scope.number(need(inner, "count", &value.place)?, 1)?,
                 bytes: self.scope.size(need(inner, "bytes", &value.place)?)?,
                 every_ns: inner.get("every").map_or(Ok(0), |value| self.scope.time(value))?,
                 open_ns: inner.get("open").map_or(Ok(0), |value| self.scope.time(value))?,
+                boxes: inner.get("boxes").map_or(Ok(0), |value| self.boxes(value))?,
             });
+        }
+        if let Some(value) = self.table.get("get") {
+            return Ok(Verb::Get { from: self.portal("from")?, way: self.way(value)? });
+        }
+        if self.table.get("query").is_some() {
+            return self.portal("query").map(Verb::Query);
         }
         if self.table.get("hand").is_some() {
             let to = need(self.table, "to", self.place)?;
@@ -198,6 +214,38 @@ impl Reader<'_> {
         let (first, second) = (self.word(first, EXPECTED)?, self.word(second, EXPECTED)?);
         let names = [(first.text.as_str(), &first.place), (second.text.as_str(), &second.place)];
         portals.open(names, homes, index)
+    }
+
+    fn boxes(&self, value: &Value) -> Result<u64, ScenarioError> {
+        let boxes = self.scope.number(value, 0)?;
+        let most = u64::from(crate::boxes::MOST);
+        if boxes > most {
+            return Err(value.place.error(format!("{boxes} boxes are too many"), format!("a number up to {most}")));
+        }
+        Ok(boxes)
+    }
+
+    /// `{ as = "two-phase", open = "2ms", abort = 1 }`.
+    fn way(&self, value: &Value) -> Result<Way, ScenarioError> {
+        let inner = value.table()?;
+        check_keys(inner, &["as", "open", "abort"])?;
+        let named = need(inner, "as", &value.place)?;
+        let names = Manner::NAMES.map(|(name, _)| name);
+        let expected = format!("one of {}", names.join(", "));
+        let name = self.scope.text(named, &expected)?;
+        let Some((_, manner)) = Manner::NAMES.into_iter().find(|(known, _)| *known == name) else {
+            return Err(suggest(named.place.error(format!("nobody gets parcels \"{name}\""), expected), &name, names.into_iter()));
+        };
+        if let Some(entry) = inner.entries.iter().find(|entry| entry.key != "as" && !manner.stays_open()) {
+            let message = format!("\"{}\": a {name} get is over at once", entry.key);
+            return Err(entry.key_place.error(message, "two-phase, overlapped or kept, or no such key"));
+        }
+        let aborts = inner.get("abort").map_or(Ok(0), |value| self.scope.number(value, 0))?;
+        Ok(Way {
+            manner,
+            open_ns: inner.get("open").map_or(Ok(0), |value| self.scope.time(value))?,
+            aborts: u32::try_from(aborts).unwrap_or(u32::MAX),
+        })
     }
 
     fn cut(&self, value: &Value) -> Result<Verb, ScenarioError> {

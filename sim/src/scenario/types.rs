@@ -34,6 +34,8 @@ pub struct Scenario {
     pub latency_ns: u64,
     /// Jitter of such a link: each message takes `latency_ns` plus 0 to `jitter_ns`.
     pub jitter_ns: u64,
+    /// Objects cannot go over such a link: the broker relays them.
+    pub brokered: bool,
     /// The steps, in file order.
     pub steps: Vec<Step>,
     /// The random workload that starts once set-up is done.
@@ -188,6 +190,22 @@ pub enum Action {
         every_ns: u64,
         /// How long each put stays open, in ns; 0: it is made in one phase.
         open_ns: u64,
+        /// Each is aborted instead of sent; only with `open_ns`.
+        abort: bool,
+        /// Boxes of each; only of those made in one phase.
+        boxes: u64,
+    },
+    /// From now on parcels are taken out of a portal like this, wherever it is.
+    Get {
+        /// The portal.
+        from: PortalId,
+        /// How.
+        way: Way,
+    },
+    /// Asks how a portal is.
+    Query {
+        /// The portal.
+        portal: PortalId,
     },
     /// Puts one parcel that carries `portal` into `over`; the portal arrives on `to`.
     Hand {
@@ -220,6 +238,49 @@ pub enum Action {
     },
 }
 
+/// How parcels are taken out of a portal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// By which calls.
+    pub manner: Manner,
+    /// How long a get, or a parcel that is kept, stays open, in ns.
+    pub open_ns: u64,
+    /// So many of the next are aborted (two-phase), or closed without a look (kept).
+    pub aborts: u32,
+}
+
+/// By which calls a parcel is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Get.
+    #[default]
+    Plain,
+    /// Get without room, then Get.
+    Measured,
+    /// BeginGet and EndGet; the parcel stays where it is meanwhile.
+    TwoPhase,
+    /// The same; the parcel leaves the queue at once.
+    Overlapped,
+    /// Get that keeps it as an object, from which it is taken later.
+    Kept,
+}
+
+impl Manner {
+    /// Every one by its name in scenarios.
+    pub const NAMES: [(&str, Manner); 5] = [
+        ("plain", Manner::Plain),
+        ("measured", Manner::Measured),
+        ("two-phase", Manner::TwoPhase),
+        ("overlapped", Manner::Overlapped),
+        ("kept", Manner::Kept),
+    ];
+
+    /// Whether something stays open meanwhile.
+    pub fn stays_open(self) -> bool {
+        matches!(self, Manner::TwoPhase | Manner::Overlapped | Manner::Kept)
+    }
+}
+
 /// A random workload. It ends when the first of its limits is reached; at least one is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Random {
@@ -249,6 +310,8 @@ pub struct Random {
     pub objects: [u32; 2],
     /// How often a portal's status is asked before an operation.
     pub query: [u32; 2],
+    /// How often a parcel has boxes.
+    pub boxes: [u32; 2],
     /// Whether portals whose peer is closed are kept, to be used, handed on or closed like others.
     pub keep: bool,
     /// The nodes that take part, ascending, each once.

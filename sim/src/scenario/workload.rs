@@ -14,7 +14,22 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
     let table = value.table()?;
     check_keys(
         table,
-        &["pipes", "duration", "operations", "rate", "verbs", "send", "cuts", "on", "lazy", "keep", "two_phase", "objects", "query"],
+        &[
+            "pipes",
+            "duration",
+            "operations",
+            "rate",
+            "verbs",
+            "send",
+            "cuts",
+            "on",
+            "lazy",
+            "keep",
+            "two_phase",
+            "objects",
+            "query",
+            "boxes",
+        ],
     )?;
     let duration_ns = table.get("duration").map(|value| scope.time(value)).transpose()?;
     let operations = table.get("operations").map(|value| scope.number(value, 1)).transpose()?;
@@ -37,6 +52,7 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
         two_phase: often("two_phase")?,
         objects: often("objects")?,
         query: often("query")?,
+        boxes: often("boxes")?,
         keep: table.get("keep").map_or(Ok(false), |value| scope.flag_of(value))?,
         on: on(table.get("on"), scope, nodes)?,
     };

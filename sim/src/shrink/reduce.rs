@@ -79,7 +79,7 @@ impl Lab<'_> {
             .script
             .ops
             .iter()
-            .map(|op| if let Verb::Send { count, bytes, .. } = op.verb { count + bytes } else { 0 } + op.at_ns.min(1))
+            .map(|op| if let Verb::Send { count, bytes, boxes, .. } = op.verb { count + bytes + boxes } else { 0 } + op.at_ns.min(1))
             .sum();
         (self.script.nodes.len() + self.script.known.len() + self.script.ops.len(), self.sizes.deviations, self.script.ops.len(), rest)
     }
@@ -238,7 +238,7 @@ impl Lab<'_> {
             self.smaller(&script, others.min(4))
         });
         self.strikes(others);
-        let single: [fn(&mut Op); 4] = [
+        let single: [fn(&mut Op); 5] = [
             |op| op.at_ns = 0,
             |op| {
                 if let Verb::Send { count, .. } = &mut op.verb {
@@ -253,6 +253,11 @@ impl Lab<'_> {
             |op| {
                 if let Verb::Send { bytes, .. } = &mut op.verb {
                     *bytes = 8.min(*bytes);
+                }
+            },
+            |op| {
+                if let Verb::Send { boxes, .. } = &mut op.verb {
+                    *boxes = boxes.saturating_sub(1);
                 }
             },
         ];

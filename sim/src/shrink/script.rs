@@ -39,6 +39,7 @@ pub enum Verb {
         end: EndId,
         count: u64,
         bytes: u64,
+        boxes: u64,
     },
     /// `to`: where it arrived, if it did.
     Hand {
@@ -220,11 +221,12 @@ impl Script {
                 Verb::Hand { end, over: other, .. } | Verb::Merge { end, with: other } => [Some(end), Some(other)],
                 _ => [None; 2],
             };
-            if let Verb::Send { end, count: more, bytes: most } = op.verb
-                && let Some(Op { verb: Verb::Send { count, bytes, .. }, .. }) = latest.get(&end).and_then(|at| ops.get_mut(*at))
+            if let Verb::Send { end, count: more, bytes: most, boxes: of } = op.verb
+                && let Some(Op { verb: Verb::Send { count, bytes, boxes, .. }, .. }) = latest.get(&end).and_then(|at| ops.get_mut(*at))
             {
                 *count += more;
                 *bytes = most.max(*bytes);
+                *boxes = of.max(*boxes);
                 continue;
             }
             for end in touched.into_iter().flatten() {
@@ -320,14 +322,14 @@ fn ops(acts: &[Act]) -> Vec<Op> {
         let at_ns = act.at_ns;
         let verb = match act.deed {
             Deed::Open { process, end } => Verb::Open { pipe: end.pipe(), node: process as NodeId },
-            Deed::Send { end, bytes } => {
-                if let Some(Op { at_ns: at, verb: Verb::Send { end: same, count, bytes: of } }) = ops.last_mut()
-                    && (*at, *same, *of) == (at_ns, end, bytes)
+            Deed::Send { end, bytes, boxes } => {
+                if let Some(Op { at_ns: at, verb: Verb::Send { end: same, count, bytes: of, boxes: with } }) = ops.last_mut()
+                    && (*at, *same, *of, *with) == (at_ns, end, bytes, boxes)
                 {
                     *count += 1;
                     continue;
                 }
-                Verb::Send { end, count: 1, bytes }
+                Verb::Send { end, count: 1, bytes, boxes }
             }
             Deed::Hand { end, over } => {
                 hands.insert(end, ops.len());

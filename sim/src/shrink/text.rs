@@ -74,8 +74,9 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
                     let [p, q] = [0, 1].map(|side| names.portal(EndId(2 * *pipe as u32 + side)));
                     format!("open = [\"{p}\", \"{q}\"]")
                 }
-                Verb::Send { end, count, bytes } => {
-                    format!("send = {{ count = {count}, bytes = {bytes} }}, from = \"{}\"", names.portal(*end))
+                Verb::Send { end, count, bytes, boxes } => {
+                    let boxes = if *boxes > 0 { format!(", boxes = {boxes}") } else { String::new() };
+                    format!("send = {{ count = {count}, bytes = {bytes}{boxes} }}, from = \"{}\"", names.portal(*end))
                 }
                 Verb::Hand { end, over, .. } => {
                     format!("hand = \"{}\", over = \"{}\", to = \"{}\"", names.portal(*end), names.portal(*over), node(to?))
@@ -142,6 +143,9 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
         if ns != usual {
             let _ = writeln!(out, "{key} = \"{}\"", time(ns));
         }
+    }
+    if script.base.brokered {
+        out += "brokered = true\n";
     }
     let numbers = |pairs: [(&str, Option<u64>); 2]| -> String {
         pairs.iter().filter_map(|(key, value)| value.map(|value| format!("{key} = {value}\n"))).collect()

@@ -58,6 +58,8 @@ pub struct Totals {
     pub refused: u64,
     /// Questions to a driver about objects that are closed.
     pub stale: u64,
+    /// Objects closed that were closed before.
+    pub closed_twice: u64,
     /// Messages lost: to an end that was gone, to a cut, or to a drop rule.
     pub lost: u64,
     /// Parcels that an application rejected.

@@ -208,7 +208,23 @@ fn holders_of(names: &Names<'_>, end: u32) -> u32 {
 }
 
 /// Calls of the workload by their number in the trace.
-const CALLS: [&str; 6] = ["call", "open", "put", "get", "close", "trap"];
+const CALLS: [&str; 15] = [
+    "call",
+    "open",
+    "put",
+    "get",
+    "close",
+    "trap",
+    "merge",
+    "begin put",
+    "end put",
+    "measure",
+    "keep",
+    "get from kept",
+    "begin get",
+    "end get",
+    "query",
+];
 /// Operations on memory by their number.
 const OPERATIONS: [&str; 8] = ["touch", "load", "store", "add", "exchange", "read", "write", "fence"];
 

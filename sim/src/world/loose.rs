@@ -40,6 +40,8 @@ struct About {
     uses: Option<SublinkId>,
     announces: Vec<SublinkId>,
     parcel: bool,
+    /// The parcel that it is a piece of: one thread sends them all.
+    piece: Option<(SublinkId, u64)>,
 }
 
 impl About {
@@ -47,7 +49,10 @@ impl About {
         let message = Envelope::parse(bytes, usize::MAX).ok().and_then(|envelope| envelope.message().ok().flatten());
         let on = |uses: SublinkId| About { uses: Some(uses), ..About::default() };
         match message {
-            Some(Message::AcceptParcel(m)) => About { announces: announced(&m), parcel: true, ..on(m.sublink) },
+            Some(Message::AcceptParcel(m)) => {
+                let piece = (m.num_subparcels > 1).then_some((m.sublink, m.sequence_number));
+                About { announces: announced(&m), parcel: true, piece, ..on(m.sublink) }
+            }
             Some(Message::AcceptBypassLink(m)) => About { announces: vec![m.new_sublink], ..on(m.new_sublink) },
             Some(Message::BypassPeerWithLink(m)) => About { announces: vec![m.new_sublink], ..on(m.sublink) },
             Some(Message::RouteClosed(m)) => on(m.sublink),
@@ -64,6 +69,9 @@ impl About {
     /// Whether this, sent later, may go before `earlier`.
     fn may_overtake(&self, earlier: &About, looseness: Looseness) -> bool {
         let early = looseness == Looseness::Early && self.parcel && earlier.parcel;
+        if self.piece.is_some() && self.piece == earlier.piece {
+            return false;
+        }
         early || !self.uses.is_some_and(|id| earlier.announces.contains(&id))
     }
 }

@@ -23,13 +23,13 @@ mod tests;
 
 use std::sync::{Arc, MutexGuard};
 
-use ipcz::Error;
 use ipcz::api::{NodeOptions, Process};
 use ipcz::clock::Wake;
 use ipcz::driver::{Activity, Verdict};
 use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
+use ipcz::{Application, Error};
 
 pub use config::{Config, DropRule, LinkProfile, Looseness};
 pub use fault::Strike;
@@ -257,6 +257,7 @@ impl World {
         let Body::Process(body) = &tenant.body else { return Err(Error::InvalidArgument) };
         let node = body.create_node(kind, Arc::clone(&tenant.ports.driver), options)?;
         tenant.nodes += 1;
+        tenant.ports.set_node(Some(node));
         Ok(node)
     }
 
@@ -501,6 +502,34 @@ impl World {
         gone || self.is_dying(process)
     }
 
+    /// A driver object of a process, to be boxed.
+    pub fn make_object(&mut self, process: u32, value: u64) -> ObjectId {
+        self.shared.lock().objects.open(process, Holds::Token(value))
+    }
+
+    /// What such an object stands for; it is closed.
+    pub fn take_object(&mut self, process: u32, object: ObjectId) -> Option<u64> {
+        let mut state = self.shared.lock();
+        let Some(Holds::Token(value)) = state.objects.find(process, object) else { return None };
+        state.close(process, object);
+        Some(value)
+    }
+
+    /// Owns a process's boxed objects.
+    pub fn application(&self, process: u32) -> Option<Arc<dyn Application>> {
+        self.tenants.get(process as usize).map(|tenant| Arc::clone(&tenant.ports.application))
+    }
+
+    /// Objects of a process's application that it has not got back.
+    pub fn applications_open(&self, process: u32) -> i64 {
+        self.shared.lock().applications.get(&process).copied().unwrap_or(0)
+    }
+
+    /// An object of a process's application is its own again.
+    pub fn take_application(&mut self, process: u32) {
+        self.shared.lock().application_objects(process, -1);
+    }
+
     /// Driver objects a process holds: transports, memory (not mappings), and handles of messages.
     pub fn objects_open(&self, process: u32) -> usize {
         self.shared.lock().objects.count(process)
@@ -554,10 +583,12 @@ impl World {
         };
         let mut copy = |(process, tenant): (usize, &Tenant)| {
             let ports = Ports::new(&shared, process as u32);
+            ports.set_node(tenant.ports.node());
             let body = match &tenant.body {
                 Body::Process(body) => {
                     let drivers = vec![Arc::clone(&ports.driver); tenant.nodes];
-                    let body = body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), drivers, &mut remap);
+                    let application = Arc::clone(&ports.application);
+                    let body = body.fork(Arc::clone(&ports.clock), Arc::clone(&ports.traps), application, drivers, &mut remap);
                     ports.belong_to(&body);
                     Body::Process(body)
                 }

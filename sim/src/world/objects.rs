@@ -15,6 +15,8 @@ pub(crate) enum Carried {
     Transport(u32),
     /// A memory; counts as one of its owners.
     Memory(u32),
+    /// Something that an application boxes: it stands for a number.
+    Token(u64),
 }
 
 /// What an object is.
@@ -22,6 +24,7 @@ pub(crate) enum Carried {
 pub(crate) enum Holds {
     Transport(u32),
     Memory(u32),
+    Token(u64),
     /// Transmissible: made by Serialize or received beside a message.
     Handle(Carried),
 }
@@ -29,6 +32,7 @@ pub(crate) enum Holds {
 impl Holds {
     fn tag(self) -> u64 {
         match self {
+            Holds::Token(_) => 0,
             Holds::Transport(_) => 1,
             Holds::Memory(_) => 2,
             Holds::Handle(_) => 3,
@@ -56,7 +60,7 @@ impl Objects {
         self.made = self.made.wrapping_add(1);
         let slot = self.slots.vacant_entry();
         let bits = u64::from(self.made) << 32 | (slot.key() as u64) << 2 | holds.tag();
-        let id = ObjectId::new(bits).expect("a kind is never 0");
+        let id = ObjectId::new(bits).expect("the first object is number 1");
         slot.insert(Object { id, owner, holds });
         *self.open.entry(owner).or_default() += 1;
         id

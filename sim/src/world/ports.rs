@@ -5,19 +5,22 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use ipcz::api::Process;
+use ipcz::api::{BoxContents, Process};
 use ipcz::clock::{Clock, Point, Time, Wake};
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
-use ipcz::ids::ObjectId;
+use ipcz::ids::{Handle, ObjectId};
 use ipcz::mapping::{Mapping, Rmw, VirtualMemory, Width};
 use ipcz::trap::{TrapEvent, TrapTarget};
+use ipcz::{Application, Serialized};
 
 use super::activity::{self, Access, Go, Kind as How, Stop};
 use super::fault::Strike;
 use super::objects::{Carried, Holds};
-use super::state::{KIND_MEMORY, KIND_TRANSPORT, State};
+use super::state::{KIND_MEMORY, KIND_TOKEN, KIND_TRANSPORT, State};
+use crate::boxes;
 use crate::choice::Site;
 use crate::fault::Fault;
+
 use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
@@ -79,7 +82,11 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Collects trap events for [`World::take_traps`](super::World::take_traps).
     pub traps: Arc<dyn TrapTarget>,
+    /// Owns the boxed objects of the workload.
+    pub application: Arc<dyn Application>,
     owner: Owner,
+    /// The process's node: what it boxes with.
+    node: Arc<OnceLock<Handle>>,
 }
 
 /// The process whose ports these are, once it is made.
@@ -90,12 +97,25 @@ impl Ports {
         let port = || Port { shared: Arc::clone(shared), process };
         let owner = Owner::default();
         let traps = Arc::new(SimTraps { port: port(), owner: Arc::clone(&owner) });
-        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, owner }
+        let node = Arc::default();
+        let application = Arc::new(SimApplication { port: port(), owner: Arc::clone(&owner), node: Arc::clone(&node) });
+        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, application, owner, node }
     }
 
     /// The process was made; a handler of its traps may call it.
     pub(crate) fn belong_to(&self, process: &Arc<Process>) {
         self.owner.get_or_init(|| Arc::downgrade(process));
+    }
+
+    /// The process's node, once it has one.
+    pub(crate) fn node(&self) -> Option<Handle> {
+        self.node.get().copied()
+    }
+
+    pub(crate) fn set_node(&self, node: Option<Handle>) {
+        if let Some(node) = node {
+            self.node.get_or_init(|| node);
+        }
     }
 }
 
@@ -117,6 +137,7 @@ impl SimDriver {
 fn travels(state: &State, process: u32, object: ObjectId) -> Option<Carried> {
     match state.objects.find(process, object)? {
         Holds::Memory(index) => Some(Carried::Memory(index)),
+        Holds::Token(value) => Some(Carried::Token(value)),
         Holds::Transport(end) if state.is_idle(end) => Some(Carried::Transport(end)),
         _ => None,
     }
@@ -151,6 +172,7 @@ impl Driver for SimDriver {
             Carried::Transport(end) if end == via => return Err(DriverError::InvalidArgument),
             Carried::Transport(_) => (KIND_TRANSPORT, 0),
             Carried::Memory(index) => (KIND_MEMORY, state.memory(index).len() as u32),
+            Carried::Token(value) => (KIND_TOKEN, value as u32),
         };
         out.data.extend_from_slice(&kind.to_le_bytes());
         out.data.extend_from_slice(&size.to_le_bytes());
@@ -290,6 +312,39 @@ impl Clock for SimClock {
 
     fn cooperative(&self) -> bool {
         activity::is_running()
+    }
+}
+
+/// The application that owns boxed objects: what each becomes is a function of its number. How many there are is counted.
+struct SimApplication {
+    port: Port,
+    owner: Owner,
+    node: Arc<OnceLock<Handle>>,
+}
+
+impl Application for SimApplication {
+    fn can_serialize(&self, _object: u64) -> bool {
+        self.port.shared.lock().application_objects(self.port.process, 1);
+        true
+    }
+
+    fn serialize(&self, object: u64) -> Option<Serialized> {
+        let (data, inside) = boxes::serialized(object);
+        let Port { shared, process } = &self.port;
+        let mut handles = Vec::new();
+        if let (Some(value), Some(body), Some(node)) = (inside, self.owner.get().and_then(Weak::upgrade), self.node.get()) {
+            let token = shared.lock().objects.open(*process, Holds::Token(value));
+            match body.box_object(*node, BoxContents::Driver(token)) {
+                Ok(handle) => handles.push(handle),
+                // Its node is closed.
+                Err(_) => shared.lock().close(*process, token),
+            }
+        }
+        Some(Serialized { data, handles })
+    }
+
+    fn destroy(&self, _object: u64) {
+        self.port.shared.lock().application_objects(self.port.process, -1);
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct State {
     pub faults: Faults,
     /// Senders and receivers of refused messages.
     pub refusals: Vec<(u32, u32)>,
+    /// By process: boxed objects of its application that it has not got back.
+    pub applications: BTreeMap<u32, i64>,
 }
 
 impl State {
@@ -103,6 +105,7 @@ impl State {
             messages: Slab::new(),
             sent: 0,
             tokens: Slab::new(),
+            applications: BTreeMap::new(),
             memories: Slab::new(),
             seats: Vec::new(),
             pool: Vec::new(),
@@ -187,6 +190,7 @@ impl State {
             match carried {
                 Carried::Transport(end) => self.close_end(end),
                 Carried::Memory(index) => self.release_memory(index),
+                Carried::Token(_) => {}
             }
         }
     }
@@ -195,11 +199,20 @@ impl State {
         let carried = match self.objects.take(process, object) {
             Some(Holds::Transport(end)) => Carried::Transport(end),
             Some(Holds::Memory(index)) => Carried::Memory(index),
+            Some(Holds::Token(value)) => Carried::Token(value),
             Some(Holds::Handle(carried)) => carried,
-            None => return,
+            None => {
+                self.trace.counters().closed_twice += u64::from(!self.gone(process));
+                return;
+            }
         };
         self.doomed.push(carried);
         self.drain_doomed();
+    }
+
+    /// So many objects of a process's application were boxed, or are its own again.
+    pub fn application_objects(&mut self, process: u32, more: i64) {
+        *self.applications.entry(process).or_default() += more;
     }
 
     /// Turns an object into a transmissible handle.
@@ -227,6 +240,7 @@ impl State {
                 self.memories[*index as usize].maker = NOBODY;
                 Holds::Memory(*index)
             }
+            ([Carried::Token(value)], 1, Some((KIND_TOKEN, size))) if *value as u32 == size => Holds::Token(*value),
             _ => {
                 self.discard(carried);
                 return Err(DriverError::InvalidArgument);
@@ -453,3 +467,4 @@ pub(crate) const LAST_TIE: u16 = 256;
 /// Kinds of object in messages (driver.md 8.4).
 pub(crate) const KIND_TRANSPORT: u32 = 0;
 pub(crate) const KIND_MEMORY: u32 = 1;
+pub(crate) const KIND_TOKEN: u32 = 3;

@@ -375,3 +375,18 @@ fn a_sweep_says_what_it_may_have_missed() {
     let (_, err) = ends_with(2, &["run", &small, "--policy", "hold:node=nobody"]);
     assert!(err.contains("no node is called \"nobody\""), "{err}");
 }
+
+#[test]
+fn a_scenario_with_loose_nodes_is_refused_at_depth_1() {
+    let loose = file("loose.toml", &SMALL.replacen("broker = true", "broker = true, loose = true", 1));
+    for command in ["run", "sweep", "transcript"] {
+        let mut args = vec![command, &loose, "--depth", "1"];
+        args.extend((command == "sweep").then_some(["--seeds", "0..2"]).into_iter().flatten());
+        let (_, err) = ends_with(2, &args);
+        assert!(
+            err.contains("loose.toml: [nodes]: ") && err.contains(" is loose") && err.contains("without --depth 1"),
+            "{command}: {err}"
+        );
+    }
+    ends_with(0, &["run", &loose]);
+}

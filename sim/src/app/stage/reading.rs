@@ -1,12 +1,12 @@
 //! What comes to an application: traps that fire, parcels, portals in them, closures.
 
+use ipcz::Error;
 use ipcz::api::TrapRefused;
 use ipcz::ids::Handle;
 use ipcz::trap::{TrapEvent, TrapFlags};
-use ipcz::{Error, Received};
 
 use super::super::acts::Deed;
-use super::super::call::{Call, Doing, Job};
+use super::super::call::{Call, Doing, Job, Received};
 use super::super::random::READ;
 use super::{API, News, Stage, call, unexpected};
 use crate::check::{Checked, Violation};
@@ -230,6 +230,7 @@ impl Stage {
         let taken = self.checks.delivery.taken(&mut self.ghost, end, &received.data, received.handles.len());
         let taken = taken.map_err(|violation| violation.in_process(process))?;
         self.checks.secrecy.taken(self.ghost.peer(end), &taken, process, self.world.processes())?;
+        self.opened_boxes(end, process, (taken.number, taken.parcel.boxes), &received.boxes)?;
         self.took(end, process, received, &taken);
         Ok(())
     }
@@ -237,6 +238,7 @@ impl Stage {
     /// As [`Stage::taken`], where somebody lied: portals that are not what they should be are closed.
     fn taken_tainted(&mut self, end: EndId, process: u32, received: &Received) -> Checked {
         let taken = self.checks.delivery.taken_tainted(&mut self.ghost, end, &received.data);
+        self.look_into(process, &received.boxes);
         let expected = taken.as_ref().and_then(|taken| taken.parcel.attached);
         for handle in received.handles.iter().skip(usize::from(expected.is_some())) {
             if let Some(body) = self.alive(process) {

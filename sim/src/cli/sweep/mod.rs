@@ -16,7 +16,7 @@ use super::args::{Seeds, Setting, SweepArgs};
 use super::exit::Exit;
 use super::failures::Failures;
 use super::out::{Trouble, print, tell};
-use super::play::{Plan, Played, length, listen_to_panics, order};
+use super::play::{Plan, Played, length, listen_to_panics, order, orderable};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::run::listen_to_ctrl_c;
@@ -76,8 +76,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
 /// The scenario, or nothing if something is wrong with what was asked for: then that is told.
 fn load(args: &SweepArgs) -> Option<(Text, Scenario)> {
     let (text, scenario) = Text::load(&args.scenario, &Setting::pairs(&args.sets)).map_err(|error| tell(&usage::explain(&error))).ok()?;
-    let nodes: Vec<String> = scenario.nodes.iter().map(|node| node.name.clone()).collect();
-    args.policy.check(&nodes).map_err(|bad| tell(&format!("ipcz-sim: {bad}\n"))).ok()?;
+    orderable(&scenario, &args.policy, args.depth).map_err(|bad| tell(&format!("ipcz-sim: {}: {bad}\n", args.scenario.display()))).ok()?;
     Some((text, scenario))
 }
 

@@ -122,7 +122,10 @@ after = [\"third\", {{ arrived = \"q\", on = \"n1\" }}]
     let ids: Vec<&str> = scenario.steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(ids, ["step 1", "there", "back", "third", "step 5", "step 6", "step 7", "step 8"]);
     assert_eq!((scenario.steps[3].at_ns, scenario.steps[3].think_ns), (5_000_000, 7_000));
-    assert_eq!(scenario.steps[4].action, Action::Send { from: q, count: 2, bytes: 2048, every_ns: 1_000_000, open_ns: 0, abort: false });
+    assert_eq!(
+        scenario.steps[4].action,
+        Action::Send { from: q, count: 2, bytes: 2048, every_ns: 1_000_000, open_ns: 0, abort: false, boxes: 0 }
+    );
     assert_eq!(scenario.steps[6].action, Action::CutLink { nodes: [1, 2] });
     assert_eq!(scenario.steps[7].action, Action::CutNode { node: 3 });
     assert_eq!((scenario.steps[0].on, scenario.steps[7].on), (Some(1), None));
@@ -284,6 +287,7 @@ proxies_peak = 5
         two_phase: [1, 3],
         objects: [1, 4],
         query: [2, 5],
+        boxes: [0, 1],
         keep: false,
         on: vec![0, 1, 2, 3],
     };

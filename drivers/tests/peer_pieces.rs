@@ -96,7 +96,7 @@ impl Pair {
     }
 
     /// The link is dropped for `reason`, and nothing of what was sent is left.
-    fn is_refused(self, reason: &str) {
+    fn ends_refused(self, reason: &str) {
         assert!(self.broker.violation().contains(reason), "{}", self.broker.violation());
         assert!(self.client.is_dropped());
         self.end();
@@ -248,10 +248,10 @@ fn what_waits_goes_with_its_link_portals_inside_too() {
 fn objects_that_no_box_claims_drop_the_link() {
     let w = pair();
     w.say(AcceptParcel { driver_objects: ObjectRange { first: 0, num: 2 }, ..piece(0, 0, 1, &[BOX], b"") }, &[1, 2]);
-    w.is_refused("boxes and driver objects do not pair up");
+    w.ends_refused("boxes and driver objects do not pair up");
     let w = pair();
     w.say(piece(0, 0, 1, &[RELAYED], b""), &[1]);
-    w.is_refused("boxes and driver objects do not pair up");
+    w.ends_refused("boxes and driver objects do not pair up");
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn a_half_with_too_many_or_too_few_objects_drops_the_link() {
         let w = pair();
         w.say(piece(0, 0, 1, &[RELAYED, RELAYED], b""), &[]);
         w.objects(0, values);
-        w.is_refused("not one object for each place");
+        w.ends_refused("not one object for each place");
     }
 }
 
@@ -269,26 +269,26 @@ fn contradictory_pieces_drop_the_link() {
     let w = pair();
     w.say(piece(0, 1, 3, &[], b""), &[]);
     w.say(piece(0, 2, 4, &[BOX], b""), &[1]);
-    w.is_refused("different totals");
+    w.ends_refused("different totals");
     let w = pair();
     w.say(piece(0, 1, 3, &[BOX], b""), &[1]);
     w.say(piece(0, 1, 3, &[BOX], b""), &[2]);
-    w.is_refused("came twice");
+    w.ends_refused("came twice");
     let w = pair();
     w.say(piece(0, 0, 1, &[RELAYED], b""), &[]);
     w.say(piece(0, 0, 1, &[RELAYED], b""), &[]);
-    w.is_refused("came twice");
+    w.ends_refused("came twice");
     for (index, total) in [(0, 0), (1, 1), (3, 2), (0, 1025)] {
         let w = pair();
         w.say(piece(0, index, total, &[], b""), &[]);
-        w.is_refused("no such subparcel");
+        w.ends_refused("no such subparcel");
     }
     let w = pair();
     w.say(piece(0, 1, 2, &[PLACE], b""), &[]);
-    w.is_refused("not one place for each subparcel");
+    w.ends_refused("not one place for each subparcel");
     let w = pair();
     w.say(piece(0, 0, 2, &[], b""), &[]);
-    w.is_refused("not one place for each subparcel");
+    w.ends_refused("not one place for each subparcel");
 }
 
 #[test]
@@ -298,12 +298,12 @@ fn more_halves_than_pieces_drop_the_link() {
     for value in [1, 2, 3] {
         w.objects(0, &[value]);
     }
-    w.is_refused("more halves than the parcel has pieces");
+    w.ends_refused("more halves than the parcel has pieces");
     let w = pair();
     for _ in 0..1025 {
         w.objects(0, &[1]);
     }
-    w.is_refused("more halves than the parcel has pieces");
+    w.ends_refused("more halves than the parcel has pieces");
 }
 
 #[test]
@@ -312,13 +312,13 @@ fn pieces_beyond_the_limits_drop_the_link() {
     for number in 0..11 {
         w.objects(number, &[number]);
     }
-    w.is_refused("Limits::link_pieces");
+    w.ends_refused("Limits::link_pieces");
     let w = pair_with(Limits { link_piece_bytes: 10, ..Limits::default() });
     w.say(piece(0, 1, 2, &[], b"ten bytes."), &[]);
     w.say(piece(1, 0, 1, &[], b"whole parcels do not count"), &[]);
     assert!(!w.client.is_dropped());
     w.say(piece(1, 1, 2, &[], b"."), &[]);
-    w.is_refused("Limits::link_piece_bytes");
+    w.ends_refused("Limits::link_piece_bytes");
 }
 
 /// The message as it goes into a relay.
@@ -458,4 +458,24 @@ fn what_is_relayed_from_nobody_or_is_not_relayable_is_ignored() {
     assert!(!client.is_dead(portal) && !broker.is_dropped() && !friend.is_dropped());
     relayed(&broker, friend.name, &[0; 23], &[]);
     assert!(broker.is_dropped(), "no message at all: the broker made that");
+}
+
+#[test]
+fn what_came_for_a_sublink_that_is_refused_is_let_go() {
+    let (driver, client, broker, friend, (portal, on)) = introduced();
+    let live = driver.live_objects();
+    relayed(&broker, friend.name, &object_half(on + 7, 0, 1), &[driver.token(8)]);
+    let pieces = || client.process.inspect(|view| view.links()).iter().map(|link| link.pieces).sum::<usize>();
+    assert_eq!((pieces(), driver.live_objects()), (1, live + 1), "its sublink may come yet");
+    let mut block = friend.memory.allocate(64).unwrap();
+    block.fill(b"");
+    friend.say(AcceptBypassLink {
+        current_peer_node: name(99),
+        current_peer_sublink: SublinkId(3),
+        inbound_sequence_length_from_bypassed_link: 0,
+        new_sublink: SublinkId(on + 7),
+        new_link_state_fragment: block.descriptor(),
+    });
+    assert_eq!((pieces(), driver.live_objects()), (0, live), "nobody has a use for that link");
+    assert!(!client.is_dead(portal) && !friend.is_dropped());
 }

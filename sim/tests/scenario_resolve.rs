@@ -260,6 +260,7 @@ cuts = {{ links = 10, nodes = 2 }}
 two_phase = \"1/3\"
 objects = \"1/4\"
 query = \"2/5\"
+boxes = \"1/6\"
 on = [\"n\", \"A\", \"n2\"]
 [require]
 direct = []
@@ -287,7 +288,7 @@ proxies_peak = 5
         two_phase: [1, 3],
         objects: [1, 4],
         query: [2, 5],
-        boxes: [0, 1],
+        boxes: [1, 6],
         keep: false,
         on: vec![0, 1, 2, 3],
     };

@@ -6,7 +6,7 @@ use super::Core;
 use super::message::release;
 use crate::ids::{FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
 use crate::memory::Opened;
-use crate::node::{Arrival, BufferWait, MemoryWait, Outgoing, ParcelData, Piece, Place};
+use crate::node::{Arrival, BufferWait, Gathered, MemoryWait, Outgoing, ParcelData, Piece, Place};
 use crate::planted::Bug;
 use crate::probe::{Probe, Probes};
 use crate::routing::{Boxed, Broken, Decay, MovePlan, Object, Parcel, Payload, Router, RouterLink, State, Sublink, Violation};
@@ -158,9 +158,9 @@ impl Core {
             return Ok(());
         }
         match self.net.gather(at, number, arrival) {
-            Ok(Some(piece)) => self.settle_piece(at, number, piece),
-            Ok(None) => Ok(()),
-            Err((violation, parcel)) => {
+            Gathered::Joined(piece) => self.settle_piece(at, number, piece),
+            Gathered::Waits => Ok(()),
+            Gathered::Refused(violation, parcel) => {
                 self.routing.discard(parcel);
                 Err(violation)
             }

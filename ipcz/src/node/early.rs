@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::network::Network;
+use super::network::{Network, NodeEvent};
 use crate::ids::{MAX_INITIAL_PORTALS, SublinkId};
 use crate::probe::Probe;
 use crate::routing::{Parcel, Payload, Sublink};
@@ -90,10 +90,13 @@ impl Network {
         taken
     }
 
-    /// A sublink leads nowhere any more.
+    /// A sublink leads nowhere any more, or will not come to be: nor are pieces of parcels for it awaited.
     pub fn note_past(&mut self, at: Sublink) {
-        if let Some(peer) = self.peer_mut(at.link) {
-            peer.early.note_past(at.id);
+        let Some(peer) = self.peer_mut(at.link) else { return };
+        peer.early.note_past(at.id);
+        if !peer.pieces.is_empty() {
+            let left = peer.pieces.take(at.id);
+            self.out.events.extend(left.into_iter().map(|(number, arrival)| NodeEvent::PieceLeft { at, number, arrival }));
         }
     }
 

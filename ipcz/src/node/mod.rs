@@ -22,5 +22,5 @@ mod sound;
 pub use link::{BufferWait, MemoryWait, NodeLink, Peer, Phase};
 pub use network::{Doomed, Network, Node, NodeEvent, NodeOptions};
 pub use outbox::{Batch, Envelope, LinkOp, Outbox, Outgoing, ParcelData, Part, Slot};
-pub use pieces::{Arrival, Piece, Place};
+pub use pieces::{Arrival, Gathered, Piece, Place};
 pub use request::{Answer, Ask, Introduced, Means, Request};

@@ -228,8 +228,6 @@ impl Network {
     pub fn unbind(&mut self, at: Sublink) {
         if let Some(peer) = self.peer_mut(at.link) {
             peer.sublinks.remove(&at.id);
-            let left = if peer.pieces.is_empty() { Vec::new() } else { peer.pieces.take(at.id) };
-            self.out.events.extend(left.into_iter().map(|(number, arrival)| NodeEvent::PieceLeft { at, number, arrival }));
         }
         self.note_past(at);
     }

@@ -80,6 +80,17 @@ impl Arrival {
     }
 }
 
+/// What became of an arrival.
+#[derive(Debug)]
+pub enum Gathered {
+    /// It waits for others.
+    Waits,
+    /// This piece has all its objects now; its data may still have to be looked at.
+    Joined(Piece),
+    /// No honest peer sends it: what is here of it is to be thrown away.
+    Refused(Violation, Parcel),
+}
+
 /// What is here of one parcel.
 #[derive(Clone, Default, Debug)]
 struct Gathering {
@@ -106,6 +117,41 @@ impl Gathering {
     fn into_arrivals(self) -> impl Iterator<Item = Arrival> {
         let pieces = self.data.into_iter().chain(self.whole.into_values()).map(Arrival::Piece);
         pieces.chain(self.objects.into_iter().map(Arrival::Objects))
+    }
+
+    /// Takes in a piece or half, and pairs the oldest of each kind (with the bug `swapped`: the newest piece).
+    fn take_in(&mut self, arrival: Arrival, swapped: bool) -> Gathered {
+        match arrival {
+            Arrival::Piece(piece) => {
+                if let Err(violation) = self.enter(&piece) {
+                    return Gathered::Refused(violation, piece.into_parcel());
+                }
+                if piece.relayed() == 0 {
+                    return Gathered::Joined(piece);
+                }
+                self.data.push_back(piece);
+            }
+            Arrival::Objects(objects) => {
+                self.object_halves += 1;
+                if self.object_halves > self.total.unwrap_or(MAX_SUBPARCELS) {
+                    let reason = "AcceptParcelDriverObjects: more halves than the parcel has pieces";
+                    return Gathered::Refused(Violation(reason), Parcel { objects, ..Parcel::default() });
+                }
+                self.objects.push_back(objects);
+            }
+        }
+        if self.data.is_empty() || self.objects.is_empty() {
+            return Gathered::Waits;
+        }
+        let piece = if swapped { self.data.pop_back() } else { self.data.pop_front() };
+        let (Some(mut piece), Some(objects)) = (piece, self.objects.pop_front()) else { return Gathered::Waits };
+        if piece.relayed() != objects.len() {
+            let mut parcel = piece.into_parcel();
+            parcel.objects.extend(objects);
+            return Gathered::Refused(Violation("AcceptParcelDriverObjects: not one object for each place"), parcel);
+        }
+        piece.fill(objects);
+        Gathered::Joined(piece)
     }
 
     /// Enters a piece; what of it contradicts what came before is refused.
@@ -175,61 +221,29 @@ impl Pieces {
 }
 
 impl Network {
-    /// Takes in a piece or half. Answers the piece that now has all its objects, if one has; its data may still have to be looked at.
-    /// Refused, it comes back: no honest peer sends it.
-    pub fn gather(&mut self, at: Sublink, number: u64, arrival: Arrival) -> Result<Option<Piece>, (Violation, Parcel)> {
+    /// Takes in a piece or half.
+    pub fn gather(&mut self, at: Sublink, number: u64, arrival: Arrival) -> Gathered {
         let limits = self.limits_of(at.link);
         let swapped = self.planted.has(Bug::HalvesSwapped);
-        let Some(peer) = self.peer_mut(at.link) else { return Err((Violation("a piece: no link"), arrival.into_parcel())) };
+        let Some(peer) = self.peer_mut(at.link) else { return Gathered::Refused(Violation("a piece: no link"), arrival.into_parcel()) };
         if peer.pieces.held >= limits.link_pieces {
-            return Err((Violation("AcceptParcel: more pieces wait than Limits::link_pieces"), arrival.into_parcel()));
+            return Gathered::Refused(Violation("AcceptParcel: more pieces wait than Limits::link_pieces"), arrival.into_parcel());
         }
         if peer.pieces.bytes + arrival.bytes() > limits.link_piece_bytes {
-            return Err((Violation("AcceptParcel: more bytes wait than Limits::link_piece_bytes"), arrival.into_parcel()));
+            return Gathered::Refused(Violation("AcceptParcel: more bytes wait than Limits::link_piece_bytes"), arrival.into_parcel());
         }
         let key = (at.id, number);
-        let was_empty = !peer.pieces.parcels.contains_key(&key);
-        let joined = peer.pieces.with(key, |gathering| {
-            match arrival {
-                Arrival::Piece(piece) => {
-                    if let Err(violation) = gathering.enter(&piece) {
-                        return Err((violation, piece.into_parcel()));
-                    }
-                    if piece.relayed() == 0 {
-                        return Ok(Some(piece));
-                    }
-                    gathering.data.push_back(piece);
-                }
-                Arrival::Objects(objects) => {
-                    gathering.object_halves += 1;
-                    if gathering.object_halves > gathering.total.unwrap_or(MAX_SUBPARCELS) {
-                        let reason = "AcceptParcelDriverObjects: more halves than the parcel has pieces";
-                        return Err((Violation(reason), Parcel { objects, ..Parcel::default() }));
-                    }
-                    gathering.objects.push_back(objects);
-                }
+        let first = !peer.pieces.parcels.contains_key(&key);
+        let gathered = peer.pieces.with(key, |gathering| gathering.take_in(arrival, swapped));
+        match &gathered {
+            // A parcel of one piece is not waited for any more.
+            Gathered::Joined(piece) if piece.total == 1 => {
+                peer.pieces.remove(key);
             }
-            if gathering.data.is_empty() || gathering.objects.is_empty() {
-                return Ok(None);
-            }
-            let pair = if swapped { gathering.data.pop_back() } else { gathering.data.pop_front() };
-            let (Some(mut piece), Some(objects)) = (pair, gathering.objects.pop_front()) else { return Ok(None) };
-            if piece.relayed() != objects.len() {
-                let mut parcel = piece.into_parcel();
-                parcel.objects.extend(objects);
-                return Err((Violation("AcceptParcelDriverObjects: not one object for each place"), parcel));
-            }
-            piece.fill(objects);
-            Ok(Some(piece))
-        });
-        // A parcel of one piece is not waited for any more.
-        if matches!(&joined, Ok(Some(piece)) if piece.total == 1)
-            && let Some(peer) = self.peer_mut(at.link)
-        {
-            peer.pieces.remove(key);
+            Gathered::Waits => self.probes.hit_if(first, Probe::HalfWaits),
+            Gathered::Joined(_) | Gathered::Refused(..) => {}
         }
-        self.probes.hit_if(was_empty && matches!(joined, Ok(None)), Probe::HalfWaits);
-        joined
+        gathered
     }
 
     /// Takes in a piece with all its objects and data. Answers the parcel if it is complete: the main piece and its subparcels in order.

@@ -154,6 +154,7 @@ mod tests {
     use ipcz::ids::Handle;
 
     use super::*;
+    use crate::boxes::Content;
     use crate::ghost::Role;
 
     fn ghost() -> (Ghost, EndId) {
@@ -207,5 +208,25 @@ mod tests {
         assert!(missing.text.contains("2 never arrived") && missing.text.contains("from number 1"), "{}", missing.text);
         ghost.end_mut(end.twin()).saw_closed = true;
         checker.rest(&ghost).unwrap();
+    }
+
+    #[test]
+    fn boxes_that_are_missing_swapped_or_empty_are_seen() {
+        let (from, reader) = (EndId(0), EndId(1));
+        let right: Vec<Seen> = contents(0, 0, 2)
+            .map(|content| match content {
+                Content::Driver(value) => Seen::Driver(Some(value)),
+                Content::Application(object) => Seen::Application(object),
+            })
+            .collect();
+        let opened = |seen: &[Seen], touched| Delivery::default().opened((from, reader), (0, 2), seen, touched);
+        opened(&right, false).unwrap();
+        let swapped: Vec<Seen> = right.iter().rev().cloned().collect();
+        let empty = vec![Seen::Subparcel(Vec::new(), Vec::new()), right[1].clone()];
+        for seen in [&right[..1], &swapped, &empty, &[]] {
+            assert!(opened(seen, false).is_err());
+        }
+        opened(&empty, true).unwrap();
+        assert!(opened(&swapped, true).is_err());
     }
 }

@@ -222,6 +222,16 @@ fn whatever_is_left_when_all_is_closed_is_a_leak() {
     }
     assert!(closed(&|sight| sight.links[0].remote_name = name(8)).unwrap_err().property.starts_with("I10"));
 
+    // Halves of parcels may be left where two nodes lost their link and met again, and nowhere else.
+    let piece = |sight: &mut Sight| (sight.links[0].pieces, sight.boxes) = (1, 1);
+    assert!(closed(&piece).is_err() && closed(&|sight| sight.boxes = 1).is_err() && closed(&|sight| sight.applications = -1).is_err());
+    let met_again = |sight: &mut Sight| {
+        piece(sight);
+        sight.lost_to.push((name(1), 1));
+    };
+    closed(&met_again).unwrap();
+    assert!(closed(&|sight| (met_again(sight), sight.applications = 1).1).is_err());
+
     // What a lie has left behind is no leak; everything else is, there too.
     let left = |sight: &mut Sight| {
         sight.routers.push(router(LinkSide::A));

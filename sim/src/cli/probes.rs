@@ -17,7 +17,7 @@ use crate::policy::PolicySpec;
 use crate::scenario::{Scenario, files};
 
 const FOREIGN: &str = "a peer that breaks a rule";
-const ANNOUNCED: &str = "our nodes announce a buffer before they use it, and no loose node holds an announcement back";
+const ANNOUNCED: &str = "an announcement of a buffer that is relayed and late: races/R41 and R42, by some seeds";
 const BRIDGED: &str =
     "parcels in a portal that is merged while a link of its new route is missing: races/R29-merge-with-parcels and R45, by some seeds";
 const LATE_FAULT: &str = "a peer whose fault is found after a portal's move over its link was queued in the same input";
@@ -25,6 +25,7 @@ const SET_UP: &str = "set-up connects every pipe before anything is put, with as
 const ONE_NODE: &str = "a simulated process has one node";
 const ONE_ROUTE: &str = "the workloads merge no portals of one route, which would end it";
 const RACE: &str = "only another process that takes a lock between two operations of ours: depth L1 (races/R28)";
+const REFUSED: &str = "a driver that will not send in the end what it took: drivers/tests/calls/boxes.rs";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
@@ -52,8 +53,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::BridgeRing, ONE_ROUTE),
     (Probe::BridgeUnlocked, RACE),
     (Probe::EarlyParcelDropped, RARE),
-    (Probe::BoxDropped, RARE),
-    (Probe::BoxReplaced, RARE),
+    (Probe::BoxReplaced, REFUSED),
     (Probe::RelayRefused, RARE),
     (Probe::PutAfterFinal, RARE),
     (Probe::MoveOverDead, LATE_FAULT),
@@ -187,8 +187,9 @@ mod tests {
     fn every_probe_is_reached_or_it_is_said_why_not() {
         let folder = folder_of("");
         let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
-        let small: [(&str, &[(&str, &str)]); 6] = [
+        let small: [(&str, &[(&str, &str)]); 7] = [
             ("abc", &[]),
+            ("boxes", &[]),
             ("both-ends-run", &[("N", "16")]),
             ("growing-memory", &[]),
             ("crowd", &crowd),

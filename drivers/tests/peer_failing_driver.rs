@@ -3,13 +3,15 @@
 mod hand;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hand::*;
+use ipcz::clock::Wake;
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::Mapping;
 use ipcz::wire::*;
-use ipcz::{ConnectTo, NodeOptions};
+use ipcz::{Connect, ConnectTo, NodeOptions};
 use ipcz_drivers::InProcess;
 
 /// What can be made to fail.
@@ -155,9 +157,13 @@ impl Driver for Failing {
 
 /// Connects as an application would: a transport that was refused is closed.
 fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<(Handle, Handle)> {
+    try_connect_as(inner, (client, ConnectTo::Broker.into()), (broker, ConnectTo::Normal.into()))
+}
+
+fn try_connect_as(inner: &InProcess, near: (&Program, Connect), far: (&Program, Connect)) -> Option<(Handle, Handle)> {
     let [a, b] = inner.transport_pair();
     let mut handles = Vec::new();
-    for (program, end, to) in [(client, a, ConnectTo::Broker), (broker, b, ConnectTo::Normal)] {
+    for ((program, to), end) in [near, far].into_iter().zip([a, b]) {
         match program.process.connect_node(program.node, end, 1, to) {
             Ok(portals) => handles.extend(portals),
             Err(_) => inner.close(end),
@@ -170,7 +176,7 @@ fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<
 }
 
 /// Three nodes, a portal handed on and bypassed, small and big parcels both ways. Whatever fails in between, it goes on.
-fn live(driver: &Arc<Failing>) -> [Program; 3] {
+fn live(driver: &Arc<Failing>) -> Vec<Program> {
     let program = |kind| Program::with(driver.clone(), kind, NodeOptions::default());
     let [a, b, c] = [NodeType::Broker, NodeType::Normal, NodeType::Normal].map(program);
     let (first, second) = (try_connect(&driver.inner, &b, &a), try_connect(&driver.inner, &c, &a));
@@ -195,13 +201,62 @@ fn live(driver: &Arc<Failing>) -> [Program; 3] {
             }
         }
     }
-    [a, b, c]
+    vec![a, b, c]
 }
 
+/// Two networks that are joined, a node that is referred and has no memory of its own, and a portal handed from it to the other network.
+fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
+    let mut clocks = Vec::new();
+    let mut program = |kind| {
+        let (program, clock) = Program::timed(driver.clone(), kind, NodeOptions::default());
+        clocks.push(clock);
+        program
+    };
+    let [a, b] = [NodeType::Broker; 2].map(&mut program);
+    let [x, z, v] = [NodeType::Normal; 3].map(&mut program);
+    let inner = &driver.inner;
+    let brokers = try_connect_as(inner, (&a, ConnectTo::Broker.into()), (&b, ConnectTo::Broker.into()));
+    let referred = try_connect_as(inner, (&z, Connect { to: ConnectTo::Inherited, delegate: true }), (&x, ConnectTo::Referred.into()));
+    let (first, last) = (try_connect(inner, &x, &a), try_connect(inner, &v, &b));
+    if let (Some((a_b, b_a)), Some((z_x, x_z)), Some((x_a, a_x)), Some((v_b, b_v))) = (brokers, referred, first, last) {
+        let (p, q) = z.process.open_portals(z.node).unwrap();
+        let mut moved = vec![q];
+        for (from, over, to, at) in [(&z, z_x, &x, x_z), (&x, x_a, &a, a_x), (&a, a_b, &b, b_a), (&b, b_v, &v, v_b)] {
+            let _ = from.process.put(over, b"", &moved);
+            moved = to.process.get(at).map(|got| got.handles).unwrap_or_default();
+        }
+        for size in [1, 1000, 100_000, 100_000] {
+            let data = vec![7; size];
+            let _ = z.process.put(p, &data, &[]);
+            if let Some(q) = moved.first() {
+                let _ = v.process.put(*q, &data, &[]);
+                for (program, portal) in [(&z, p), (&v, *q)] {
+                    if let Ok(got) = program.process.get(portal) {
+                        assert!(got.data.iter().all(|byte| *byte == 7));
+                    }
+                }
+            }
+        }
+    }
+    // Who could not take its introduction learns from its broker that there is none.
+    let programs = vec![a, b, x, z, v];
+    for _ in 0..2 {
+        clocks.iter().for_each(|clock| clock.pass(Duration::from_secs(11)));
+        programs.iter().for_each(|program| Wake::timer(&*program.process));
+    }
+    programs
+}
+
+/// What is lived, and how many brokers there are.
+type Life = (fn(&Arc<Failing>) -> Vec<Program>, usize);
+
+const LIVES: [Life; 2] = [(live, 1), (live_joined, 2)];
+
 /// Lives with one kind of call failing, at the first chance, the second and so on, until there is none any more.
-fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program; 3], &str)) {
+fn fail_everywhere(life: Life, call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program], &str)) {
+    let (live, brokers) = life;
     // A broker without a name is none: its own test.
-    let first = usize::from(call == Random);
+    let first = if call == Random { brokers } else { 0 };
     for after in first.. {
         let inner = InProcess::new();
         let driver = Failing::new(&inner);
@@ -224,9 +279,9 @@ fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Pr
 
 #[test]
 fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
-    for call in CALLS {
+    for (life, call) in LIVES.into_iter().flat_map(|life| CALLS.map(|call| (life, call))) {
         let arm = |driver: &Failing, after| driver.arm(call, after);
-        fail_everywhere(call, arm, |programs, about| {
+        fail_everywhere(life, call, arm, |programs, about| {
             for program in programs {
                 assert_eq!(program.process.inspect(|view| view.waits()), 0, "{about}");
             }
@@ -236,8 +291,8 @@ fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
 
 #[test]
 fn whatever_fails_for_good_nothing_leaks() {
-    for call in CALLS {
-        fail_everywhere(call, |driver, after| driver.break_for_good(call, after), |_, _| {});
+    for (life, call) in LIVES.into_iter().flat_map(|life| CALLS.map(|call| (life, call))) {
+        fail_everywhere(life, call, |driver, after| driver.break_for_good(call, after), |_, _| {});
     }
 }
 

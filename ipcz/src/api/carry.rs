@@ -187,11 +187,7 @@ impl Drop for Rest<'_> {
             drop(Token { process: self.process, link: batch.link });
         }
         for (key, ask) in std::mem::take(&mut self.asks) {
-            let answer = match ask {
-                Ask::Memory { .. } => Answer::Memory(Err(DriverError::Unknown)),
-                Ask::Introduction { .. } => Answer::Introduction(Err(DriverError::Unknown)),
-            };
-            self.process.answer(key, answer, self.origin);
+            self.process.answer(key, ask.failed(), self.origin);
         }
     }
 }

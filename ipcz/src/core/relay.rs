@@ -125,7 +125,8 @@ impl Core {
             }
         };
         self.routing.probes.hit(Probe::RelayArrived);
-        let mut inner = Incoming { message, objects: std::mem::take(objects), mapping: mapping.take(), payload: Payload::None };
+        let mut inner =
+            Incoming { message, objects: std::mem::take(objects), mapping: mapping.take(), second_mapping: None, payload: Payload::None };
         let handled = self.dispatch(source, &mut inner);
         *objects = inner.objects;
         *mapping = inner.mapping;

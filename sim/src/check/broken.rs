@@ -29,6 +29,11 @@ impl Names {
         (0..world.processes()).flat_map(|process| nodes(process).into_iter().map(move |node| (node.name, process))).collect()
     }
 
+    /// A node has got a name.
+    pub fn learn(&mut self, name: NodeName, process: u32) {
+        self.by_name.entry(name).or_insert(process);
+    }
+
     /// The name of a process's node.
     pub fn name(&self, process: u32) -> Option<NodeName> {
         self.by_name.iter().find(|(_, of)| **of == process).map(|(name, _)| *name)

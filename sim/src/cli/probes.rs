@@ -39,6 +39,8 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::ArrivedUnbound, FOREIGN),
     (Probe::MessageForUnbound, FOREIGN),
     (Probe::IntroductionOverLimit, FOREIGN),
+    (Probe::ReferralOverLimit, FOREIGN),
+    (Probe::DelegateOverLimit, FOREIGN),
     (Probe::LockRefusedPending, ANNOUNCED),
     (Probe::StatePending, ANNOUNCED),
     (Probe::StateArrived, ANNOUNCED),
@@ -64,6 +66,10 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::BypassIgnored, RARE),
     (Probe::ProxyWillStopLate, RARE),
     (Probe::IntroductionJoined, RARE),
+    (Probe::IntroductionCircle, RARE),
+    (Probe::IntroductionAskedAgain, RARE),
+    (Probe::IntroductionExpired, RARE),
+    (Probe::IndirectRefused, RARE),
     (Probe::IntroductionEndLost, RARE),
     (Probe::LinkReplaced, RARE),
     (Probe::MemoryRefused, RARE),
@@ -187,8 +193,9 @@ mod tests {
     fn every_probe_is_reached_or_it_is_said_why_not() {
         let folder = folder_of("");
         let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
-        let small: [(&str, &[(&str, &str)]); 7] = [
+        let small: [(&str, &[(&str, &str)]); 8] = [
             ("abc", &[]),
+            ("networks", &[]),
             ("boxes", &[]),
             ("both-ends-run", &[("N", "16")]),
             ("growing-memory", &[]),
@@ -200,7 +207,7 @@ mod tests {
         for (name, sets) in small {
             all = all.and(&counts(&folder.join(format!("{name}.toml")), sets));
         }
-        for folder in ["loose", "races"] {
+        for folder in ["loose", "nodes", "races"] {
             for file in files(&folder_of(folder)).expect("the folder is there") {
                 all = all.and(&counts(&file, &[]));
             }

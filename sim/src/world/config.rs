@@ -1,6 +1,6 @@
 //! What a world is told before it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Order;
 use super::pages::Template;
@@ -62,6 +62,8 @@ pub struct Config {
     pub faults: Strengths,
     /// By process: whether it is a broker, as far as faults care.
     pub brokers: Vec<bool>,
+    /// Processes whose driver allocates no memory.
+    pub memoryless: BTreeSet<u32>,
     /// Processes that hold messages back.
     pub loose: BTreeMap<u32, Looseness>,
 }
@@ -78,6 +80,7 @@ impl Default for Config {
             drops: Vec::new(),
             faults: Strengths::new(),
             brokers: Vec::new(),
+            memoryless: BTreeSet::new(),
             loose: BTreeMap::new(),
         }
     }

@@ -42,6 +42,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "capi")]
+pub mod c_table;
 pub mod in_process;
 #[cfg(target_os = "linux")]
 pub mod unix;

@@ -21,6 +21,9 @@
 //! | 1 | [`application`], [`driver`], [`clock`], [`ids`], [`limits`], [`mapping`], [`probe`], [`trap`]: the plain types |
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+#[cfg(feature = "abi")]
+#[path = "ffi/abi.rs"]
+pub mod abi;
 pub mod api;
 pub mod application;
 pub mod arena;

@@ -68,6 +68,7 @@ fn compile(program: &Path, (compiler, language, standard): (&str, &str, &str), t
     let mut command = Command::new(compiler);
     command.args(["-x", language, &format!("-std={standard}"), "-Wall", "-Wextra", "-pedantic", "-Werror"]);
     command.arg("-I").arg(root().join("include")).arg("-I").arg(root().join("tests/c"));
+    command.arg("-I").arg(root().join("../drivers/include"));
     run(command.arg(program).args(["-x", "none"]).args(link).arg("-o").arg(to));
 }
 
@@ -93,15 +94,39 @@ fn a_c_program_finds_everything_as_api_md_says() {
 }
 
 #[test]
-fn the_libraries_export_one_symbol() {
+fn two_processes_talk_over_our_driver() {
+    let Some(with) = compilers().into_iter().next() else { return };
     if !has_binutils() {
         return;
     }
-    for (library, flag) in [("libipcz.so", "-D"), ("libipcz.a", "-g")] {
-        let text = run(Command::new("nm").args([flag, "--defined-only"]).arg(libraries().join(library)));
-        let names: Vec<&str> = text.lines().filter_map(|line| line.rsplit_once(" T ")).map(|(_, name)| name).collect();
-        let others: Vec<&str> = text.lines().filter(|line| line.split(' ').count() == 3 && !line.contains(" T ")).collect();
-        assert_eq!((names, others), (vec!["IpczGetAPI"], vec![]), "{library}");
+    let dir = libraries().to_str().unwrap();
+    let source = root().join("../drivers/examples/ping_pong.c");
+    let (archive, drivers) = (format!("{dir}/libipcz.a"), format!("{dir}/libipcz_drivers.a"));
+    for (kind, link) in [
+        ("shared", vec!["-L", dir, "-lipcz", "-lipcz_drivers", "-lpthread", "-Wl,-rpath", dir]),
+        ("static", vec![&*archive, &*drivers, "-lpthread", "-ldl", "-lm"]),
+    ] {
+        let program = scratch().join(format!("ping-pong-{kind}"));
+        compile(&source, with, &program, &link);
+        assert_eq!(run(&mut Command::new(program)), "ping 1, pong\nping 2, pong\nping 3, pong\n", "{kind}");
+    }
+}
+
+#[test]
+fn the_libraries_export_what_their_headers_declare() {
+    if !has_binutils() {
+        return;
+    }
+    let drivers = ["IpczInProcessDriver", "IpczUnixDriver", "IpczUnixFile", "IpczUnixSocketPair", "IpczUnixTakeFile", "IpczUnixTransport"];
+    for (library, expected) in [("libipcz", &["IpczGetAPI"][..]), ("libipcz_drivers", &drivers[..])] {
+        for (suffix, flag) in [("so", "-D"), ("a", "-g")] {
+            let library = libraries().join(format!("{library}.{suffix}"));
+            let text = run(Command::new("nm").args([flag, "--defined-only"]).arg(&library));
+            let mut names: Vec<&str> = text.lines().filter_map(|line| line.rsplit_once(" T ")).map(|(_, name)| name).collect();
+            names.sort_unstable();
+            let others: Vec<&str> = text.lines().filter(|line| line.split(' ').count() == 3 && !line.contains(" T ")).collect();
+            assert_eq!((&names[..], others), (expected, vec![]), "{library:?}");
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! process's own, as numbers; listeners and trap handlers are looked up in tables of theirs. No panic crosses into C.
 #![allow(unsafe_code)]
 
-pub mod abi;
 mod boxes;
 mod calls;
 mod driver;
@@ -17,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub use crate::abi;
 use abi::{IpczApi, IpczHandle, IpczResult, result};
 
 use crate::clock::MonotonicClock;

@@ -1,0 +1,35 @@
+/* Drivers for C and C++ programs: tables for IpczAPI.CreateNode, each the same for the whole program. */
+#ifndef IPCZ_INCLUDE_IPCZ_DRIVERS_H_
+#define IPCZ_INCLUDE_IPCZ_DRIVERS_H_
+
+#include "ipcz/ipcz.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+/* Joins nodes of one process, synchronously: everything happens on the caller's stack. CreateTransports(0, 0, ...) makes
+ * a pair of transports for ConnectNode. */
+const struct IpczDriver* IpczInProcessDriver(void);
+
+/* Joins processes by Unix stream sockets, descriptors and memfds (Linux). A program that starts another one gives it
+ * one end of a pair; any other connected Unix stream socket will do as well. */
+const struct IpczDriver* IpczUnixDriver(void);
+
+/* A connected pair of sockets that are closed on exec. */
+IpczResult IpczUnixSocketPair(int ends[2]);
+
+/* A transport over a socket, for ConnectNode. The socket is the driver's if this succeeds. */
+IpczResult IpczUnixTransport(int socket, IpczDriverHandle* transport);
+
+/* An object that holds any descriptor, to be boxed. The descriptor is the driver's if this succeeds. */
+IpczResult IpczUnixFile(int fd, IpczDriverHandle* file);
+
+/* Takes the descriptor out of such an object, here or where it arrived; the object is gone then. */
+IpczResult IpczUnixTakeFile(IpczDriverHandle file, int* fd);
+
+#if defined(__cplusplus)
+} /* extern "C" */
+#endif
+
+#endif /* IPCZ_INCLUDE_IPCZ_DRIVERS_H_ */

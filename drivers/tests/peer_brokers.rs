@@ -424,16 +424,29 @@ fn only_the_lesser_broker_may_ask_for_an_indirect_introduction() {
 }
 
 #[test]
-fn brokers_are_not_introduced_to_brokers() {
+fn brokers_that_are_introduced_are_none_to_each_other() {
     let between = Between::new(SMALL);
     let other = between.another(name(2));
+    let introduced = |wire: &Wire, to: NodeName| {
+        let heard = wire.hear_one();
+        matches!(heard.message(), Message::AcceptIntroduction(m) if m.name == to && m.remote_node_type == NodeType::Normal)
+    };
     other.say(wants(SMALL));
-    assert!(refused(&other, SMALL), "they only meet through ConnectNode");
-    // Clients are.
+    assert!(refused(&other, SMALL) && between.fellow.hear().is_empty());
+    other.say(wants(SMALL));
+    assert!(introduced(&other, SMALL) && introduced(&between.fellow, other.name), "a route leads there, and there is no other way");
+    // As upstream: not at all.
+    let strict = Between::with(SMALL, NodeOptions { compat_strict: true, ..NodeOptions::default() });
+    let other = strict.another(name(2));
+    for _ in 0..2 {
+        other.say(wants(SMALL));
+        assert!(refused(&other, SMALL) && strict.fellow.hear().is_empty());
+    }
+    // To clients they are brokers.
     between.client.say(wants(SMALL));
     let heard = between.client.hear_one();
     assert!(matches!(heard.message(), Message::AcceptIntroduction(m) if m.name == SMALL && m.remote_node_type == NodeType::Broker));
-    // A broker that is introduced as one all the same is nobody's.
+    // A broker that is introduced to this one as one is nobody's.
     let [theirs, ours] = between.driver.transport_pair();
     let message = AcceptIntroduction { remote_node_type: NodeType::Broker, ..introduction(name(5), LinkSide::A) };
     between.fellow.say_with(message, &[theirs, between.fellow.new_primary()]);

@@ -189,6 +189,7 @@ probes! {
     IntroductionFailed "introduction.failed" "nodes.md 7" "a node learnt that it will not be introduced"
     IntroductionBrokerLost "introduction.broker-lost" "nodes.md 3.4" "a node lost its broker while it waited for an introduction"
     IntroductionCircle "introduction.circle" "nodes.md D-3" "a broker was told no since nobody but itself could still answer its request"
+    BrokersIntroduced "introduction.of-brokers" "nodes.md 15 F17" "a broker introduced two others, which are no brokers to each other"
     IntroductionLeft "introduction.left-to-its-broker" "nodes.md 7.5" "a broker left a request of another one to the wanted node's own broker"
     IntroductionAskedAgain "introduction.asked-again" "nodes.md 7.6" "a broker asked others a second time, to ask further brokers in turn"
     IntroductionExpired "introduction.expired" "nodes.md D-3" "an introduction that other brokers were asked for was given up when its time was over"

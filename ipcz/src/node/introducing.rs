@@ -138,8 +138,8 @@ impl Network {
         let by_broker = node.other_brokers.contains(&asker);
         let is_broker = node.other_brokers.contains(&wanted);
         match peer.via.and_then(|via| Some((via, node.connections.get(&via).copied()?))) {
-            // Brokers only meet through ConnectNode.
-            _ if by_broker && is_broker => Serve::Refuse,
+            // As brokers they only meet through ConnectNode; as nodes between which a route leads they may.
+            _ if by_broker && is_broker && node.compat_strict => Serve::Refuse,
             _ if by_broker || is_broker || peer.via.is_none() => Serve::Introduce(target),
             Some((broker, link)) => match self.peer(link) {
                 Some(via) if via.side == LinkSide::A => Serve::Introduce(target),
@@ -219,12 +219,15 @@ impl Network {
         match (about, made) {
             ([Some(first), Some(second)], Ok(Introduced { transports, memory })) => {
                 self.probes.hit(Probe::IntroductionMade);
+                // Two brokers that are introduced are none to each other.
+                let brokers = first.1 == NodeType::Broker && second.1 == NodeType::Broker;
+                self.probes.hit_if(brokers, Probe::BrokersIntroduced);
                 let sides = [(second, LinkSide::A), (first, LinkSide::B)];
                 for (i, ((name, kind, version, features), link_side)) in sides.into_iter().enumerate() {
                     let message = AcceptIntroduction {
                         name,
                         link_side,
-                        remote_node_type: kind,
+                        remote_node_type: if brokers { NodeType::Normal } else { kind },
                         remote_protocol_version: version,
                         transport: Some(0),
                         memory: Some(1),

@@ -160,7 +160,7 @@ impl Network {
         let Some(node) = self.nodes.get(key) else { return Ok(()) };
         let unwanted = node.closed
             || (node.kind == NodeType::Normal && node.broker_link.is_none())
-            // Brokers meet through ConnectNode alone (nodes.md 7.2).
+            // As brokers they meet through ConnectNode alone (nodes.md 7.2).
             || (node.kind == NodeType::Broker && message.remote_node_type == NodeType::Broker)
             || !node.connections.values().any(|link| *link == from)
             || node.connections.contains_key(&message.name);

@@ -288,7 +288,8 @@ fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
 }
 
 /// What is lived, and how many brokers there are.
-type Life = (fn(&Arc<Failing>) -> Vec<Program>, usize);
+type Life = (Live, usize);
+type Live = fn(&Arc<Failing>) -> Vec<Program>;
 
 const LIVES: [Life; 2] = [(live, 1), (live_joined, 2)];
 
@@ -303,7 +304,7 @@ fn fail_everywhere(life: Life, call: Call, arm: impl Fn(&Failing, usize), look: 
 }
 
 fn fail_each(
-    (live, call, first): (fn(&Arc<Failing>) -> Vec<Program>, Call, usize),
+    (live, call, first): (Live, Call, usize),
     make: fn() -> Arc<InProcess>,
     arm: &impl Fn(&Failing, usize),
     look: &impl Fn(&[Program], &str),

@@ -365,6 +365,7 @@ impl Network {
             return Err(Violation("ConnectToReferredNonBroker: name, broker_name and referrer_name must be three names"));
         }
         self.check_broker(node, broker_name)?;
+        #[allow(clippy::unnecessary_min_or_max, reason = "ours will not always be 0")]
         let version = |theirs: u32| theirs.min(super::handshake::PROTOCOL_VERSION);
         let broker = Far {
             name: broker_name,

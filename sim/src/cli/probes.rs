@@ -26,6 +26,7 @@ const ONE_NODE: &str = "a simulated process has one node";
 const ONE_ROUTE: &str = "the workloads merge no portals of one route, which would end it";
 const RACE: &str = "only another process that takes a lock between two operations of ours: depth L1 (races/R28)";
 const REFUSED: &str = "a driver that will not send in the end what it took: drivers/tests/calls/boxes.rs";
+const SEVERAL: &str = "brokers whose names happen to be in the right order, or that cannot be reached: drivers/tests/peer_brokers.rs";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
@@ -39,8 +40,6 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::ArrivedUnbound, FOREIGN),
     (Probe::MessageForUnbound, FOREIGN),
     (Probe::IntroductionOverLimit, FOREIGN),
-    (Probe::ReferralOverLimit, FOREIGN),
-    (Probe::DelegateOverLimit, FOREIGN),
     (Probe::LockRefusedPending, ANNOUNCED),
     (Probe::StatePending, ANNOUNCED),
     (Probe::StateArrived, ANNOUNCED),
@@ -66,11 +65,16 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::BypassIgnored, RARE),
     (Probe::ProxyWillStopLate, RARE),
     (Probe::IntroductionJoined, RARE),
-    (Probe::IntroductionCircle, RARE),
     (Probe::IntroductionAskedAgain, RARE),
-    (Probe::IntroductionExpired, RARE),
-    (Probe::IndirectRefused, RARE),
     (Probe::IntroductionEndLost, RARE),
+    (Probe::IntroductionCircle, SEVERAL),
+    (Probe::IntroductionExpired, SEVERAL),
+    (Probe::BrokersIntroduced, SEVERAL),
+    (Probe::IndirectAsked, SEVERAL),
+    (Probe::IndirectRefused, SEVERAL),
+    (Probe::IntroductionForRelays, SEVERAL),
+    (Probe::ReferralOverLimit, FOREIGN),
+    (Probe::DelegateOverLimit, FOREIGN),
     (Probe::LinkReplaced, RARE),
     (Probe::MemoryRefused, RARE),
     (Probe::MemoryRetried, RARE),

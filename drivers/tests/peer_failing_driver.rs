@@ -11,7 +11,7 @@ use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::Mapping;
 use ipcz::wire::*;
-use ipcz::{Connect, ConnectTo, NodeOptions};
+use ipcz::{Application, ApplicationObject, BoxContents, Connect, ConnectTo, NodeOptions, Serialized};
 use ipcz_drivers::InProcess;
 
 /// What can be made to fail.
@@ -41,11 +41,34 @@ struct Failing {
     failed: Mutex<bool>,
     /// Run inside the next CreateTransports.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Objects of the application that are boxed and not destroyed.
+    boxed: Mutex<i64>,
+}
+
+impl Application for Failing {
+    fn can_serialize(&self, _: u64) -> bool {
+        *self.boxed.lock().unwrap() += 1;
+        true
+    }
+
+    fn serialize(&self, _: u64) -> Option<Serialized> {
+        Some(Serialized { data: vec![7; 1000], handles: Vec::new() })
+    }
+
+    fn destroy(&self, _: u64) {
+        *self.boxed.lock().unwrap() -= 1;
+    }
 }
 
 impl Failing {
     fn new(inner: &Arc<InProcess>) -> Arc<Failing> {
-        Arc::new(Failing { inner: inner.clone(), plan: Mutex::new(None), failed: Mutex::new(false), meanwhile: Mutex::new(None) })
+        Arc::new(Failing {
+            inner: inner.clone(),
+            plan: Mutex::new(None),
+            failed: Mutex::new(false),
+            meanwhile: Mutex::new(None),
+            boxed: Mutex::new(0),
+        })
     }
 
     fn arm(&self, call: Call, after: usize) {
@@ -182,9 +205,13 @@ fn live(driver: &Arc<Failing>) -> Vec<Program> {
     let (first, second) = (try_connect(&driver.inner, &b, &a), try_connect(&driver.inner, &c, &a));
     if let (Some((b_a, a_b)), Some((c_a, a_c))) = (first, second) {
         let (p, q) = b.process.open_portals(b.node).unwrap();
-        let _ = b.process.put(b_a, b"", &[q]);
-        if let Ok(got) = a.process.get(a_b) {
-            let _ = a.process.put(a_c, b"", &got.handles);
+        if b.process.put(b_a, b"", &[q]).is_err() {
+            b.close(q);
+        }
+        if let Ok(got) = a.process.get(a_b)
+            && a.process.put(a_c, b"", &got.handles).is_err()
+        {
+            got.handles.iter().for_each(|handle| a.close(*handle));
         }
         let q = c.process.get(c_a).ok().map(|got| got.handles[0]);
         for size in [1, 1000, 100_000, 100_000] {
@@ -196,10 +223,23 @@ fn live(driver: &Arc<Failing>) -> Vec<Program> {
                 for (program, portal) in [(&b, p), (&c, q)] {
                     if let Ok(got) = program.process.get(portal) {
                         assert!(got.data.iter().all(|byte| *byte == 7));
+                        got.handles.iter().for_each(|handle| program.close(*handle));
                     }
                 }
             }
+            let object = ApplicationObject { object: 1, owner: driver.clone() };
+            let contents =
+                [BoxContents::Driver(driver.inner.token(1)), BoxContents::Application(object), BoxContents::Driver(driver.inner.token(2))];
+            let boxes = contents.map(|contents| b.process.box_object(b.node, contents).unwrap());
+            if b.process.put(p, &[7; 300], &boxes).is_err() {
+                boxes.iter().for_each(|handle| b.close(*handle));
+            }
         }
+        // What was not read is closed with its portals.
+        for (program, portal) in [(&b, p), (&b, b_a), (&a, a_b), (&c, c_a), (&a, a_c)] {
+            program.close(portal);
+        }
+        q.into_iter().for_each(|q| c.close(q));
     }
     vec![a, b, c]
 }
@@ -248,7 +288,8 @@ fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
 }
 
 /// What is lived, and how many brokers there are.
-type Life = (fn(&Arc<Failing>) -> Vec<Program>, usize);
+type Life = (Live, usize);
+type Live = fn(&Arc<Failing>) -> Vec<Program>;
 
 const LIVES: [Life; 2] = [(live, 1), (live_joined, 2)];
 
@@ -257,8 +298,19 @@ fn fail_everywhere(life: Life, call: Call, arm: impl Fn(&Failing, usize), look: 
     let (live, brokers) = life;
     // A broker without a name is none: its own test.
     let first = if call == Random { brokers } else { 0 };
+    for make in [InProcess::new, InProcess::brokering] {
+        fail_each((live, call, first), make, &arm, &look);
+    }
+}
+
+fn fail_each(
+    (live, call, first): (Live, Call, usize),
+    make: fn() -> Arc<InProcess>,
+    arm: &impl Fn(&Failing, usize),
+    look: &impl Fn(&[Program], &str),
+) {
     for after in first.. {
-        let inner = InProcess::new();
+        let inner = make();
         let driver = Failing::new(&inner);
         arm(&driver, after);
         let programs = live(&driver);
@@ -269,7 +321,7 @@ fn fail_everywhere(life: Life, call: Call, arm: impl Fn(&Failing, usize), look: 
             let left = program.process.inspect(|view| (view.objects_owned(), view.links().len(), view.nodes().len()));
             assert_eq!(left, (0, 0, 0), "{about}");
         }
-        assert_eq!(inner.live_objects(), 0, "{about}");
+        assert_eq!((inner.live_objects(), *driver.boxed.lock().unwrap()), (0, 0), "{about}");
         if !driver.has_failed() {
             assert!(after > first, "{call:?} is never asked for");
             return;

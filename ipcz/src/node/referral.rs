@@ -365,11 +365,22 @@ impl Network {
             return Err(Violation("ConnectToReferredNonBroker: name, broker_name and referrer_name must be three names"));
         }
         self.check_broker(node, broker_name)?;
-        // The lesser of both ends' versions, of which ours is the least there is.
-        let version = super::handshake::PROTOCOL_VERSION;
-        let broker = Far { name: broker_name, kind: NodeType::Broker, version, features: &message.broker_features, via: Some(broker_name) };
-        let referrer =
-            Far { name: referrer_name, kind: NodeType::Normal, version, features: &message.referrer_features, via: Some(broker_name) };
+        #[allow(clippy::unnecessary_min_or_max, reason = "ours will not always be 0")]
+        let version = |theirs: u32| theirs.min(super::handshake::PROTOCOL_VERSION);
+        let broker = Far {
+            name: broker_name,
+            kind: NodeType::Broker,
+            version: version(message.broker_protocol_version),
+            features: &message.broker_features,
+            via: Some(broker_name),
+        };
+        let referrer = Far {
+            name: referrer_name,
+            kind: NodeType::Normal,
+            version: version(message.referrer_protocol_version),
+            features: &message.referrer_features,
+            via: Some(broker_name),
+        };
         let broker = new_peer(n, name, broker, LinkSide::B, memory)?;
         let referrer = new_peer(n, name, referrer, LinkSide::B, shared)?;
         *transport = None;

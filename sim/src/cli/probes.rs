@@ -65,6 +65,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::BypassIgnored, RARE),
     (Probe::ProxyWillStopLate, RARE),
     (Probe::IntroductionJoined, RARE),
+    (Probe::IntroductionAskedAgain, RARE),
     (Probe::IntroductionEndLost, RARE),
     (Probe::IntroductionCircle, SEVERAL),
     (Probe::IntroductionExpired, SEVERAL),
@@ -196,8 +197,9 @@ mod tests {
     fn every_probe_is_reached_or_it_is_said_why_not() {
         let folder = folder_of("");
         let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
-        let small: [(&str, &[(&str, &str)]); 7] = [
+        let small: [(&str, &[(&str, &str)]); 8] = [
             ("abc", &[]),
+            ("networks", &[]),
             ("boxes", &[]),
             ("both-ends-run", &[("N", "16")]),
             ("growing-memory", &[]),

@@ -129,10 +129,10 @@ impl InProcess {
                 Notice::Deactivated => {
                     end.stage = Stage::Done;
                     let listener = end.listener.take();
-                    let dropped = end.waiting.drain(..).collect();
+                    let dropped: Vec<_> = end.waiting.drain(..).collect();
                     end.delivering = false;
-                    state.close_handles_of(dropped);
                     drop(state);
+                    self.close_handles_of(dropped);
                     if let Some(listener) = listener {
                         listener.deactivated();
                     }
@@ -157,6 +157,15 @@ impl InProcess {
         }
     }
 
+    /// Undelivered messages take their handles with them; the peer of a transport among them learns that it is broken.
+    fn close_handles_of(&self, notices: impl IntoIterator<Item = Notice>) {
+        for notice in notices {
+            if let Notice::Message(_, handles) = notice {
+                handles.into_iter().for_each(|handle| self.close(handle));
+            }
+        }
+    }
+
     /// A listener refused a message: nothing more is delivered but the error.
     fn refused(&self, transport: ObjectId) {
         let mut state = self.lock();
@@ -164,7 +173,8 @@ impl InProcess {
         let (keep, dropped): (Vec<_>, Vec<_>) = end.waiting.drain(..).partition(|notice| matches!(notice, Notice::Deactivated));
         end.waiting.push_back(Notice::Error);
         end.waiting.extend(keep);
-        state.close_handles_of(dropped);
+        drop(state);
+        self.close_handles_of(dropped);
     }
 
     /// The far end hears nothing more from this one.
@@ -212,23 +222,15 @@ impl State {
         self.objects.insert(id, Object::Memory(words));
         id
     }
-
-    /// Undelivered messages take their handles with them. A transport among them becomes a dead end for its peer.
-    fn close_handles_of(&mut self, notices: Vec<Notice>) {
-        for notice in notices {
-            if let Notice::Message(_, handles) = notice {
-                for handle in handles {
-                    self.objects.remove(&handle);
-                }
-            }
-        }
-    }
 }
 
 impl Driver for InProcess {
     fn close(&self, object: ObjectId) {
         self.tell_peer(object);
-        self.lock().objects.remove(&object);
+        let closed = self.lock().objects.remove(&object);
+        if let Some(Object::Transport(end)) = closed {
+            self.close_handles_of(end.waiting);
+        }
     }
 
     fn can_travel(&self, object: ObjectId, via: Option<ObjectId>) -> Travel {
@@ -278,13 +280,14 @@ impl Driver for InProcess {
     }
 
     fn deactivate(&self, transport: ObjectId) {
-        {
+        let dropped: Vec<_> = {
             let mut state = self.lock();
             let Some(end) = state.end(transport).filter(|end| end.stage == Stage::Active) else { return };
             let dropped = end.waiting.drain(..).collect();
             end.waiting.push_back(Notice::Deactivated);
-            state.close_handles_of(dropped);
-        }
+            dropped
+        };
+        self.close_handles_of(dropped);
         self.tell_peer(transport);
         self.deliver(transport);
     }
@@ -297,8 +300,8 @@ impl Driver for InProcess {
             match state.end(peer).filter(|end| end.stage != Stage::Done) {
                 Some(end) => end.waiting.extend(messages),
                 None => {
-                    let dropped = messages.collect();
-                    state.close_handles_of(dropped);
+                    drop(state);
+                    self.close_handles_of(messages);
                 }
             }
             peer

@@ -118,7 +118,9 @@ fn bad_arguments_change_nothing() {
     let connect = |portals, to| a.process.connect_node(a.node, t, portals, to);
     assert_eq!(connect(0, ConnectTo::Normal), Err(Error::InvalidArgument));
     assert_eq!(connect(13, ConnectTo::Normal), Err(Error::OutOfRange));
-    assert_eq!(connect(1, ConnectTo::Broker), Err(Error::Unimplemented));
+    for to in [ConnectTo::Referred, ConnectTo::Inherited] {
+        assert_eq!(connect(1, to), Err(Error::InvalidArgument), "a broker has no other");
+    }
     let (p, q) = a.process.open_portals(a.node).unwrap();
     assert_eq!(a.process.put(p, b"", &[p]), Err(Error::InvalidArgument));
     assert_eq!(a.process.put(p, b"", &[q]), Err(Error::InvalidArgument));

@@ -3,13 +3,15 @@
 mod hand;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use hand::*;
+use ipcz::clock::Wake;
 use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::{Handle, NodeType, ObjectId};
 use ipcz::mapping::Mapping;
 use ipcz::wire::*;
-use ipcz::{ConnectTo, NodeOptions};
+use ipcz::{Application, ApplicationObject, BoxContents, Connect, ConnectTo, NodeOptions, Serialized};
 use ipcz_drivers::InProcess;
 
 /// What can be made to fail.
@@ -39,11 +41,34 @@ struct Failing {
     failed: Mutex<bool>,
     /// Run inside the next CreateTransports.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Objects of the application that are boxed and not destroyed.
+    boxed: Mutex<i64>,
+}
+
+impl Application for Failing {
+    fn can_serialize(&self, _: u64) -> bool {
+        *self.boxed.lock().unwrap() += 1;
+        true
+    }
+
+    fn serialize(&self, _: u64) -> Option<Serialized> {
+        Some(Serialized { data: vec![7; 1000], handles: Vec::new() })
+    }
+
+    fn destroy(&self, _: u64) {
+        *self.boxed.lock().unwrap() -= 1;
+    }
 }
 
 impl Failing {
     fn new(inner: &Arc<InProcess>) -> Arc<Failing> {
-        Arc::new(Failing { inner: inner.clone(), plan: Mutex::new(None), failed: Mutex::new(false), meanwhile: Mutex::new(None) })
+        Arc::new(Failing {
+            inner: inner.clone(),
+            plan: Mutex::new(None),
+            failed: Mutex::new(false),
+            meanwhile: Mutex::new(None),
+            boxed: Mutex::new(0),
+        })
     }
 
     fn arm(&self, call: Call, after: usize) {
@@ -155,9 +180,13 @@ impl Driver for Failing {
 
 /// Connects as an application would: a transport that was refused is closed.
 fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<(Handle, Handle)> {
+    try_connect_as(inner, (client, ConnectTo::Broker.into()), (broker, ConnectTo::Normal.into()))
+}
+
+fn try_connect_as(inner: &InProcess, near: (&Program, Connect), far: (&Program, Connect)) -> Option<(Handle, Handle)> {
     let [a, b] = inner.transport_pair();
     let mut handles = Vec::new();
-    for (program, end, to) in [(client, a, ConnectTo::Broker), (broker, b, ConnectTo::Normal)] {
+    for ((program, to), end) in [near, far].into_iter().zip([a, b]) {
         match program.process.connect_node(program.node, end, 1, to) {
             Ok(portals) => handles.extend(portals),
             Err(_) => inner.close(end),
@@ -170,15 +199,19 @@ fn try_connect(inner: &InProcess, client: &Program, broker: &Program) -> Option<
 }
 
 /// Three nodes, a portal handed on and bypassed, small and big parcels both ways. Whatever fails in between, it goes on.
-fn live(driver: &Arc<Failing>) -> [Program; 3] {
+fn live(driver: &Arc<Failing>) -> Vec<Program> {
     let program = |kind| Program::with(driver.clone(), kind, NodeOptions::default());
     let [a, b, c] = [NodeType::Broker, NodeType::Normal, NodeType::Normal].map(program);
     let (first, second) = (try_connect(&driver.inner, &b, &a), try_connect(&driver.inner, &c, &a));
     if let (Some((b_a, a_b)), Some((c_a, a_c))) = (first, second) {
         let (p, q) = b.process.open_portals(b.node).unwrap();
-        let _ = b.process.put(b_a, b"", &[q]);
-        if let Ok(got) = a.process.get(a_b) {
-            let _ = a.process.put(a_c, b"", &got.handles);
+        if b.process.put(b_a, b"", &[q]).is_err() {
+            b.close(q);
+        }
+        if let Ok(got) = a.process.get(a_b)
+            && a.process.put(a_c, b"", &got.handles).is_err()
+        {
+            got.handles.iter().for_each(|handle| a.close(*handle));
         }
         let q = c.process.get(c_a).ok().map(|got| got.handles[0]);
         for size in [1, 1000, 100_000, 100_000] {
@@ -190,20 +223,94 @@ fn live(driver: &Arc<Failing>) -> [Program; 3] {
                 for (program, portal) in [(&b, p), (&c, q)] {
                     if let Ok(got) = program.process.get(portal) {
                         assert!(got.data.iter().all(|byte| *byte == 7));
+                        got.handles.iter().for_each(|handle| program.close(*handle));
+                    }
+                }
+            }
+            let object = ApplicationObject { object: 1, owner: driver.clone() };
+            let contents =
+                [BoxContents::Driver(driver.inner.token(1)), BoxContents::Application(object), BoxContents::Driver(driver.inner.token(2))];
+            let boxes = contents.map(|contents| b.process.box_object(b.node, contents).unwrap());
+            if b.process.put(p, &[7; 300], &boxes).is_err() {
+                boxes.iter().for_each(|handle| b.close(*handle));
+            }
+        }
+        // What was not read is closed with its portals.
+        for (program, portal) in [(&b, p), (&b, b_a), (&a, a_b), (&c, c_a), (&a, a_c)] {
+            program.close(portal);
+        }
+        q.into_iter().for_each(|q| c.close(q));
+    }
+    vec![a, b, c]
+}
+
+/// Two networks that are joined, a node that is referred and has no memory of its own, and a portal handed from it to the other network.
+fn live_joined(driver: &Arc<Failing>) -> Vec<Program> {
+    let mut clocks = Vec::new();
+    let mut program = |kind| {
+        let (program, clock) = Program::timed(driver.clone(), kind, NodeOptions::default());
+        clocks.push(clock);
+        program
+    };
+    let [a, b] = [NodeType::Broker; 2].map(&mut program);
+    let [x, z, v] = [NodeType::Normal; 3].map(&mut program);
+    let inner = &driver.inner;
+    let brokers = try_connect_as(inner, (&a, ConnectTo::Broker.into()), (&b, ConnectTo::Broker.into()));
+    let referred = try_connect_as(inner, (&z, Connect { to: ConnectTo::Inherited, delegate: true }), (&x, ConnectTo::Referred.into()));
+    let (first, last) = (try_connect(inner, &x, &a), try_connect(inner, &v, &b));
+    if let (Some((a_b, b_a)), Some((z_x, x_z)), Some((x_a, a_x)), Some((v_b, b_v))) = (brokers, referred, first, last) {
+        let (p, q) = z.process.open_portals(z.node).unwrap();
+        let mut moved = vec![q];
+        for (from, over, to, at) in [(&z, z_x, &x, x_z), (&x, x_a, &a, a_x), (&a, a_b, &b, b_a), (&b, b_v, &v, v_b)] {
+            let _ = from.process.put(over, b"", &moved);
+            moved = to.process.get(at).map(|got| got.handles).unwrap_or_default();
+        }
+        for size in [1, 1000, 100_000, 100_000] {
+            let data = vec![7; size];
+            let _ = z.process.put(p, &data, &[]);
+            if let Some(q) = moved.first() {
+                let _ = v.process.put(*q, &data, &[]);
+                for (program, portal) in [(&z, p), (&v, *q)] {
+                    if let Ok(got) = program.process.get(portal) {
+                        assert!(got.data.iter().all(|byte| *byte == 7));
                     }
                 }
             }
         }
     }
-    [a, b, c]
+    // Who could not take its introduction learns from its broker that there is none.
+    let programs = vec![a, b, x, z, v];
+    for _ in 0..2 {
+        clocks.iter().for_each(|clock| clock.pass(Duration::from_secs(11)));
+        programs.iter().for_each(|program| Wake::timer(&*program.process));
+    }
+    programs
 }
 
+/// What is lived, and how many brokers there are.
+type Life = (Live, usize);
+type Live = fn(&Arc<Failing>) -> Vec<Program>;
+
+const LIVES: [Life; 2] = [(live, 1), (live_joined, 2)];
+
 /// Lives with one kind of call failing, at the first chance, the second and so on, until there is none any more.
-fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program; 3], &str)) {
+fn fail_everywhere(life: Life, call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Program], &str)) {
+    let (live, brokers) = life;
     // A broker without a name is none: its own test.
-    let first = usize::from(call == Random);
+    let first = if call == Random { brokers } else { 0 };
+    for make in [InProcess::new, InProcess::brokering] {
+        fail_each((live, call, first), make, &arm, &look);
+    }
+}
+
+fn fail_each(
+    (live, call, first): (Live, Call, usize),
+    make: fn() -> Arc<InProcess>,
+    arm: &impl Fn(&Failing, usize),
+    look: &impl Fn(&[Program], &str),
+) {
     for after in first.. {
-        let inner = InProcess::new();
+        let inner = make();
         let driver = Failing::new(&inner);
         arm(&driver, after);
         let programs = live(&driver);
@@ -214,7 +321,7 @@ fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Pr
             let left = program.process.inspect(|view| (view.objects_owned(), view.links().len(), view.nodes().len()));
             assert_eq!(left, (0, 0, 0), "{about}");
         }
-        assert_eq!(inner.live_objects(), 0, "{about}");
+        assert_eq!((inner.live_objects(), *driver.boxed.lock().unwrap()), (0, 0), "{about}");
         if !driver.has_failed() {
             assert!(after > first, "{call:?} is never asked for");
             return;
@@ -224,9 +331,9 @@ fn fail_everywhere(call: Call, arm: impl Fn(&Failing, usize), look: impl Fn(&[Pr
 
 #[test]
 fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
-    for call in CALLS {
+    for (life, call) in LIVES.into_iter().flat_map(|life| CALLS.map(|call| (life, call))) {
         let arm = |driver: &Failing, after| driver.arm(call, after);
-        fail_everywhere(call, arm, |programs, about| {
+        fail_everywhere(life, call, arm, |programs, about| {
             for program in programs {
                 assert_eq!(program.process.inspect(|view| view.waits()), 0, "{about}");
             }
@@ -236,8 +343,8 @@ fn whatever_fails_once_nothing_leaks_and_nobody_waits_for_ever() {
 
 #[test]
 fn whatever_fails_for_good_nothing_leaks() {
-    for call in CALLS {
-        fail_everywhere(call, |driver, after| driver.break_for_good(call, after), |_, _| {});
+    for (life, call) in LIVES.into_iter().flat_map(|life| CALLS.map(|call| (life, call))) {
+        fail_everywhere(life, call, |driver, after| driver.break_for_good(call, after), |_, _| {});
     }
 }
 

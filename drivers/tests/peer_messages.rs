@@ -6,11 +6,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use hand::*;
-use ipcz::ConnectTo;
 use ipcz::driver::Driver;
 use ipcz::ids::{BufferId, FragmentDescriptor, LinkSide, NodeName, SublinkId};
 use ipcz::memory::LinkMemory;
 use ipcz::wire::*;
+use ipcz::{Connect, ConnectTo};
 use ipcz_drivers::InProcess;
 
 /// Where a message arrives.
@@ -18,44 +18,52 @@ use ipcz_drivers::InProcess;
 enum Place {
     /// At a broker, over a working link from its client.
     FromClient,
-    /// At a client, over a working link from its broker.
+    /// At a client, over a working link from its broker, of whom it has asked for memory and to whom it has referred a node.
     FromBroker,
+    /// At a broker, over a working link from another one that has the lesser name.
+    FromFellow,
     /// At a broker, first on a new connection.
     FirstToBroker,
     /// At a client, first on a new connection.
     FirstToClient,
+    /// At a broker, first on a new connection to another one.
+    FirstToFellow,
+    /// At a broker, first from a node that was referred to it.
+    FirstFromReferred,
+    /// At a node that is referred, first from its broker.
+    FirstToReferred,
 }
 
 use Place::*;
 
-const PLACES: [Place; 4] = [FromClient, FromBroker, FirstToBroker, FirstToClient];
+const PLACES: [Place; 8] =
+    [FromClient, FromBroker, FromFellow, FirstToBroker, FirstToClient, FirstToFellow, FirstFromReferred, FirstToReferred];
 
-/// What a well-formed message meets.
+/// The places where a well-formed message is handled. Elsewhere it ends the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Answer {
-    /// Handled in these places. Elsewhere it ends the connection.
     In(&'static [Place]),
-    /// Ends the connection everywhere: not supported yet.
-    Unsupported,
 }
 
 use Answer::*;
 
-const LINKS: Answer = In(&[FromClient, FromBroker]);
+const LINKS: Answer = In(&[FromClient, FromBroker, FromFellow]);
+const ASKED: Answer = In(&[FromBroker]);
+const BY_BROKERS: Answer = In(&[FromBroker, FromFellow]);
 
 const TABLE: [(u8, Answer); 28] = [
     (0, In(&[FirstToClient])),
     (1, In(&[FirstToBroker])),
-    (2, Unsupported),
-    (3, Unsupported),
-    (4, Unsupported),
-    (5, Unsupported),
-    (6, Unsupported),
-    (7, Unsupported),
-    (10, In(&[FromClient])),
-    (11, In(&[FromBroker])),
-    (12, In(&[FromBroker])),
-    (13, Unsupported),
+    (2, In(&[FromClient])),
+    (3, In(&[FirstFromReferred])),
+    (4, In(&[FirstToReferred])),
+    (5, ASKED),
+    (6, ASKED),
+    (7, In(&[FirstToFellow])),
+    (10, In(&[FromClient, FromFellow])),
+    (11, BY_BROKERS),
+    (12, BY_BROKERS),
+    (13, In(&[FromFellow])),
     (14, LINKS),
     (20, LINKS),
     (21, LINKS),
@@ -68,25 +76,31 @@ const TABLE: [(u8, Answer); 28] = [
     (34, LINKS),
     (35, LINKS),
     (36, LINKS),
-    (64, Unsupported),
-    (65, Unsupported),
-    (66, In(&[FromClient])),
-    (67, In(&[FromBroker])),
+    (64, LINKS),
+    (65, ASKED),
+    (66, In(&[FromClient, FromFellow])),
+    (67, BY_BROKERS),
 ];
 
 impl Answer {
     fn handles(self, place: Place) -> bool {
-        matches!(self, In(places) if places.contains(&place))
+        let In(places) = self;
+        places.contains(&place)
     }
 
     fn text(self) -> &'static str {
         match self {
-            Unsupported => "ends the connection: not supported yet",
             LINKS => "handled on every link",
-            In([FromClient]) => "handled by a broker; ends any other connection",
-            In([FromBroker]) => "handled from a broker; ends any other connection",
+            BY_BROKERS => "handled from a broker; ends any other connection",
+            ASKED => "handled if it answers something that was asked and not answered yet; ends any other connection",
+            In([FromClient]) => "handled by a broker from a client; ends any other connection",
+            In([FromClient, FromFellow]) => "handled by a broker; ends any other connection",
+            In([FromFellow]) => "handled by a broker from another one that has the lesser name; ends any other connection",
             In([FirstToClient]) => "handled as a broker's greeting to its client; ends any other connection",
             In([FirstToBroker]) => "handled as a client's greeting to its broker; ends any other connection",
+            In([FirstToFellow]) => "handled as a broker's greeting to another one; ends any other connection",
+            In([FirstFromReferred]) => "handled as the greeting of a node that was referred to a broker; ends any other connection",
+            In([FirstToReferred]) => "handled as a broker's answer to that; ends any other connection",
             In(other) => unreachable!("no words for {other:?}"),
         }
     }
@@ -101,6 +115,9 @@ fn table() -> String {
     }
     text + "| any other | unknown | ignored everywhere, its objects closed |\n"
 }
+
+/// The memory that the client in [`FromBroker`] asks for: blocks of 128 KiB.
+const ASKED_FOR: u32 = 1 << 20;
 
 /// A well-formed message of each kind, with as many objects as it names. On a link, sublink 0 leads to a portal.
 fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
@@ -199,7 +216,10 @@ fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
         35 => (Message::StopProxyingToLocalPeer(StopProxyingToLocalPeer { sublink: unknown, outbound_sequence_length: 0 }), vec![]),
         36 => (Message::FlushRouter(FlushRouter { sublink }), vec![]),
         64 => (Message::RequestMemory(RequestMemory { size: 65_536 }), vec![]),
-        65 => (Message::ProvideMemory(ProvideMemory { size: 65_536, buffer: Some(0) }), vec![blocks()]),
+        65 => {
+            let memory = wire.driver.allocate(ASKED_FOR as usize).unwrap();
+            (Message::ProvideMemory(ProvideMemory { size: ASKED_FOR, buffer: Some(0) }), vec![memory])
+        }
         66 => (Message::RelayMessage(RelayMessage { destination: name(7), data: b"", driver_objects: objects }), vec![]),
         67 => (
             Message::AcceptRelayedMessage(AcceptRelayedMessage { source: name(7), data: &[0; HEADER_SIZE], driver_objects: objects }),
@@ -212,8 +232,8 @@ fn sample(id: u8, wire: &Wire) -> (Message<'static>, Vec<ipcz::ids::ObjectId>) {
 /// A real node and a hand-made end in the named place.
 fn arrange(driver: &Arc<InProcess>, place: Place) -> (Program, Wire, Vec<ipcz::ids::Handle>) {
     let program = match place {
-        FromClient | FirstToBroker => Program::broker(driver),
-        FromBroker | FirstToClient => Program::normal(driver),
+        FromClient | FromFellow | FirstToBroker | FirstToFellow | FirstFromReferred => Program::broker(driver),
+        FromBroker | FirstToClient | FirstToReferred => Program::normal(driver),
     };
     let (wire, portals) = match place {
         FromClient => {
@@ -221,8 +241,26 @@ fn arrange(driver: &Arc<InProcess>, place: Place) -> (Program, Wire, Vec<ipcz::i
             (hand.wire, portals)
         }
         FromBroker => {
-            let (hand, portals) = Hand::broker(driver, &program, 1);
+            let (wire, portals) = Wire::to(driver, &program, 1, Connect { to: ConnectTo::Broker, delegate: true });
+            wire.say_with(to_client(BROKER, CLIENT, 1, 0), &[wire.new_primary()]);
+            let [theirs, _] = driver.transport_pair();
+            program.process.connect_node(program.node, theirs, 1, ConnectTo::Referred).unwrap();
+            program.put(portals[0], &[7; 100_000]);
+            let asked = |heard: &Heard| matches!(heard.message(), Message::RequestMemory(m) if m.size == ASKED_FOR);
+            assert!(wire.hear().iter().any(asked));
+            (wire, portals)
+        }
+        FromFellow => {
+            let (hand, portals) = Hand::fellow(driver, &program, name(1), 1);
             (hand.wire, portals)
+        }
+        FirstToFellow => Wire::to(driver, &program, 1, ConnectTo::Broker),
+        FirstToReferred => Wire::to(driver, &program, 1, ConnectTo::Inherited),
+        FirstFromReferred => {
+            let (referrer, portals) = Hand::client(driver, &program, 1);
+            let [theirs, ours] = driver.transport_pair();
+            referrer.say_with(ReferNonBroker { referral_id: 0, num_initial_portals: 1, transport: Some(0) }, &[theirs]);
+            (Wire::over(driver, ours), portals)
         }
         FirstToBroker => Wire::to(driver, &program, 1, ConnectTo::Normal),
         FirstToClient => Wire::to(driver, &program, 1, ConnectTo::Broker),
@@ -247,9 +285,8 @@ fn the_table_of_messages() {
             }
             // Says which message it was, and ends the routes.
             assert!(program.violation().contains(message_name(id).unwrap()), "{about}");
-            let greeting = matches!(id, 3 | 4 | 7) || matches!(place, FirstToBroker | FirstToClient);
-            assert_eq!(program.violation().contains("not supported yet"), answer == Unsupported && !greeting, "{about}");
-            assert!(program.is_dead(portals[0]), "{about}");
+            // The referrer's portal at the broker leads elsewhere.
+            assert_eq!(program.is_dead(portals[0]), place != FirstFromReferred, "{about}");
         }
     }
     let table = table();
@@ -299,7 +336,7 @@ fn unknown_messages_are_ignored_everywhere_and_their_objects_closed() {
     for id in [8, 9, 200] {
         for place in PLACES {
             let driver = InProcess::new();
-            let (program, wire, portals) = arrange(&driver, place);
+            let (program, mut wire, portals) = arrange(&driver, place);
             let before = driver.live_objects();
             let mut data = Vec::new();
             let bare = [ObjectBytes { data: &[], handles: 1 }];
@@ -314,7 +351,20 @@ fn unknown_messages_are_ignored_everywhere_and_their_objects_closed() {
             match place {
                 FirstToBroker => wire.say(to_broker(1, 0)),
                 FirstToClient => wire.say_with(to_client(BROKER, CLIENT, 1, 0), &[wire.new_primary()]),
-                FromClient | FromBroker => {}
+                FirstToFellow => wire.say_with(to_fellow(name(1), 1, 0), &[wire.new_primary()]),
+                FirstFromReferred => {
+                    wire.say(to_referred_broker(1));
+                    assert_eq!(wire.hear_ids(), [4]);
+                    continue;
+                }
+                FirstToReferred => {
+                    let [theirs, ours] = driver.transport_pair();
+                    let objects = [wire.new_primary(), theirs, wire.new_primary()];
+                    wire.say_with(to_referred(CLIENT, BROKER, name(7), 1), &objects);
+                    // Its portal leads to the referrer.
+                    wire = Wire::over(&driver, ours);
+                }
+                FromClient | FromBroker | FromFellow => {}
             }
             wire.say(AcceptParcel { parcel_data: b"next", ..plain_parcel(0, 0) });
             assert_eq!(program.get(portals[0]).unwrap(), b"next", "{id} {place:?}");

@@ -3,35 +3,16 @@
 mod hand;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hand::*;
-use ipcz::clock::{Clock, Time, Wake};
+use ipcz::NodeOptions;
+use ipcz::clock::Wake;
 use ipcz::ids::{Handle, LinkSide, NodeType, SublinkId};
 use ipcz::limits::Limits;
 use ipcz::memory::LinkState;
-use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::wire::*;
-use ipcz::{NodeOptions, Process};
 use ipcz_drivers::InProcess;
-
-/// A clock that the test sets.
-#[derive(Default)]
-struct ByHand(AtomicU64);
-
-impl Clock for ByHand {
-    fn now(&self) -> Time {
-        Time(self.0.load(Ordering::Relaxed))
-    }
-
-    fn wake_at(&self, _: Time, _: Arc<dyn Wake>) {}
-}
-
-struct Nobody;
-
-impl TrapTarget for Nobody {
-    fn fired(&self, _: &TrapEvent) {}
-}
 
 /// A real Z that may not grow its links, a hand-made broker Y that has told it to bypass, and a hand-made X that has used up the
 /// memory of their link.
@@ -46,11 +27,9 @@ struct Scarcity {
 
 impl Scarcity {
     fn new() -> Scarcity {
-        let (driver, clock) = (InProcess::new(), Arc::new(ByHand::default()));
-        let process = Process::new(clock.clone(), Arc::new(Nobody));
+        let driver = InProcess::new();
         let limits = Limits { link_buffers: 1, ..Limits::default() };
-        let node = process.create_node(NodeType::Normal, driver.clone(), NodeOptions { limits, ..NodeOptions::default() }).unwrap();
-        let z = Program { process, node };
+        let (z, clock) = Program::timed(driver.clone(), NodeType::Normal, NodeOptions { limits, ..NodeOptions::default() });
         let (mut y, portals) = Hand::broker(&driver, &z, 1);
         let x = y.introduced(name(7), LinkSide::A);
         let last = std::iter::from_fn(|| x.memory.new_link_state()).last().unwrap();
@@ -61,7 +40,7 @@ impl Scarcity {
     }
 
     fn pass_a_second(&self) {
-        self.clock.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+        self.clock.pass(Duration::from_secs(1));
         self.z.process.timer();
     }
 

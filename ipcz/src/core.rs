@@ -19,13 +19,14 @@ use crate::ids::{BoxKey, Handle, LinkKey, NodeKey, ParcelKey, RequestKey, Router
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::{Adopted, LinkState};
+use crate::node::link::{Greeting, Role};
 use crate::node::{Answer, Ask, Batch, BufferWait, Doomed, MemoryWait, Network, NodeEvent, Phase};
 use crate::planted::{Bug, Planted};
 use crate::probe::Probe;
 use crate::routing::{Neighbour, Origin, Parcel, RouterLink, RouterOp, Routing, SeekBypass, Sublink};
 use crate::trap::TrapEvent;
 
-pub use api::Endpoint;
+pub use api::{Endpoint, Way};
 pub use boxes::BoxContents;
 pub use gets::{Given, Kept};
 pub use message::{Incoming, Offered};
@@ -120,6 +121,11 @@ impl Core {
             LinkEvent::Deactivated => self.net.deactivated(link),
             LinkEvent::Closed => self.net.closed(),
             LinkEvent::ActivateFailed | LinkEvent::SendFailed => match self.net.links.get(link).map(|link| &link.phase) {
+                Some(Phase::Greeting(Greeting { role: Role::Referral(referral), .. })) => {
+                    let referrer = referral.referrer;
+                    self.net.never_active(link);
+                    self.drop_link(referrer, "ReferNonBroker: transport cannot be activated".into());
+                }
                 Some(Phase::Greeting(_)) => {
                     self.net.disown(link);
                     given_back = true;
@@ -145,6 +151,7 @@ impl Core {
     /// Time has passed.
     pub fn timer(&mut self, now: Time, fx: &mut Effects) {
         self.begin(Origin::Notification, now);
+        self.net.expire();
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
             if entry.key().0 < now && self.routing.planted.has(Bug::DeadlineMissed) {
                 entry.remove();
@@ -195,6 +202,7 @@ impl Core {
     fn begin(&mut self, origin: Origin, now: Time) {
         self.routing.origin = origin;
         self.now = self.now.max(now);
+        self.net.now = self.now;
     }
 
     /// Works until nothing is left to do within this input, then hands out its effects.
@@ -207,9 +215,8 @@ impl Core {
         fx.doomed.append(&mut self.net.out.doomed);
         fx.discarded.append(&mut self.routing.discarded);
         fx.traps.append(&mut self.routing.fired);
-        if let Some((&(at, _), _)) = self.timers.first_key_value() {
-            fx.wake = Some(fx.wake.map_or(at, |other| other.min(at)));
-        }
+        let first = [self.timers.first_key_value().map(|(key, _)| key.0), self.net.deadlines.first_key_value().map(|(key, _)| key.0)];
+        fx.wake = fx.wake.into_iter().chain(first.into_iter().flatten()).min();
     }
 
     fn settle(&mut self) {

@@ -5,7 +5,9 @@
 use crate::core::{Core, Entry};
 use crate::ids::{FragmentDescriptor, Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
 use crate::memory::{Origin, status};
-use crate::node::{MemoryWait, Phase};
+use crate::node::introduction::Waiter;
+use crate::node::link::{Greeting, Role};
+use crate::node::{MemoryWait, Node, NodeLink, Phase};
 use crate::probe::Counts;
 use crate::routing::{Edge, Kind, Object, Parcel, ParcelQueue, Payload, Router, RouterLink, State, Sublink};
 
@@ -152,6 +154,8 @@ pub struct NodeView {
     pub name: NodeName,
     pub kind: NodeType,
     pub broker_link: Option<LinkKey>,
+    pub delegate: Option<LinkKey>,
+    pub other_brokers: Vec<NodeName>,
     pub pending_introductions: Vec<NodeName>,
 }
 
@@ -341,6 +345,8 @@ impl<'a> View<'a> {
             name: node.name,
             kind: node.kind,
             broker_link: node.broker_link,
+            delegate: node.delegate,
+            other_brokers: node.other_brokers.iter().copied().collect(),
             pending_introductions: node.pending.keys().copied().collect(),
         };
         self.core.net.nodes.iter().map(view).collect()
@@ -382,22 +388,43 @@ impl<'a> View<'a> {
     /// Questions to the driver, waits for links and waits for memory that are open.
     pub fn waits(&self) -> usize {
         let net = &self.core.net;
-        let introductions: usize = net.nodes.iter().map(|(_, node)| node.pending.len() + node.introducing.len()).sum();
+        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len();
+        let introductions: usize = net.nodes.iter().map(|(_, node)| waits(node)).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
-        net.requests.len() + introductions + growing + self.core.timers()
+        let referred = |link: &NodeLink| match &link.phase {
+            Phase::Greeting(Greeting { role: Role::Referral(_), .. }) => 1,
+            Phase::Established(peer) => peer.referrals.len(),
+            Phase::Greeting(_) | Phase::Dead => 0,
+        };
+        let referrals: usize = net.links.iter().map(|(_, link)| referred(link)).sum();
+        net.requests.len() + introductions + growing + referrals + self.core.timers()
+    }
+
+    /// Introductions that another broker was asked to make: it says nothing if it does.
+    pub fn introduced_elsewhere(&self) -> usize {
+        self.core.net.nodes.iter().map(|(_, node)| node.indirect.len()).sum()
     }
 
     /// Routers that wait to be introduced to the node called `name`, or to anybody.
     pub fn seekers(&self, name: Option<NodeName>) -> Vec<RouterKey> {
         let nodes = self.core.net.nodes.iter();
         let pending = nodes.flat_map(|(_, node)| &node.pending).filter(|(known, _)| name.is_none_or(|name| name == **known));
-        pending.flat_map(|(_, pending)| pending.waiters.iter().map(|seek| seek.router)).collect()
+        let route = |waiter: &Waiter| match waiter {
+            Waiter::Route(seek) => Some(seek.router),
+            Waiter::Request(_) | Waiter::Indirect { .. } => None,
+        };
+        pending.flat_map(|(_, pending)| pending.waiters.iter().filter_map(route)).collect()
     }
 
     /// Routers that wait for link memory.
     pub fn starving(&self) -> Vec<RouterKey> {
         let growing = self.core.net.links.iter().filter_map(|(_, link)| link.peer()).flat_map(|peer| peer.growing.values().flatten());
         self.core.waits().chain(growing).filter_map(MemoryWait::router).collect()
+    }
+
+    /// The first of the invariants of nodes and node links that does not hold, in words.
+    pub fn check_nodes(&self) -> Result<(), String> {
+        self.core.net.check()
     }
 
     /// The nodes that links were dropped for the fault of, with what they did, newest last; the newest few are kept.

@@ -1,5 +1,7 @@
 //! Named limits of a node: everything a peer or an application can grow, with the defaults (nodes.md D-15, hazards.md RE).
 
+use std::time::Duration;
+
 use crate::driver::DriverLimits;
 
 /// Bytes that an attachment takes in a parcel's message: its type and its router's descriptor.
@@ -46,6 +48,16 @@ pub struct Limits {
     pub link_piece_bytes: usize,
     /// Introductions a peer may have pending here. Beyond: rejected.
     pub pending_introductions: usize,
+    /// The same for a broker, which asks for all its clients.
+    pub broker_introductions: usize,
+    /// Until when an introduction that a broker asks others for must have been answered. Then: rejected.
+    pub introduction_deadline: Duration,
+    /// Referrals a client may have pending here. Beyond: rejected.
+    pub pending_referrals: usize,
+    /// Bytes that a peer may ask for at once. Beyond: it gets none.
+    pub grant_bytes: u64,
+    /// Bytes that a peer may have asked for and not got yet. Beyond: it gets none.
+    pub granting_bytes: u64,
     /// Bytes of parcel memory a link may grow to per block size (memory.md 6.1).
     pub parcel_capacity_bytes: u64,
     /// Whether a link's memory may grow for parcel data at all (api.md: fixed parcel capacity).
@@ -93,6 +105,11 @@ impl Default for Limits {
             link_pieces: 65_536,
             link_piece_bytes: 256 << 20,
             pending_introductions: 64,
+            broker_introductions: 65_536,
+            introduction_deadline: Duration::from_secs(10),
+            pending_referrals: 16,
+            grant_bytes: 8 << 20,
+            granting_bytes: 64 << 20,
             parcel_capacity_bytes: 2 << 20,
             grow_parcel_capacity: true,
         }

@@ -259,9 +259,9 @@ catalogue! {
             "Who wants an introduction that is being made already is never answered.",
         AnswerMisapplied "answer-misapplied" Message "node/introduction.rs"
             "An introduction answers whoever waits first, not who waits for that node.",
-        RejectionForgotten "rejection-forgotten" Message "node/introduction.rs"
+        RejectionForgotten "rejection-forgotten" Message "node/introducing.rs"
             "A broker says nothing when it does not know the node that it is asked for.",
-        RefusalUntold "refusal-untold" Message "node/introduction.rs"
+        RefusalUntold "refusal-untold" Message "node/introducing.rs"
             "A broker says nothing when its driver could not make what two nodes need.",
         NameUndrawn "name-undrawn" Message "api/calls.rs"
             "A name is used though the driver had no random bytes for it.",
@@ -269,9 +269,9 @@ catalogue! {
             "A message is believed to have a known form.",
         SublinkReused "sublink-reused" Message "core/parcel.rs"
             "A new portal is bound to the sublink that its descriptor names, in use or not.",
-        IntroducingKept "introducing-kept" Message "node/introduction.rs"
+        IntroducingKept "introducing-kept" Message "node/introducing.rs"
             "A broker does not forget an introduction that it has made.",
-        BrokerLossIgnored "broker-loss-ignored" Message "node/network.rs"
+        BrokerLossIgnored "broker-loss-ignored" Message "node/loss.rs"
             "Who waits for an introduction is not answered when the broker is lost.",
         IntroducerUnchecked "introducer-unchecked" Message "node/introduction.rs"
             "An introduction is believed whoever makes it.",
@@ -283,6 +283,18 @@ catalogue! {
             "Any number of parcels is kept for sublinks that never come.",
         PortalsPassedUnbounded "portals-passed-unbounded" Message "core/parcel.rs"
             "A peer's portals are passed on whatever the next link may have.",
+        FirstNoTaken "first-no-taken" Message "node/introduction.rs"
+            "Of several brokers that are asked for a node the first to refuse decides.",
+        AnyBrokerIntroduces "any-broker-introduces" Message "node/introducing.rs"
+            "A broker introduces clients of a third one, which may do so too, with another transport.",
+        SharesForgotten "shares-forgotten" Message "node/referral.rs"
+            "Who is to be referred to a broker that never comes is not told.",
+        ReferralRejectionForgotten "referral-rejection-forgotten" Message "node/referral.rs"
+            "A broker says nothing when a node that was referred to it never comes.",
+        OwnMemoryKept "own-memory-kept" Message "node/handshake.rs"
+            "Of two brokers that connect each keeps the memory that it made.",
+        GrantRefusalUntold "grant-refusal-untold" Message "node/delegate.rs"
+            "A node that has no memory to give says nothing.",
         ObjectKept "object-kept" Message "core/message.rs"
             "A driver object that came with a message and was not needed is not closed.",
     }

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
+use ipcz::NodeOptions;
 use ipcz::arena::Key;
 use ipcz::clock::Time;
-use ipcz::core::{Core, Effects, Incoming};
+use ipcz::core::{Core, Effects, Incoming, Way};
 use ipcz::driver::Verdict;
 use ipcz::ids::*;
 use ipcz::limits::Limits;
 use ipcz::mapping::Mapping;
 use ipcz::memory::{PRIMARY_BYTES, initialise_primary};
+use ipcz::node::handshake::Joining;
 use ipcz::routing::Payload;
 use ipcz::wire::*;
 
@@ -30,10 +32,12 @@ struct Victim {
 impl Victim {
     fn new(portals: usize, limits: Limits) -> Victim {
         let mut core = Core::default();
-        let node = core.create_node(NodeType::Normal, DRIVER(), NodeName::INVALID, Features(0), limits);
+        let node = core.create_node(NodeType::Normal, DRIVER(), NodeName::INVALID, NodeOptions { limits, ..NodeOptions::default() });
         let mut fx = Effects::default();
         let transport = ObjectId::new(1).unwrap();
-        let (broker, handles) = core.connect(node, transport, portals, None, Time(0), &mut fx).unwrap();
+        let way = Way::Join(Joining { referred: false, delegate: false });
+        let (broker, handles) = core.connect(node, transport, portals, way, Time(0), &mut fx).unwrap();
+        let broker = broker.unwrap();
         let memory = Mapping::zeroed(PRIMARY_BYTES);
         initialise_primary(&memory);
         let mut victim = Victim { core, node, broker, memory: memory.clone(), portals: handles };
@@ -56,7 +60,7 @@ impl Victim {
     }
 
     fn hear(&mut self, on: LinkKey, message: Message<'_>, objects: Vec<Option<ObjectId>>, mapping: Option<Mapping>) -> Verdict {
-        let incoming = Incoming { message: Some(message), objects, mapping, payload: Payload::None };
+        let incoming = Incoming { message: Some(message), objects, mapping, second_mapping: None, payload: Payload::None };
         self.core.message(on, Some(DRIVER()), Ok(incoming), Time(0), &mut Effects::default())
     }
 
@@ -89,7 +93,8 @@ impl Victim {
             remote_features: vec![],
         };
         let objects = vec![ObjectId::new(5), ObjectId::new(6)];
-        let incoming = Incoming { message: Some(introduction.into()), objects, mapping: Some(memory), payload: Payload::None };
+        let incoming =
+            Incoming { message: Some(introduction.into()), objects, mapping: Some(memory), second_mapping: None, payload: Payload::None };
         let mut fx = Effects::default();
         let verdict = self.core.message(self.broker, Some(DRIVER()), Ok(incoming), Time(0), &mut fx);
         assert_eq!(verdict, Verdict::Accepted);

@@ -17,8 +17,9 @@ mod site {
     pub const WORK: Site = Site::Swarm(3);
     pub const FAULTS: Site = Site::Swarm(4);
     pub const STRENGTH: Site = Site::Swarm(5);
-    pub const HOSTILE: Site = Site::Swarm(6);
-    pub const LIES: Site = Site::Swarm(7);
+    pub const NETWORKS: Site = Site::Swarm(6);
+    pub const HOSTILE: Site = Site::Swarm(7);
+    pub const LIES: Site = Site::Swarm(8);
 }
 
 const NS: u64 = 1;
@@ -49,21 +50,30 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     let clients = draw.within(site::NODES, swarm.nodes) as usize - 1;
     let broker = world.nodes.iter().position(|node| node.broker).unwrap_or(0);
     world.nodes = vec![world.nodes[broker].clone()];
-    world.nodes.extend((1..=clients).map(|n| NodeSpec { name: format!("n{n}"), broker: false, loose: None, hostile: false }));
+    let client = |n| NodeSpec { name: format!("n{n}"), broker: false, loose: None, delegate: false, mem_v2: false, hostile: false };
+    world.nodes.extend((1..=clients).map(client));
     hostile(&mut world, swarm, &mut draw);
     links(&mut world, clients, &mut draw);
+    if swarm.brokers.max > 1 {
+        networks(&mut world, swarm, clients, &mut draw);
+    }
     world.memory = Memory {
         inline: draw.half(site::KNOBS, 0).then(|| draw.one(site::KNOBS, 1, &[0, 16, 64, 1024])),
         link_capacity: draw.half(site::KNOBS, 2).then(|| draw.one(site::KNOBS, 3, &[256 << 10, 512 << 10, 1 << 20])),
     };
     world.random = Some(work(&world, swarm, clients, &mut draw));
     world.faults = faults(&world, swarm, &mut draw);
+    if world.connects.iter().any(|link| !world.nodes[link.broker].broker) {
+        // It strikes in set-up too, where a referral would fail for it.
+        world.faults.remove(&Fault::RefuseRandom);
+    }
     // What a lie about a relayed half means for the route it belongs to, no checker knows.
     let lies = ALL.iter().any(|about| about.class == Class::Corrupting && world.faults.contains_key(&about.fault));
     if let Some(random) = world.random.as_mut().filter(|_| lies) {
         random.boxes = [0, 1];
     }
-    world.brokered = !lies && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
+    // Nor do brokers relay across networks (nodes.md D-5b).
+    world.brokered = !lies && swarm.brokers.max == 1 && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
 }
 
@@ -105,6 +115,42 @@ fn links(world: &mut Scenario, clients: usize, draw: &mut Draw<'_>) {
                 world.pipes.push(PipeSpec { name, a, b, broker: 0, links: [a - 1, b - 1], ends });
             }
         }
+    }
+}
+
+/// More brokers, each connected to all before it (brokers are not introduced to brokers); clients are theirs, or are referred by one before them.
+fn networks(world: &mut Scenario, swarm: &Swarm, clients: usize, draw: &mut Draw<'_>) {
+    let others = draw.within(site::NETWORKS, swarm.brokers) as usize - 1;
+    let brokers: Vec<usize> = std::iter::once(0).chain(clients + 1..=clients + others).collect();
+    let name = |n| NodeSpec { name: format!("B{n}"), ..world.nodes[0].clone() };
+    world.nodes.extend((1..=others).map(name).collect::<Vec<_>>());
+    for (at, broker) in brokers.iter().enumerate().skip(1) {
+        for (number, to) in brokers[..at].iter().enumerate() {
+            let pipe = format!("bb{number}x{at}");
+            let ends = portals(world, &pipe, [*broker, *to]);
+            let (latency_ns, jitter_ns) = (world.latency_ns, world.jitter_ns);
+            world.connects.push(LinkSpec { client: *broker, broker: *to, pipe, ends, latency_ns, jitter_ns });
+        }
+    }
+    let refer = draw.half(site::NETWORKS, 2);
+    let mut known: Vec<usize> = world.pipes.iter().flat_map(|pipe| [pipe.a, pipe.b]).collect();
+    known.sort_unstable();
+    for client in 1..=clients {
+        let spec = &mut world.nodes[client];
+        spec.delegate = draw.one(site::NETWORKS, 3, &[0, 0, 0, 1]) == 1;
+        spec.mem_v2 = draw.half(site::NETWORKS, 4);
+        // Who has pipes to others from set-up on is a client of the first broker, which made them.
+        let referrer = 1 + draw.0.draw(site::NETWORKS, 5, clients as u32) as usize;
+        let broker = brokers[draw.0.draw(site::NETWORKS, 6, brokers.len() as u32) as usize];
+        if known.binary_search(&client).is_ok() {
+            continue;
+        }
+        let by = if refer && referrer < client { referrer } else { broker };
+        world.connects[client - 1].broker = by;
+        world.portals[world.connects[client - 1].ends[1]].home = by;
+    }
+    for broker in brokers {
+        world.nodes[broker].mem_v2 = draw.half(site::NETWORKS, 7);
     }
 }
 

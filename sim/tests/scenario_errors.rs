@@ -135,11 +135,15 @@ fn a_step_has_one_verb() {
     let advice = refused(
         &step("[[step]]\non = \"B\"\nclose = \"p\"\ncut = \"C\" #!"),
         "two verbs, \"close\" and \"cut\"",
-        "exactly one of open, send, hand, close, merge, cut",
+        "exactly one of open, send, get, query, hand, close, merge, cut",
     );
     assert_eq!(advice, "make two steps of it");
     refused(&step("[[step]] #!\non = \"B\""), "the step has no verb", "exactly one of");
-    refused(&step("[[step]]\non = \"B\"\nclose = \"p\"\nfrom = \"p\" #!"), "\"from\" belongs to \"send\", not to \"close\"", "no \"from\"");
+    refused(
+        &step("[[step]]\non = \"B\"\nclose = \"p\"\nfrom = \"p\" #!"),
+        "\"from\" belongs to \"send\" and \"get\", not to \"close\"",
+        "no \"from\"",
+    );
     refused(&step("[[step]]\non = \"B\" #!\ncut = \"C\""), "a cut happens on no node", "no \"on\"");
     refused(&step("[[step]] #!\nclose = \"p\""), "\"on\" is missing", "\"on\"");
     refused(&step("[[step]] #!\non = \"B\"\nhand = \"q\"\nover = \"ab\""), "\"to\" is missing", "\"to\"");
@@ -450,7 +454,9 @@ fn ways_to_put_and_get() {
     for key in ["open = \"1ms\"", "abort = 1"] {
         refused(&step(&format!("get = {{ as = \"measured\", {key} }} #!\nfrom = \"p\"")), "a measured get is over at once", "two-phase");
     }
-    refused(&step("get = { as = \"kept\" } #!"), "\"from\" is missing", "\"from\"");
+    let missing = format!("{HEAD}{LINKS}{OPEN}[[step]] #!\non = \"B\"\nget = {{ as = \"kept\" }}");
+    refused(&missing, "\"from\" is missing", "\"from\"");
+    refused(&step("send = { count = 1, bytes = 1, boxes = 9 } #!\nfrom = \"p\""), "9 boxes are too many", "a number up to 8");
     refused(&step("query = \"zz\" #!"), "unknown portal \"zz\"", "a portal");
     let foreign = step("query = \"p\"\nfrom = \"p\" #!");
     refused(&foreign, "\"from\" belongs to \"send\" and \"get\", not to \"query\"", "no \"from\"");

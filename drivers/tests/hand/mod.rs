@@ -3,8 +3,11 @@
 //! Here lives what several of the `peer_*` tests need. What a single one needs stays there.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use ipcz::clock::{Clock, Time, Wake};
 use ipcz::driver::{Activity, Driver, Frame, Listener, Verdict};
 use ipcz::ids::{BufferId, FragmentDescriptor, Handle, LinkSide, NodeName, NodeType, ObjectId, SublinkId};
 use ipcz::inspect::{NodeLinkView, RouterView};
@@ -12,7 +15,7 @@ use ipcz::mapping::Mapping;
 use ipcz::memory::{LinkMemory, LinkState, PRIMARY_BYTES, initialise_primary};
 use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::wire::*;
-use ipcz::{ConnectTo, NodeOptions, Process};
+use ipcz::{Connect, ConnectTo, NodeOptions, Process};
 use ipcz_drivers::{InProcess, MonotonicClock};
 
 /// Status words of a link state that tests look at (memory.md 10.3).
@@ -22,6 +25,25 @@ struct Nobody;
 
 impl TrapTarget for Nobody {
     fn fired(&self, _: &TrapEvent) {}
+}
+
+/// A clock that the test sets.
+#[derive(Default)]
+pub struct ByHand(AtomicU64);
+
+impl ByHand {
+    /// Time passes.
+    pub fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ByHand {
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+
+    fn wake_at(&self, _: Time, _: Arc<dyn Wake>) {}
 }
 
 /// A real process with one node.
@@ -36,6 +58,14 @@ impl Program {
         let process = Process::new(Arc::new(MonotonicClock::new()), Arc::new(Nobody));
         let node = process.create_node(kind, driver, options).unwrap();
         Program { process, node }
+    }
+
+    /// The same, with a clock of its own.
+    pub fn timed(driver: Arc<dyn Driver>, kind: NodeType, options: NodeOptions) -> (Program, Arc<ByHand>) {
+        let clock = Arc::new(ByHand::default());
+        let process = Process::new(clock.clone(), Arc::new(Nobody));
+        let node = process.create_node(kind, driver, options).unwrap();
+        (Program { process, node }, clock)
     }
 
     pub fn broker(driver: &Arc<InProcess>) -> Program {
@@ -94,6 +124,12 @@ impl Program {
 
     pub fn close(&self, handle: Handle) {
         self.process.close(handle).unwrap();
+    }
+
+    /// What it waits for. Looks on the way whether its tables agree.
+    pub fn waits(&self) -> usize {
+        self.process.inspect(|view| view.check_nodes()).unwrap();
+        self.process.inspect(|view| view.waits())
     }
 
     /// The node's name.
@@ -162,7 +198,7 @@ impl Wire {
     }
 
     /// Connects `program` with `portals` portals to a hand-made end that has not greeted yet.
-    pub fn to(driver: &Arc<InProcess>, program: &Program, portals: usize, to: ConnectTo) -> (Wire, Vec<Handle>) {
+    pub fn to(driver: &Arc<InProcess>, program: &Program, portals: usize, to: impl Into<Connect>) -> (Wire, Vec<Handle>) {
         let [theirs, ours] = driver.transport_pair();
         let portals = program.process.connect_node(program.node, theirs, portals, to).unwrap();
         (Wire::over(driver, ours), portals)
@@ -238,7 +274,8 @@ macro_rules! said {
 said! {
     ConnectFromBrokerToNonBroker ConnectFromNonBrokerToBroker RequestIntroduction AcceptIntroduction RejectIntroduction AddBlockBuffer
     RouteClosed RouteDisconnected BypassPeer AcceptBypassLink StopProxying ProxyWillStop BypassPeerWithLink StopProxyingToLocalPeer
-    FlushRouter
+    FlushRouter ReferNonBroker ConnectToReferredBroker ConnectToReferredNonBroker NonBrokerReferralAccepted NonBrokerReferralRejected
+    ConnectFromBrokerToBroker RequestIndirectIntroduction RequestMemory ProvideMemory
 }
 
 impl From<AcceptParcel<'static>> for Said {
@@ -316,6 +353,20 @@ impl Hand {
         let memory = LinkMemory::new(mapping.clone(), LinkSide::A, v2).unwrap();
         wire.say_with(to_client(BROKER, client, portals as u32, features), &[primary]);
         (Hand { name: BROKER, peer: client, side: LinkSide::A, memory, primary: mapping, wire }, handles)
+    }
+
+    /// A hand-made broker called `name` that is connected to the real broker `program`, with as many initial portals at both ends.
+    pub fn fellow(driver: &Arc<InProcess>, program: &Program, name: NodeName, portals: usize) -> (Hand, Vec<Handle>) {
+        let (wire, handles) = Wire::to(driver, program, portals, ConnectTo::Broker);
+        let greeting = wire.hear_one();
+        let Message::ConnectFromBrokerToBroker(m) = greeting.message() else { panic!("brokers greet each other with id 7") };
+        let (own, peer) = (wire.new_primary(), m.name);
+        let (side, chosen) = if name > peer { (LinkSide::A, own) } else { (LinkSide::B, greeting.handles[0]) };
+        let primary = driver.map(chosen).unwrap();
+        wire.say_with(to_fellow(name, portals as u32, 0), &[own]);
+        driver.close(greeting.handles[0]);
+        let memory = LinkMemory::new(primary.clone(), side, false).unwrap();
+        (Hand { wire, name, peer, side, memory, primary }, handles)
     }
 
     /// The hand-made end of a link that a hand-made broker introduces the real node to, under the name `name`.
@@ -419,6 +470,46 @@ pub fn to_client(broker_name: NodeName, receiver_name: NodeName, portals: u32, f
 /// A client's greeting.
 pub fn to_broker(portals: u32, features: u64) -> ConnectFromNonBrokerToBroker {
     ConnectFromNonBrokerToBroker { protocol_version: 0, num_initial_portals: portals, features: vec![features] }
+}
+
+/// A broker's greeting to another one, whose memory is the first object.
+pub fn to_fellow(name: NodeName, portals: u32, features: u64) -> ConnectFromBrokerToBroker {
+    ConnectFromBrokerToBroker { name, protocol_version: 0, num_initial_portals: portals, buffer: Some(0), features: vec![features] }
+}
+
+/// A referred node's greeting to the broker.
+pub fn to_referred_broker(portals: u32) -> ConnectToReferredBroker {
+    ConnectToReferredBroker { protocol_version: 0, num_initial_portals: portals, features: vec![0] }
+}
+
+/// A broker's answer to a referred node; objects: memory of its link to the broker, transport and memory of the one to its referrer.
+pub fn to_referred(name: NodeName, broker_name: NodeName, referrer_name: NodeName, portals: u32) -> ConnectToReferredNonBroker {
+    ConnectToReferredNonBroker {
+        name,
+        broker_name,
+        referrer_name,
+        broker_protocol_version: 0,
+        referrer_protocol_version: 0,
+        num_initial_portals: portals,
+        broker_link_buffer: Some(0),
+        referrer_link_transport: Some(1),
+        referrer_link_buffer: Some(2),
+        broker_features: vec![0],
+        referrer_features: vec![0],
+    }
+}
+
+/// A broker's answer to a referrer; objects: transport and memory of its link to the referred node.
+pub fn referral_accepted(referral_id: u64, name: NodeName, portals: u32) -> NonBrokerReferralAccepted {
+    NonBrokerReferralAccepted {
+        referral_id,
+        protocol_version: 0,
+        num_initial_portals: portals,
+        name,
+        transport: Some(0),
+        buffer: Some(1),
+        features: vec![0],
+    }
 }
 
 /// An introduction whose transport and memory are the first two objects.

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ids::{FragmentDescriptor, Handle, LinkKey, ObjectId, SublinkId};
 use crate::node::{ParcelData, Part, Slot};
 use crate::probe::Probe;
-use crate::routing::Payload;
+use crate::routing::{Origin, Payload};
 use crate::wire::{AcceptParcel, AcceptParcelDriverObjects, HandleType, MAX_SUBPARCELS, Message, ObjectRange};
 
 impl Process {
@@ -49,11 +49,11 @@ impl Process {
     }
 
     /// What an object of the application becomes on its way over `link`. It is destroyed in any case.
-    fn serialize(&self, link: LinkKey, object: ApplicationObject) -> Part {
+    fn serialize(&self, link: LinkKey, object: ApplicationObject, origin: Origin) -> Part {
         let made = object.owner.serialize(object.object);
         object.owner.destroy(object.object);
         let Some(Serialized { data, handles }) = made else { return Part::empty() };
-        match self.input(|core, now, fx| core.take_serialized(link, data.len(), &handles, now, fx)) {
+        match self.input(|core, now, fx| core.take_serialized(link, data.len(), &handles, origin, now, fx)) {
             Ok(Some((routers, slots))) => Part::serialized(&data, routers, slots),
             Ok(None) | Err(_) => Part::empty(),
         }
@@ -64,6 +64,8 @@ impl Process {
 pub(super) struct Sending<'a> {
     pub process: &'a Process,
     pub driver: &'a dyn Driver,
+    /// Of the input that is carried out.
+    pub origin: Origin,
     pub link: LinkKey,
     pub transport: ObjectId,
     pub sublink: SublinkId,
@@ -96,7 +98,7 @@ impl Sending<'_> {
             if let Slot::Application(_) = slot
                 && let Slot::Application(object) = std::mem::replace(slot, Slot::Portal)
             {
-                *slot = Slot::Part(self.process.serialize(self.link, object));
+                *slot = Slot::Part(self.process.serialize(self.link, object, self.origin));
             }
         }
         let mut way = None;
@@ -114,7 +116,7 @@ impl Sending<'_> {
         }
         if let Some(way) = way.flatten() {
             // A failed core has no links any more.
-            let _ = self.process.input(|core, now, fx| core.relay_done(way, now, fx));
+            let _ = self.process.input(|core, now, fx| core.relay_done(way, self.origin, now, fx));
         }
         result
     }
@@ -234,7 +236,7 @@ impl Sending<'_> {
             return objects.into_iter().for_each(|object| self.driver.close(object));
         }
         // A failed core has no links any more.
-        let _ = self.process.input(|core, now, fx| core.relay(self.link, way, (data, objects), now, fx));
+        let _ = self.process.input(|core, now, fx| core.relay(self.link, way, (data, objects), self.origin, now, fx));
     }
 
     fn drop_settled(&self, part: Settled) {

@@ -3,34 +3,46 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::ask::primary;
 use super::process::Process;
-use crate::driver::Driver;
+use crate::core::Way;
+use crate::driver::{Driver, Travel};
 use crate::error::Error;
-use crate::ids::{Features, Handle, MAX_INITIAL_PORTALS, NodeName, NodeType, ObjectId};
-use crate::limits::Limits;
-use crate::mapping::Mapping;
-use crate::memory::{PRIMARY_BYTES, initialise_primary};
-use crate::node::handshake::Offer;
+use crate::ids::{Handle, MAX_INITIAL_PORTALS, NodeName, NodeType, ObjectId};
+use crate::node::NodeOptions;
+use crate::node::handshake::{Joining, Offer};
 use crate::planted::Bug;
 use crate::routing::Trap;
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
-/// What a node is made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct NodeOptions {
-    /// Its limits.
-    pub limits: Limits,
-    /// What it offers beyond the base protocol; used on a link if both ends do.
-    pub features: Features,
-}
-
-/// What ConnectNode expects at the far end.
+/// What ConnectNode expects at the far end (api.md 7, nodes.md 4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectTo {
-    /// A normal node; only a broker may.
+    /// A normal node, which becomes this broker's client.
     Normal,
-    /// The broker; only a normal node may (broker to broker is not supported yet).
+    /// The broker of this node; or, for a broker, another broker, whose network is joined to this one's.
     Broker,
+    /// A normal node without a broker, which connects with [`ConnectTo::Inherited`]: this normal node's broker becomes its broker too, as
+    /// soon as this node has one (SHARE_BROKER).
+    Referred,
+    /// A normal node that connects with [`ConnectTo::Referred`] and whose broker is to be this one's (INHERIT_BROKER).
+    Inherited,
+}
+
+/// How ConnectNode connects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connect {
+    /// What it expects at the far end.
+    pub to: ConnectTo,
+    /// Whether the broker gives this node all further memory, since it cannot allocate any (ALLOCATION_DELEGATE). Of use with
+    /// [`ConnectTo::Broker`] at a normal node and with [`ConnectTo::Inherited`].
+    pub delegate: bool,
+}
+
+impl From<ConnectTo> for Connect {
+    fn from(to: ConnectTo) -> Connect {
+        Connect { to, delegate: false }
+    }
 }
 
 /// Why a trap was not installed.
@@ -57,16 +69,23 @@ impl Process {
         let limits = options.limits.within(driver.limits());
         let driver = self.add_driver(driver);
         self.inline_bytes.fetch_min(limits.inline_bytes, Ordering::Relaxed);
-        self.input(|core, _, _| core.create_node(kind, driver, name, options.features, limits))
+        self.input(|core, _, _| core.create_node(kind, driver, name, NodeOptions { limits, ..options }))
     }
 
     /// Connects a node over an inactive transport; the portals exist at once and meet those of the other side by their
-    /// index. On failure the transport stays the caller's. `InvalidArgument`: not a node, no portals, or not the
-    /// partner for this kind of node; `OutOfRange`: more than 12 portals; `ResourceExhausted`: no memory for the link;
-    /// `Unknown`: the transport could not be activated or written to, or is not this node's driver's; `Unimplemented`:
-    /// broker to broker. What is put before the other side connects waits; if the other side opened fewer portals, the
-    /// surplus see their peer closed.
-    pub fn connect_node(self: &Arc<Self>, node: Handle, transport: ObjectId, portals: usize, to: ConnectTo) -> Result<Vec<Handle>, Error> {
+    /// index. On failure the transport stays the caller's. `InvalidArgument`: not a node, no portals, not the
+    /// partner for this kind of node, or a transport that cannot be sent to the broker that it is to be shared with; `OutOfRange`: more
+    /// than 12 portals; `ResourceExhausted`: no memory for the link; `Unknown`: the transport could not be activated or written to, or
+    /// is not this node's driver's. What is put before the other side connects waits; if the other side opened fewer portals, the
+    /// surplus see their peer closed; if the connection fails, all do.
+    pub fn connect_node(
+        self: &Arc<Self>,
+        node: Handle,
+        transport: ObjectId,
+        portals: usize,
+        how: impl Into<Connect>,
+    ) -> Result<Vec<Handle>, Error> {
+        let Connect { to, delegate } = how.into();
         let endpoint = self.lock()?.endpoint(node)?;
         if portals == 0 {
             return Err(Error::InvalidArgument);
@@ -75,16 +94,20 @@ impl Process {
             return Err(Error::OutOfRange);
         }
         let driver = self.driver(endpoint.driver);
-        let offer = match (endpoint.kind, to) {
-            (NodeType::Broker, ConnectTo::Normal) => Some(self.make_offer(&*driver)?),
-            (NodeType::Normal, ConnectTo::Broker) => None,
-            (NodeType::Broker, ConnectTo::Broker) => return Err(Error::Unimplemented),
-            (NodeType::Normal, ConnectTo::Normal) => return Err(Error::InvalidArgument),
+        let way = match (endpoint.kind, to) {
+            (NodeType::Broker, ConnectTo::Normal | ConnectTo::Broker) => Way::Offer(self.make_offer(&*driver, to)?),
+            (NodeType::Normal, ConnectTo::Broker) => Way::Join(Joining { referred: false, delegate }),
+            (NodeType::Normal, ConnectTo::Inherited) => Way::Join(Joining { referred: true, delegate }),
+            (NodeType::Normal, ConnectTo::Referred) if driver.can_travel(transport, None) != Travel::Never => Way::Share,
+            _ => return Err(Error::InvalidArgument),
         };
-        let memory = offer.as_ref().map(|offer| offer.memory);
+        let memory = match &way {
+            Way::Offer(offer) => Some(offer.memory),
+            Way::Join(_) | Way::Share => None,
+        };
         let now = self.clock.now();
         let mut fx = Default::default();
-        let made = self.lock()?.connect(node, transport, portals, offer, now, &mut fx);
+        let made = self.lock()?.connect(node, transport, portals, way, now, &mut fx);
         let (link, handles) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -93,7 +116,8 @@ impl Process {
             }
         };
         // Here and now, however deep the stack: what fails must be known before this returns.
-        if self.carry_out_here(fx).given_back.contains(&link) {
+        let carried = self.carry_out_here(fx);
+        if link.is_some_and(|link| carried.given_back.contains(&link)) {
             for handle in handles {
                 self.close(handle)?;
             }
@@ -103,7 +127,7 @@ impl Process {
     }
 
     /// A fresh node name.
-    fn draw_name(&self, driver: &dyn Driver) -> Option<NodeName> {
+    pub(super) fn draw_name(&self, driver: &dyn Driver) -> Option<NodeName> {
         let mut bytes = [0; 16];
         let drawn = driver.random(&mut bytes);
         if self.planted.has(Bug::NameUndrawn) {
@@ -113,17 +137,18 @@ impl Process {
         Some(NodeName::from_bytes(bytes)).filter(|name| name.is_valid())
     }
 
-    fn make_offer(&self, driver: &dyn Driver) -> Result<Offer, Error> {
-        let memory = driver.allocate(PRIMARY_BYTES).map_err(|_| Error::ResourceExhausted)?;
-        let made = driver.map(memory).map_err(|_| Error::ResourceExhausted).and_then(|mapping: Mapping| {
-            initialise_primary(&mapping);
-            let client = self.draw_name(driver).ok_or(Error::Unknown)?;
-            Ok(Offer { client, memory, mapping })
-        });
-        if made.is_err() {
-            driver.close(memory);
+    fn make_offer(&self, driver: &dyn Driver, to: ConnectTo) -> Result<Offer, Error> {
+        let (memory, mapping) = primary(driver).map_err(|_| Error::ResourceExhausted)?;
+        if to == ConnectTo::Broker {
+            return Ok(Offer { client: None, memory, mapping });
         }
-        made
+        match self.draw_name(driver) {
+            Some(client) => Ok(Offer { client: Some(client), memory, mapping }),
+            None => {
+                driver.close(memory);
+                Err(Error::Unknown)
+            }
+        }
     }
 
     /// Two entangled portals. `InvalidArgument`: not a node.

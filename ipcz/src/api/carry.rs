@@ -51,7 +51,7 @@ impl Process {
         let mut carried = Carried::default();
         let mut rest = Rest { process: self, batches: fx.batches.into(), asks: fx.asks.into(), origin: fx.origin };
         while let Some(batch) = rest.batches.pop_front() {
-            self.drain(batch, &mut carried);
+            self.drain(batch, fx.origin, &mut carried);
         }
         while let Some((key, ask)) = rest.asks.front().cloned() {
             self.clock.turn(Point::Effect);
@@ -91,7 +91,7 @@ impl Process {
     }
 
     /// Carries out one transport's ops until none is left. Only one thread at a time does, the one with the batch.
-    fn drain(&self, batch: Batch, carried: &mut Carried) {
+    fn drain(&self, batch: Batch, origin: Origin, carried: &mut Carried) {
         let driver = self.driver(batch.driver);
         let token = Token { process: self, link: batch.link };
         let mut next = Some(batch);
@@ -114,7 +114,7 @@ impl Process {
                     }
                     LinkOp::Send(envelope) => {
                         bytes += envelope.bytes;
-                        let failed = self.transmit(&*driver, batch.link, batch.transport, envelope, &mut message).err();
+                        let failed = self.transmit(&*driver, (batch.link, batch.transport), origin, envelope, &mut message).err();
                         failed.filter(|_| !self.planted.has(Bug::SendFailureIgnored)).map(|_| LinkEvent::SendFailed)
                     }
                     LinkOp::Deactivate => {
@@ -187,11 +187,7 @@ impl Drop for Rest<'_> {
             drop(Token { process: self.process, link: batch.link });
         }
         for (key, ask) in std::mem::take(&mut self.asks) {
-            let answer = match ask {
-                Ask::Memory { .. } => Answer::Memory(Err(DriverError::Unknown)),
-                Ask::Introduction { .. } => Answer::Introduction(Err(DriverError::Unknown)),
-            };
-            self.process.answer(key, answer, self.origin);
+            self.process.answer(key, ask.failed(), self.origin);
         }
     }
 }
@@ -240,8 +236,8 @@ impl Process {
     fn transmit(
         &self,
         driver: &dyn Driver,
-        link: LinkKey,
-        transport: ObjectId,
+        (link, transport): (LinkKey, ObjectId),
+        origin: Origin,
         envelope: Envelope,
         buffer: &mut Vec<u8>,
     ) -> Result<(), DriverError> {
@@ -267,10 +263,10 @@ impl Process {
                 transmit_parcel(driver, transport, parcel, payload, sequence, buffer)
             }
             Outgoing::Boxes { sublink, number, main } => {
-                Sending { process: self, driver, link, transport, sublink, number, sequence, buffer }.send(main)
+                Sending { process: self, driver, origin, link, transport, sublink, number, sequence, buffer }.send(main)
             }
             Outgoing::Message(message) => match transmit_message(driver, transport, &message, sequence, objects, buffer) {
-                Err((DriverError::PermissionDenied, objects)) => self.relay_message(driver, link, &message, objects),
+                Err((DriverError::PermissionDenied, objects)) => self.relay_message(driver, (link, origin), &message, objects),
                 result => result.map_err(|(error, objects)| {
                     objects.into_iter().for_each(|object| driver.close(object));
                     error
@@ -290,15 +286,21 @@ impl Process {
     }
 
     /// A message whose objects cannot go over its link goes through the broker, if it is of a kind that may.
-    fn relay_message(&self, driver: &dyn Driver, link: LinkKey, message: &Message<'_>, objects: Vec<ObjectId>) -> Result<(), DriverError> {
+    fn relay_message(
+        &self,
+        driver: &dyn Driver,
+        (link, origin): (LinkKey, Origin),
+        message: &Message<'_>,
+        objects: Vec<ObjectId>,
+    ) -> Result<(), DriverError> {
         let mut data = Vec::new();
         let relayable = matches!(message, Message::AddBlockBuffer(_)) && message.encode(0, &[], &mut data).is_ok();
         match self.lock().ok().filter(|_| relayable).and_then(|mut core| core.relay_way(link)) {
             Some(way) => {
                 // A failed core has no links any more.
                 let _ = self.input(|core, now, fx| {
-                    core.relay(link, way, (data, objects), now, fx);
-                    core.relay_done(way, now, fx);
+                    core.relay(link, way, (data, objects), origin, now, fx);
+                    core.relay_done(way, origin, now, fx);
                 });
                 Ok(())
             }

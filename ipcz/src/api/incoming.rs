@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::process::Process;
 use crate::core::{Incoming, LinkEvent, Offered};
 use crate::driver::{Activity, Driver, Verdict};
-use crate::ids::{LinkKey, ObjectId};
+use crate::ids::{LinkKey, NodeName, ObjectId};
 use crate::mapping::Mapping;
 use crate::planted::Bug;
 use crate::routing::Payload;
@@ -18,12 +18,13 @@ impl Activity for Process {
         let envelope = Envelope::parse(data, handles.len());
         // Most messages have neither handles nor objects, and so no use for the driver.
         let objects = !handles.is_empty() || envelope.as_ref().is_ok_and(|envelope| envelope.object_count() > 0);
-        let end = if objects { self.lock().ok().and_then(|core| core.link_end(on)) } else { None };
+        let look = if objects { self.lock().ok().map(|core| (core.link_end(on), core.name_at(on))) } else { None };
+        let (end, here) = look.unwrap_or_default();
         let driver = end.map(|(driver, transport)| (self.driver(driver), transport));
         if self.planted.has(Bug::DecodingTrusted) {
             envelope.as_ref().map(Envelope::message).expect("a message has a header").expect("a message has a known form");
         }
-        let incoming = read(envelope, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)));
+        let incoming = read(envelope, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)), here);
         let refused = Verdict::Refused;
         self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused)
     }
@@ -45,11 +46,12 @@ impl Process {
     }
 }
 
-/// The ladder of wire.md 12, steps 2 to 4, with the driver's part in between.
+/// The ladder of wire.md 12, steps 2 to 4, with the driver's part in between. `here`: the name of the receiving node.
 fn read<'a>(
     envelope: Result<Envelope<'a>, WireError>,
     handles: &[ObjectId],
     driver: Option<(&dyn Driver, ObjectId)>,
+    here: NodeName,
 ) -> Result<Incoming<'a>, Offered> {
     let mut objects = Vec::new();
     let envelope = match envelope {
@@ -86,18 +88,26 @@ fn read<'a>(
         Err(error) => return Err(Offered { reason: error.to_string(), objects }),
     };
     let memory = match &message {
-        Some(Message::ConnectFromBrokerToNonBroker(m)) => m.buffer,
-        Some(Message::AcceptIntroduction(m)) => m.memory,
-        Some(Message::AddBlockBuffer(m)) => m.buffer,
-        Some(Message::AcceptRelayedMessage(m)) => relayed_buffer(m, objects.len()),
-        _ => None,
+        Some(Message::ConnectFromBrokerToNonBroker(m)) => [m.buffer, None],
+        // The greater name's memory counts: the other is not looked at.
+        Some(Message::ConnectFromBrokerToBroker(m)) if m.name > here => [m.buffer, None],
+        Some(Message::ConnectToReferredNonBroker(m)) => [m.broker_link_buffer, m.referrer_link_buffer],
+        Some(Message::NonBrokerReferralAccepted(m)) => [m.buffer, None],
+        Some(Message::AcceptIntroduction(m)) => [m.memory, None],
+        Some(Message::AddBlockBuffer(m)) => [m.buffer, None],
+        Some(Message::ProvideMemory(m)) => [m.buffer, None],
+        Some(Message::AcceptRelayedMessage(m)) => [relayed_buffer(m, objects.len()), None],
+        _ => [None, None],
     };
-    let mapping = memory.and_then(|index| objects.get(index as usize).copied().flatten()).and_then(|object| map(object, driver));
+    let [mapping, second_mapping] = memory.map(|memory| {
+        let object = memory.and_then(|index| objects.get(index as usize).copied().flatten());
+        object.and_then(|object| map(object, driver))
+    });
     let payload = match &message {
         Some(Message::AcceptParcel(m)) if m.parcel_fragment.is_null() => Payload::copy_of(m.parcel_data),
         _ => Payload::None,
     };
-    Ok(Incoming { message, objects, mapping, payload })
+    Ok(Incoming { message, objects, mapping, second_mapping, payload })
 }
 
 /// The memory that a relayed message names.

@@ -17,8 +17,9 @@ mod puts;
 mod wait;
 
 pub use crate::core::BoxContents;
+pub use crate::node::NodeOptions;
 pub use crate::routing::{BeginGetFlags, EndGet, GetRefused, ParcelReader, ParcelWriter};
-pub use calls::{ConnectTo, NodeOptions, TrapRefused};
+pub use calls::{Connect, ConnectTo, TrapRefused};
 pub use gets::{GetFlags, Getting, Got, Received};
 pub use node::Node;
 pub use object_box::{ObjectBox, Unboxed};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::calls::{ConnectTo, NodeOptions, TrapRefused};
+use super::calls::{Connect, TrapRefused};
 use super::object_box::ObjectBox;
 use super::portal::Portal;
 use super::process::Process;
@@ -12,6 +12,7 @@ use crate::core::BoxContents;
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::ids::{Handle, NodeType, ObjectId};
+use crate::node::NodeOptions;
 use crate::trap::{TrapConditions, TrapEvent, TrapTarget};
 
 /// What a trap runs, once.
@@ -116,8 +117,8 @@ impl Node {
     /// Connects the node over a transport of its driver. The portals, at most 12, exist at once and meet those of the other side by
     /// their index; what is put into them before the other side is there waits. On failure the transport stays the caller's: see
     /// [`Process::connect_node`].
-    pub fn connect(&self, transport: ObjectId, portals: usize, to: ConnectTo) -> Result<Vec<Portal>, Error> {
-        let made = self.host.process.connect_node(self.handle, transport, portals, to)?;
+    pub fn connect(&self, transport: ObjectId, portals: usize, how: impl Into<Connect>) -> Result<Vec<Portal>, Error> {
+        let made = self.host.process.connect_node(self.handle, transport, portals, how)?;
         Ok(made.into_iter().map(|handle| Portal::new(Arc::clone(&self.host), handle)).collect())
     }
 

@@ -3,10 +3,10 @@
 use super::{Core, Effects, Entry};
 use crate::clock::Time;
 use crate::error::Error;
-use crate::ids::{DriverKey, Features, Handle, LinkKey, NodeKey, NodeName, NodeType, ObjectId, RouterKey};
-use crate::limits::Limits;
-use crate::node::Node;
-use crate::node::handshake::Offer;
+use crate::ids::{DriverKey, Handle, LinkKey, NodeKey, NodeName, NodeType, ObjectId, RouterKey};
+use crate::node::handshake::{Joining, Offer};
+use crate::node::referral::Share;
+use crate::node::{Node, NodeOptions};
 use crate::routing::{MergeRefused, Origin, Trap};
 use crate::trap::{PortalStatus, TrapConditions, TrapFlags};
 
@@ -19,9 +19,21 @@ pub struct Endpoint {
     pub driver: DriverKey,
 }
 
+/// How ConnectNode goes about it.
+#[derive(Debug)]
+pub enum Way {
+    /// As a broker.
+    Offer(Offer),
+    /// As a node that gets a broker.
+    Join(Joining),
+    /// As a node that shares its broker.
+    Share,
+}
+
 impl Core {
     /// A node. `name` is a broker's own; a normal node gets one from its broker.
-    pub fn create_node(&mut self, kind: NodeType, driver: DriverKey, name: NodeName, features: Features, limits: Limits) -> Handle {
+    pub fn create_node(&mut self, kind: NodeType, driver: DriverKey, name: NodeName, options: NodeOptions) -> Handle {
+        let NodeOptions { limits, features, compat_strict } = options;
         self.limits = if self.net.nodes.is_empty() { limits } else { self.limits.and(limits) };
         let node = Node {
             kind,
@@ -29,10 +41,15 @@ impl Core {
             name,
             features,
             limits,
+            compat_strict,
             connections: Default::default(),
             broker_link: None,
+            delegate: None,
+            other_brokers: Default::default(),
+            sharing: Default::default(),
             pending: Default::default(),
             introducing: Default::default(),
+            indirect: Default::default(),
             closed: false,
             links_made: 0,
             links_open: 0,
@@ -47,16 +64,16 @@ impl Core {
         Ok(Endpoint { kind: node.kind, driver: node.driver })
     }
 
-    /// Commit of ConnectNode: the attempt, and its portals, which exist at once.
+    /// Commit of ConnectNode: the attempt, and its portals, which exist at once. No link: the transport is the broker's.
     pub fn connect(
         &mut self,
         node: Handle,
         transport: ObjectId,
         portals: usize,
-        offer: Option<Offer>,
+        way: Way,
         now: Time,
         fx: &mut Effects,
-    ) -> Result<(LinkKey, Vec<Handle>), Error> {
+    ) -> Result<(Option<LinkKey>, Vec<Handle>), Error> {
         let key = self.node(node)?;
         if self.net.nodes.get(key).is_none_or(|node| node.closed) {
             return Err(Error::InvalidArgument);
@@ -70,7 +87,14 @@ impl Core {
         for router in &routers {
             self.routing.hold(*router);
         }
-        let link = self.net.connect(key, transport, routers, offer);
+        let link = match way {
+            Way::Offer(offer) => Some(self.net.connect(key, transport, routers, Ok(offer))),
+            Way::Join(joining) => Some(self.net.connect(key, transport, routers, Err(joining))),
+            Way::Share => {
+                self.net.share(key, Share { transport, portals: routers });
+                None
+            }
+        };
         self.finish(fx);
         Ok((link, handles))
     }

@@ -171,10 +171,11 @@ impl Core {
         link: LinkKey,
         bytes: usize,
         handles: &[Handle],
+        origin: Origin,
         now: Time,
         fx: &mut Effects,
     ) -> Option<(Vec<RouterDescriptor>, Vec<Slot>)> {
-        self.begin(Origin::ApiCall, now);
+        self.begin(origin, now);
         let limits = self.net.limits_of(link);
         let taken: Vec<Object> = handles.iter().filter_map(|handle| self.take_handle(*handle)).collect();
         let fits = taken.len() == handles.len() && bytes <= limits.parcel_bytes && taken.len() <= limits.parcel_objects;

@@ -3,9 +3,10 @@
 use super::{Core, Effects};
 use crate::clock::Time;
 use crate::driver::Verdict;
-use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
+use crate::ids::{DriverKey, FragmentDescriptor, LinkKey, NodeName, ObjectId, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::Adopted;
+use crate::node::handshake::Enclosed;
 use crate::node::{BufferWait, Doomed, Phase};
 use crate::planted::Bug;
 use crate::probe::{Probe, Probes};
@@ -22,6 +23,8 @@ pub struct Incoming<'a> {
     pub objects: Vec<Option<ObjectId>>,
     /// The memory object it names, mapped.
     pub mapping: Option<Mapping>,
+    /// The second one, if it names two.
+    pub second_mapping: Option<Mapping>,
     /// A parcel's inline data, copied.
     pub payload: Payload,
 }
@@ -35,14 +38,16 @@ pub struct Offered {
     pub objects: Vec<Option<ObjectId>>,
 }
 
-/// Drops the link: not supported yet (README, table of messages).
-const UNSUPPORTED: Violation = Violation("this message is not supported yet");
-
 impl Core {
     /// The driver and transport of a link that is not forgotten yet.
     pub fn link_end(&self, on: LinkKey) -> Option<(DriverKey, ObjectId)> {
         let link = self.net.links.get(on)?;
         Some((self.net.nodes.get(link.node)?.driver, link.outbox.transport))
+    }
+
+    /// The name of the node that a link belongs to.
+    pub fn name_at(&self, on: LinkKey) -> NodeName {
+        self.net.node_of(on).map(|node| node.name).unwrap_or_default()
     }
 
     /// A message arrived. Refused: the driver must report an error of the transport; nothing more is looked at.
@@ -73,15 +78,15 @@ impl Core {
             },
             Err(offered) => self.refuse(on, std::mem::take(&mut offered.reason)),
         };
-        let (objects, payload, mapping) = match incoming {
-            Ok(incoming) => (incoming.objects, incoming.payload, incoming.mapping),
-            Err(offered) => (offered.objects, Payload::None, None),
+        let (objects, payload, mappings) = match incoming {
+            Ok(incoming) => (incoming.objects, incoming.payload, [incoming.mapping, incoming.second_mapping]),
+            Err(offered) => (offered.objects, Payload::None, [None, None]),
         };
         let kept = self.routing.planted.has(Bug::ObjectKept);
         for object in objects.into_iter().flatten().filter(|_| !kept) {
             self.net.doom(driver.expect("objects come with their driver"), object);
         }
-        self.net.out.doomed.extend(mapping.map(Doomed::Mapping));
+        self.net.out.doomed.extend(mappings.into_iter().flatten().map(Doomed::Mapping));
         if !payload.is_empty() {
             self.routing.discarded.push(crate::routing::Parcel { payload, ..Default::default() });
         }
@@ -97,15 +102,36 @@ impl Core {
     pub(super) fn dispatch(&mut self, on: LinkKey, incoming: &mut Incoming<'_>) -> Result<(), Violation> {
         let Some(message) = &incoming.message else { return Ok(()) };
         if self.net.peer(on).is_none() {
-            return self.net.greeted(on, message, incoming.mapping.as_ref());
+            let transport = match message {
+                Message::ConnectToReferredNonBroker(m) => m.referrer_link_transport,
+                _ => None,
+            };
+            let mut none = None;
+            let enclosed = Enclosed {
+                mappings: [incoming.mapping.as_ref(), incoming.second_mapping.as_ref()],
+                transport: slot(&mut incoming.objects, transport, &mut none),
+            };
+            return self.net.greeted(on, message, enclosed);
         }
         let at = |id: &SublinkId| Sublink { link: on, id: *id };
+        let mut none = None;
         match message {
+            Message::ReferNonBroker(m) => self.net.referred(on, m, slot(&mut incoming.objects, m.transport, &mut none)),
+            Message::NonBrokerReferralAccepted(m) => {
+                let transport = slot(&mut incoming.objects, m.transport, &mut none);
+                self.net.referral_accepted(on, m, transport, incoming.mapping.as_ref())
+            }
+            Message::NonBrokerReferralRejected(m) => self.net.referral_rejected(on, m.referral_id),
+            Message::RequestIndirectIntroduction(m) => self.net.indirectly_requested(on, m.source_node, m.target_node),
+            Message::RequestMemory(m) => self.net.memory_requested(on, m.size),
+            Message::ProvideMemory(m) => {
+                let memory = slot(&mut incoming.objects, m.buffer, &mut none);
+                self.net.memory_provided(on, m, memory, &mut incoming.mapping)
+            }
             Message::RequestIntroduction(m) => self.net.requested(on, m.name),
             Message::AcceptIntroduction(m) => {
-                let mut none = None;
-                let slot = m.transport.and_then(|i| incoming.objects.get_mut(i as usize)).unwrap_or(&mut none);
-                self.net.introduced(on, m, slot, incoming.mapping.as_ref())
+                let transport = slot(&mut incoming.objects, m.transport, &mut none);
+                self.net.introduced(on, m, transport, incoming.mapping.as_ref())
             }
             Message::RejectIntroduction(m) => self.net.rejected(on, m.name),
             Message::AddBlockBuffer(m) => self.net.buffer_added(on, m, incoming.mapping.as_ref()),
@@ -156,12 +182,6 @@ impl Core {
             | Message::ConnectToReferredBroker(_)
             | Message::ConnectToReferredNonBroker(_)
             | Message::ConnectFromBrokerToBroker(_) => Err(Violation("a greeting on a link that works already")),
-            Message::ReferNonBroker(_)
-            | Message::NonBrokerReferralAccepted(_)
-            | Message::NonBrokerReferralRejected(_)
-            | Message::RequestIndirectIntroduction(_)
-            | Message::RequestMemory(_)
-            | Message::ProvideMemory(_) => Err(UNSUPPORTED),
         }
     }
 
@@ -269,6 +289,10 @@ impl Core {
                 self.net.send(new.link, Message::RouteDisconnected(RouteDisconnected { sublink: new.id }));
                 Ok(())
             }
+            Outcome::Unauthorised if self.net.node_of(new.link).is_some_and(|node| node.compat_strict) => {
+                self.routing.count_unauthorised();
+                Err(Violation("AcceptBypassLink: its sender may not bypass"))
+            }
             Outcome::Unauthorised => {
                 // Only the route that relied on it ends, not the link to whoever was misled (nodes.md D-14).
                 self.routing.count_unauthorised();
@@ -277,6 +301,11 @@ impl Core {
             }
         }
     }
+}
+
+/// The object that a message's field names.
+fn slot<'a>(objects: &'a mut [Option<ObjectId>], index: Option<u32>, none: &'a mut Option<ObjectId>) -> &'a mut Option<ObjectId> {
+    index.and_then(|index| objects.get_mut(index as usize)).unwrap_or(none)
 }
 
 /// A reason that names the message it is about.

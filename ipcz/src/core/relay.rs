@@ -39,15 +39,15 @@ impl Core {
     }
 
     /// Nothing more goes that way.
-    pub fn relay_done(&mut self, way: RelayWay, now: Time, fx: &mut Effects) {
-        self.begin(Origin::ApiCall, now);
+    pub fn relay_done(&mut self, way: RelayWay, origin: Origin, now: Time, fx: &mut Effects) {
+        self.begin(origin, now);
         self.net.unpin(way.broker);
         self.finish(fx);
     }
 
     /// Hands messages with their objects to the broker, for the node at the far end of `over`, in order.
-    pub fn relay(&mut self, over: LinkKey, way: RelayWay, message: (Vec<u8>, Vec<ObjectId>), now: Time, fx: &mut Effects) {
-        self.begin(Origin::ApiCall, now);
+    pub fn relay(&mut self, over: LinkKey, way: RelayWay, message: (Vec<u8>, Vec<ObjectId>), origin: Origin, now: Time, fx: &mut Effects) {
+        self.begin(origin, now);
         let (data, objects) = message;
         self.net.objects += objects.len();
         match self.net.peer(over).map(|peer| peer.remote_name) {
@@ -125,7 +125,8 @@ impl Core {
             }
         };
         self.routing.probes.hit(Probe::RelayArrived);
-        let mut inner = Incoming { message, objects: std::mem::take(objects), mapping: mapping.take(), payload: Payload::None };
+        let mut inner =
+            Incoming { message, objects: std::mem::take(objects), mapping: mapping.take(), second_mapping: None, payload: Payload::None };
         let handled = self.dispatch(source, &mut inner);
         *objects = inner.objects;
         *mapping = inner.mapping;

@@ -4,8 +4,9 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use super::abi::{
-    CONNECT_NODE_INHERIT_BROKER, CONNECT_NODE_SHARE_BROKER, CONNECT_NODE_TO_BROKER, CREATE_NODE_AS_BROKER, FEATURE_MEM_V2,
-    IpczCreateNodeOptions, IpczDriver, IpczDriverHandle, IpczHandle, IpczPortalStatus, IpczResult, MEMORY_FIXED_PARCEL_CAPACITY,
+    CONNECT_NODE_INHERIT_BROKER, CONNECT_NODE_SHARE_BROKER, CONNECT_NODE_TO_ALLOCATION_DELEGATE, CONNECT_NODE_TO_BROKER,
+    CREATE_NODE_AS_BROKER, FEATURE_MEM_V2, IpczCreateNodeOptions, IpczDriver, IpczDriverHandle, IpczHandle, IpczPortalStatus, IpczResult,
+    MEMORY_FIXED_PARCEL_CAPACITY,
 };
 use super::driver::CDriver;
 use super::traps::status_of;
@@ -13,7 +14,7 @@ use super::{guarded, handle, process, raw, slice, versioned};
 use crate::error::Error;
 use crate::ids::{Features, NodeType, ObjectId};
 use crate::limits::Limits;
-use crate::{ConnectTo, NodeOptions};
+use crate::{Connect, ConnectTo, NodeOptions};
 
 type Options = *const c_void;
 
@@ -55,7 +56,7 @@ fn node_options(options: &IpczCreateNodeOptions) -> Result<NodeOptions, Error> {
     };
     let wanted = on.contains(&FEATURE_MEM_V2) && !off.contains(&FEATURE_MEM_V2);
     let limits = Limits { grow_parcel_capacity: options.memory_flags & MEMORY_FIXED_PARCEL_CAPACITY == 0, ..Limits::default() };
-    Ok(NodeOptions { limits, features: if wanted { Features::MEM_V2 } else { Features::default() } })
+    Ok(NodeOptions { limits, features: if wanted { Features::MEM_V2 } else { Features::default() }, compat_strict: false })
 }
 
 pub unsafe extern "C" fn connect_node(
@@ -75,9 +76,12 @@ pub unsafe extern "C" fn connect_node(
         let to = match flags & (CONNECT_NODE_TO_BROKER | CONNECT_NODE_INHERIT_BROKER | CONNECT_NODE_SHARE_BROKER) {
             0 => ConnectTo::Normal,
             CONNECT_NODE_TO_BROKER => ConnectTo::Broker,
+            CONNECT_NODE_INHERIT_BROKER => ConnectTo::Inherited,
+            CONNECT_NODE_SHARE_BROKER => ConnectTo::Referred,
             _ => return Err(Error::InvalidArgument),
         };
-        let made = process().connect_node(node, transport, count, to)?;
+        let delegate = flags & CONNECT_NODE_TO_ALLOCATION_DELEGATE != 0;
+        let made = process().connect_node(node, transport, count, Connect { to, delegate })?;
         for (i, portal) in made.into_iter().enumerate() {
             // SAFETY: the program gives room for as many as it asks for.
             unsafe { portals.add(i).write(raw(portal)) };

@@ -1,8 +1,10 @@
 //! How a link's memory grows (memory.md 6.3, nodes.md 9.2).
 
+use super::delegate::MemoryRequest;
 use super::link::{BufferWait, MemoryWait, Peer};
-use super::network::{Ask, Doomed, Network, NodeEvent, Request};
+use super::network::{Doomed, Network, NodeEvent};
 use super::outbox::Outgoing;
+use super::request::{Ask, Request};
 use crate::ids::{BufferId, DriverKey, LinkKey, ObjectId};
 use crate::mapping::Mapping;
 use crate::memory::{LinkMemory, Origin};
@@ -26,14 +28,18 @@ impl Network {
             self.probes.hit(Probe::MemoryShared);
             return;
         }
-        let (buffers, held) = (peer.memory.buffers(), peer.memory.buffer_bytes());
+        // With what is on its way: a delegate takes its time.
+        let coming: u64 = peer.growing.keys().map(|block_size| LinkMemory::region_bytes(*block_size) as u64).sum();
+        let (buffers, held) = (peer.memory.buffers() + peer.growing.len(), peer.memory.buffer_bytes() + coming);
         if buffers >= limits.link_buffers || held + bytes as u64 > limits.link_memory_bytes {
             return self.refuse_capacity(wait);
         }
         peer.growing.insert(block_size, vec![wait]);
         self.probes.hit(Probe::MemoryAsked);
-        let request = self.requests.insert(Request::Growth { driver, link, block_size });
-        self.out.asks.push((request, Ask::Memory { driver, bytes, block_size }));
+        match self.node_of(link).and_then(|node| node.delegate) {
+            Some(delegate) => self.request_memory(delegate, MemoryRequest { driver, bytes: bytes as u32, link, block_size }),
+            None => self.ask(Request::Growth { driver, link, block_size }, Ask::Memory { driver, bytes, block_size }),
+        }
     }
 
     fn refuse_capacity(&mut self, wait: MemoryWait) {
@@ -44,7 +50,6 @@ impl Network {
     /// The memory came: it is announced, then used; or it did not.
     pub(super) fn grown(&mut self, driver: DriverKey, link: LinkKey, block_size: u32, memory: Option<(ObjectId, Mapping)>) {
         let waits = self.peer_mut(link).and_then(|peer| peer.growing.remove(&block_size));
-        self.objects += usize::from(memory.is_some());
         let mut granted = false;
         if let Some((object, mapping)) = memory {
             match self.peer_mut(link).and_then(|peer| register(peer, block_size, &mapping)) {

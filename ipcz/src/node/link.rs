@@ -1,10 +1,12 @@
 //! One end of a node link, from its handshake to its end (nodes.md 3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::delegate::MemoryRequest;
 use super::early::Early;
 use super::outbox::Outbox;
 use super::pieces::{Piece, Pieces};
+use super::referral::Referral;
 use crate::ids::{BufferId, Features, FragmentDescriptor, LinkSide, NodeKey, NodeName, NodeType, RouterKey, SublinkId};
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
@@ -53,8 +55,23 @@ pub enum Role {
         /// The primary buffer.
         memory: Mapping,
     },
+    /// A broker that waits for another one.
+    Fellow {
+        /// The primary buffer, if its name is the greater one.
+        memory: Mapping,
+    },
     /// A normal node that waits for its broker.
-    Client,
+    Client {
+        /// Whether that will give it memory.
+        delegate: bool,
+    },
+    /// A normal node that waits for the broker of the node that refers it.
+    Referred {
+        /// Whether that will give it memory.
+        delegate: bool,
+    },
+    /// A broker that waits for a node referred to it.
+    Referral(Box<Referral>),
 }
 
 /// The node at the far end, and what is shared with it.
@@ -70,6 +87,8 @@ pub struct Peer {
     pub remote_version: u32,
     /// Its features.
     pub remote_features: Features,
+    /// The broker by which it came, by name: itself if it is a broker this node connected to, none for a broker's own client.
+    pub via: Option<NodeName>,
     /// This end.
     pub side: LinkSide,
     /// The shared memory.
@@ -84,6 +103,16 @@ pub struct Peer {
     pub waits: BTreeMap<BufferId, Vec<BufferWait>>,
     /// Block sizes being grown, with who waits for each.
     pub growing: BTreeMap<u32, Vec<MemoryWait>>,
+    /// Memory asked of it, oldest first.
+    pub memory_requests: VecDeque<MemoryRequest>,
+    /// Nodes referred to it that it has yet to answer for, by number; their portals.
+    pub referrals: BTreeMap<u64, Vec<RouterKey>>,
+    /// Number of the next one.
+    pub next_referral: u64,
+    /// Nodes that it, a broker, has asked for once and that are no clients of this broker.
+    pub asked_once: BTreeSet<NodeName>,
+    /// Other brokers to which this broker introduced it unasked, so that they can relay to it (nodes.md D-5).
+    pub known_to: BTreeSet<NodeName>,
 }
 
 /// A route that waits for link memory.

@@ -1,23 +1,39 @@
 //! All nodes and node links of a process: who is connected to whom, and how a link ends (nodes.md 2, 3).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::introducing::{Indirect, Introducing};
+use super::introduction::{Deadline, Pending};
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
 use super::pieces::Arrival;
+use super::referral::Share;
+use super::request::{Ask, Request};
 use crate::application::ApplicationObject;
 use crate::arena::Arena;
-use crate::driver::DriverError;
+use crate::clock::Time;
 use crate::ids::{
     DriverKey, Features, LinkKey, MAX_INITIAL_PORTALS, NodeKey, NodeName, NodeType, ObjectId, RequestKey, RouterKey, SublinkId,
 };
 use crate::limits::Limits;
 use crate::mapping::Mapping;
 use crate::memory::LinkMemory;
-use crate::planted::{Bug, Planted};
+use crate::planted::Planted;
 use crate::probe::{Probe, Probes};
 use crate::routing::{Parcel, SeekBypass, Sublink};
 use crate::wire::Message;
+
+/// What a node is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeOptions {
+    /// Its limits.
+    pub limits: Limits,
+    /// What it offers beyond the base protocol; used on a link if both ends do.
+    pub features: Features,
+    /// Leaves out what other nodes can see of our deviations from the original implementation (nodes.md 17: D-3's deadline, D-4, D-5,
+    /// D-12, D-14), to compare with it. What then hangs or is lost is lost.
+    pub compat_strict: bool,
+}
 
 /// A node of this process.
 #[derive(Clone, Debug)]
@@ -32,100 +48,30 @@ pub struct Node {
     pub features: Features,
     /// Its limits.
     pub limits: Limits,
+    /// Whether it leaves out the deviations that another node can see (nodes.md 17).
+    pub compat_strict: bool,
     /// Links by the name of the node they lead to.
     pub connections: BTreeMap<NodeName, LinkKey>,
-    /// The link to its broker.
+    /// The link to its broker; normal nodes only.
     pub broker_link: Option<LinkKey>,
+    /// Who gives it memory: its broker, if it has none of its own.
+    pub delegate: Option<LinkKey>,
+    /// The brokers among its connections; brokers only.
+    pub other_brokers: BTreeSet<NodeName>,
+    /// Nodes to be referred to its broker as soon as it has one.
+    pub sharing: Vec<Share>,
     /// Introductions asked for.
     pub pending: BTreeMap<NodeName, Pending>,
     /// Introductions being made, by unordered pair of names; brokers only.
     pub introducing: BTreeMap<(NodeName, NodeName), Introducing>,
+    /// Introductions that another broker was asked to make, by who wants one and to whom; brokers only.
+    pub indirect: BTreeMap<(LinkKey, NodeName), Indirect>,
     /// Closed by its owner: no connection comes to be any more (nodes.md D-1).
     pub closed: bool,
     /// Links made so far.
     pub links_made: u64,
     /// Links not forgotten yet.
     pub links_open: u32,
-}
-
-/// An introduction that this node asked for.
-#[derive(Clone, Default, Debug)]
-pub struct Pending {
-    /// Who waits for it, in the order of asking.
-    pub waiters: Vec<SeekBypass>,
-}
-
-/// An introduction that this broker makes.
-#[derive(Clone, Copy, Debug)]
-pub struct Introducing {
-    /// The link of the node that asked first.
-    pub asked_by: LinkKey,
-}
-
-/// A question for the driver; asked without the lock, answered exactly once.
-#[derive(Clone, Debug)]
-pub enum Ask {
-    /// Memory for a link's pool, mapped and initialised as one block allocator.
-    Memory {
-        /// Asked of this driver.
-        driver: DriverKey,
-        /// Bytes.
-        bytes: usize,
-        /// Of these blocks.
-        block_size: u32,
-    },
-    /// A pair of transports and a primary buffer for two nodes to be introduced.
-    Introduction {
-        /// Asked of this driver.
-        driver: DriverKey,
-        /// The links they will be sent over; pinned.
-        toward: [ObjectId; 2],
-    },
-}
-
-/// What the driver said.
-#[derive(Debug)]
-pub enum Answer {
-    /// To [`Ask::Memory`].
-    Memory(Result<(ObjectId, Mapping), DriverError>),
-    /// To [`Ask::Introduction`].
-    Introduction(Result<Introduced, DriverError>),
-}
-
-/// What two nodes are introduced with.
-#[derive(Clone, Copy, Debug)]
-pub struct Introduced {
-    /// An end for each.
-    pub transports: [ObjectId; 2],
-    /// The primary buffer for each.
-    pub memory: [ObjectId; 2],
-}
-
-/// Who waits for an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Request {
-    /// A link's pool.
-    Growth {
-        /// Asked of this driver.
-        driver: DriverKey,
-        /// The link.
-        link: LinkKey,
-        /// Its block size.
-        block_size: u32,
-    },
-    /// A broker that introduces.
-    Introduction {
-        /// Asked of this driver.
-        driver: DriverKey,
-        /// The broker.
-        node: NodeKey,
-        /// Who becomes side A.
-        first: LinkKey,
-        /// Who becomes side B.
-        second: LinkKey,
-        /// Their names, ordered.
-        names: (NodeName, NodeName),
-    },
 }
 
 /// What the rest of the core must learn.
@@ -212,6 +158,11 @@ pub struct Network {
     pub(crate) probes: Probes,
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
+    /// When introductions are given up.
+    pub(crate) deadlines: BTreeMap<(Time, u64), Deadline>,
+    pub(super) deadlines_made: u64,
+    /// The time of the running input.
+    pub(crate) now: Time,
     pub(super) touched: Vec<LinkKey>,
     pub(crate) planted: Planted,
     pub(crate) out: Out,
@@ -345,65 +296,22 @@ impl Network {
     pub(super) fn add_connection(&mut self, key: LinkKey) {
         let Some(link) = self.links.get(key) else { return };
         let (node, Some(peer)) = (link.node, link.peer()) else { return };
-        let (local, remote, broker) = (peer.local_name, peer.remote_name, peer.remote_type == NodeType::Broker);
+        let (local, remote, kind) = (peer.local_name, peer.remote_name, peer.remote_type);
         if let Some(old) = self.nodes.get(node).and_then(|n| n.connections.get(&remote)).copied() {
             self.probes.hit(Probe::LinkReplaced);
             self.lose(old);
         }
         let Some(n) = self.nodes.get_mut(node) else { return };
         n.connections.insert(remote, key);
-        if broker && n.kind == NodeType::Normal {
-            n.broker_link = Some(key);
-            n.name = local;
-        }
-    }
-
-    /// The link is over: routers, waiters and the node learn it (nodes.md 3.4). Losing its broker resets a normal node.
-    pub fn lose(&mut self, key: LinkKey) {
-        let mut lost = vec![key];
-        while let Some(key) = lost.pop() {
-            let Some(link) = self.links.get_mut(key) else { continue };
-            let phase = std::mem::replace(&mut link.phase, Phase::Dead);
-            link.outbox.stop();
-            self.touched.push(key);
-            let node = link.node;
-            match phase {
-                Phase::Dead => {}
-                Phase::Greeting(Greeting { portals, .. }) => self.out.events.push_back(NodeEvent::NeverConnected(portals)),
-                Phase::Established(peer) => {
-                    self.links_lost += 1;
-                    if Probes::ON {
-                        *self.lost_to.entry(peer.remote_name).or_default() += 1;
-                    }
-                    self.probes.hit(Probe::LinkLost);
-                    self.fail_waits(key, *peer);
-                    lost.extend(self.drop_connection(node, key));
-                }
+        match (n.kind, kind) {
+            (NodeType::Broker, NodeType::Broker) => drop(n.other_brokers.insert(remote)),
+            (NodeType::Normal, NodeType::Broker) => {
+                n.broker_link = Some(key);
+                n.name = local;
+                self.share_all(node);
             }
+            (_, NodeType::Normal) => {}
         }
-    }
-
-    /// Everything that waited on a link learns that it is over.
-    fn fail_waits(&mut self, key: LinkKey, peer: Peer) {
-        let events = &mut self.out.events;
-        events.push_back(NodeEvent::Lost(key, peer.sublinks.into_iter().collect()));
-        for wait in peer.growing.into_values().flatten() {
-            events.push_back(NodeEvent::MemoryAnswered { wait, granted: false });
-        }
-        for wait in peer.waits.into_values().flatten() {
-            if let BufferWait::Parcel { piece, .. } = wait {
-                events.push_back(NodeEvent::Discard(piece.into_parcel()));
-            }
-        }
-        for parcel in peer.pieces.into_parcels() {
-            self.probes.hit(Probe::PieceDropped);
-            events.push_back(NodeEvent::Discard(parcel));
-        }
-        for parcel in peer.early.into_parcels() {
-            self.probes.hit(Probe::EarlyParcelDropped);
-            self.out.events.push_back(NodeEvent::Discard(parcel));
-        }
-        self.out.doomed.push(Doomed::Memory(Box::new(peer.memory)));
     }
 
     /// Keeps a link's transport from being closed, for who uses it outside the lock. False if it is closed already.
@@ -419,38 +327,6 @@ impl Network {
             self.touched.push(key);
         }
         self.forget_finished(key);
-    }
-
-    /// Takes a lost link out of its node; answers with the links that end with it.
-    fn drop_connection(&mut self, node: NodeKey, key: LinkKey) -> Vec<LinkKey> {
-        let Some(n) = self.nodes.get_mut(node) else { return Vec::new() };
-        n.connections.retain(|_, link| *link != key);
-        if n.broker_link != Some(key) {
-            return Vec::new();
-        }
-        self.probes.hit(Probe::BrokerLost);
-        n.broker_link = None;
-        n.name = NodeName::INVALID;
-        let others = std::mem::take(&mut n.connections).into_values().collect();
-        if !self.planted.has(Bug::BrokerLossIgnored) {
-            self.fail_introductions(node);
-        }
-        others
-    }
-
-    /// The node's owner closes it: every link ends, no attempt succeeds any more (nodes.md 2.4).
-    pub fn close_node(&mut self, key: NodeKey) {
-        let Some(node) = self.nodes.get_mut(key) else { return };
-        node.closed = true;
-        let mine: Vec<LinkKey> = self.links.iter().filter(|(_, link)| link.node == key).map(|(link, _)| link).collect();
-        for link in mine {
-            self.lose(link);
-        }
-        if let Some(node) = self.nodes.get_mut(key) {
-            node.name = NodeName::INVALID;
-        }
-        self.fail_introductions(key);
-        self.forget_closed(key);
     }
 
     /// Notes why a link is dropped for its peer's fault, and drops it.
@@ -476,7 +352,8 @@ impl Network {
     pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
         for (_, link) in self.links.iter_mut() {
             match &mut link.phase {
-                Phase::Greeting(Greeting { role: Role::Broker { memory, .. }, .. }) => f(memory),
+                Phase::Greeting(Greeting { role: Role::Broker { memory, .. } | Role::Fellow { memory }, .. }) => f(memory),
+                Phase::Greeting(Greeting { role: Role::Referral(referral), .. }) => f(&mut referral.memory.1),
                 Phase::Established(peer) => {
                     peer.memory.remap(f);
                     peer.early.payloads_mut().for_each(|payload| payload.remap(f));
@@ -535,61 +412,17 @@ impl Network {
         self.lose(key);
     }
 
-    /// Forgets a link that is over and done with.
-    pub(super) fn forget_finished(&mut self, key: LinkKey) {
-        let finished = |link: &NodeLink| link.outbox.is_finished() && matches!(link.phase, Phase::Dead);
-        if !self.links.get(key).is_some_and(finished) {
-            return;
-        }
-        let Some(NodeLink { node, .. }) = self.links.remove(key) else { return };
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.links_open -= 1;
-        }
-        self.forget_closed(node);
-    }
-
-    /// Forgets a node that is closed and has no link left.
-    fn forget_closed(&mut self, key: NodeKey) {
-        if self.nodes.get(key).is_some_and(|node| node.closed && node.links_open == 0) {
-            self.nodes.remove(key);
-        }
-    }
-
     /// Whether a link of the node's driver has this transport already.
     pub fn has_transport(&self, node: NodeKey, transport: ObjectId) -> bool {
         let driver = |node: NodeKey| self.nodes.get(node).map(|node| node.driver);
+        let shares = |n: &Node| Some(n.driver) == driver(node) && n.sharing.iter().any(|share| share.transport == transport);
         self.links.iter().any(|(_, link)| link.outbox.transport == transport && driver(link.node) == driver(node))
-    }
-
-    /// The driver will deliver nothing more for this link.
-    pub fn deactivated(&mut self, key: LinkKey) {
-        self.lose(key);
-        if let Some(link) = self.links.get_mut(key) {
-            link.outbox.stopped();
-            self.touched.push(key);
-        }
+            || self.nodes.iter().any(|(_, n)| shares(n))
     }
 
     /// The transport was closed by the drainer.
     pub fn closed(&mut self) {
         self.objects -= 1;
-    }
-
-    /// The transport could not be activated, and so needs no confirmation of its end.
-    pub fn never_active(&mut self, key: LinkKey) {
-        self.lose(key);
-        if let Some(link) = self.links.get_mut(key) {
-            link.outbox.stopped();
-        }
-    }
-
-    /// An attempt failed at once: its transport goes back to the caller (api.md 7).
-    pub fn disown(&mut self, key: LinkKey) {
-        if let Some(link) = self.links.get_mut(key) {
-            link.outbox.abandon();
-            self.objects -= 1;
-        }
-        self.lose(key);
     }
 }
 

@@ -24,10 +24,11 @@ impl Stage {
     }
 
     /// Notes what goes down with the links between two nodes, which everybody has missed at `until`; false if there are none.
-    fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
-        if self.world.is_gone(a) || self.world.is_gone(b) || !self.neighbours(a).contains(&b) {
+    pub(super) fn sever(&mut self, a: u32, b: u32, until: u64) -> bool {
+        if self.world.is_gone(a) || self.world.is_gone(b) || !(self.neighbours(a).contains(&b) || self.are_connecting(a, b)) {
             return false;
         }
+        self.doubt(&[a, b]);
         self.calls.cuts += 1;
         self.cuts += 1;
         self.note(Deed::CutLink { processes: [a, b] });
@@ -41,6 +42,9 @@ impl Stage {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
                 self.lose_all(client, until);
             }
+        }
+        if self.homes[a as usize].broker && self.homes[b as usize].broker {
+            self.part_networks(a, b, until);
         }
         self.mark(None);
         true
@@ -92,15 +96,19 @@ impl Stage {
             }
             Strike::NotIntroduced(a, b) => {
                 self.cuts += 1;
+                self.doubt(&[a, b]);
                 let until = self.noticed();
                 self.checks.broken.unintroduced(Some([a, b]), until);
+                self.introduce_by_others(until);
                 self.mark(None);
             }
             Strike::NoMemory(process) => {
                 self.find_scarce();
+                self.doubt(&[process]);
                 if self.homes[process as usize].broker {
                     let until = self.noticed();
                     self.checks.broken.unintroduced(None, until);
+                    self.introduce_by_others(until);
                 }
                 self.mark(None);
             }
@@ -128,6 +136,11 @@ impl Stage {
             if self.homes[broker as usize].broker && !self.homes[client as usize].broker {
                 pairs.extend((0..self.homes.len() as u32).filter(|other| *other != client).map(|other| (client, other)));
             }
+        }
+        if self.homes[a as usize].broker && self.homes[b as usize].broker {
+            // Each believes of the other's network what it is told.
+            let nodes = 0..self.homes.len() as u32;
+            pairs.extend(nodes.clone().flat_map(|one| nodes.clone().map(move |other| (one, other))).filter(|(one, other)| one < other));
         }
         for (a, b) in pairs {
             self.checks.honesty.lie(a, b);
@@ -164,7 +177,12 @@ impl Stage {
         self.note(Deed::CutNode { process });
         self.say(u32::MAX, || format!("process {process} dies"));
         let until = self.noticed();
+        self.doubt(&[process]);
         if self.homes[process as usize].broker {
+            if self.homes.iter().filter(|home| home.broker).count() > 1 {
+                // Nodes of networks that it connected are not introduced to each other any more.
+                self.checks.broken.unintroduced(None, u64::MAX);
+            }
             for client in self.neighbours(process) {
                 if !self.homes[client as usize].broker {
                     self.lose_all(client, until);
@@ -176,13 +194,13 @@ impl Stage {
         self.world.kill(process);
         self.ghost.kill(process);
         self.forget_open(process);
-        let broker = self.homes[process as usize].broker;
-        self.homes[process as usize] = Home { broker, ..Home::default() };
+        let Home { broker, delegate, .. } = self.homes[process as usize];
+        self.homes[process as usize] = Home { broker, delegate, ..Home::default() };
         true
     }
 
     /// When everybody knows of what happens now.
-    fn noticed(&self) -> u64 {
+    pub(super) fn noticed(&self) -> u64 {
         if self.world.is_scheduled() || self.threads.is_some() {
             // Who is slow to notice is the schedule's business.
             return u64::MAX;
@@ -194,6 +212,7 @@ impl Stage {
     fn lose_all(&mut self, process: u32, until: u64) {
         // Whom an introduction is on its way to will make that link first and lose it then.
         self.checks.broken.isolate(process, until);
+        self.doubt(&[process]);
         if until == u64::MAX || self.world.is_dying(process) {
             // Nobody knows when, or it is just about to make links.
             (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.loosen(process, other));

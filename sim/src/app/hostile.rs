@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::check::Checked;
-use crate::ghost::EndId;
+use crate::ghost::{EndId, Role};
 use crate::hostile::Lies;
 use crate::world::LinkProfile;
 
@@ -39,7 +39,7 @@ impl Stage {
             }
             let Some((broker, profile)) = broker(liar).filter(|(broker, _)| !self.world.is_gone(*broker)) else { continue };
             self.returns -= 1;
-            self.connect(liar, broker, profile)?;
+            self.connect(liar, broker, Some(profile), Role::Connection)?;
         }
         Ok(())
     }

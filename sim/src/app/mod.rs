@@ -3,6 +3,7 @@
 
 mod acts;
 mod call;
+mod connect;
 mod cuts;
 mod hostile;
 mod open;

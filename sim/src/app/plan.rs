@@ -219,7 +219,9 @@ impl Plan {
         let scenario = Arc::clone(&self.scenario);
         let step = &scenario.steps[id];
         // At depth L1 only a token finds every process's lock free.
-        if stage.threads.is_some() && !token && matches!(step.action, Action::Open { .. } | Action::CutNode { .. } | Action::CutLink { .. })
+        if stage.threads.is_some()
+            && !token
+            && matches!(step.action, Action::Open { .. } | Action::Connect { .. } | Action::CutNode { .. } | Action::CutLink { .. })
         {
             stage.world.schedule(stage.world.now(), STEP | id as u64);
             return Ok(());
@@ -238,6 +240,15 @@ impl Plan {
                         self.portals.insert(end, portal);
                     }
                 }
+                Action::Connect { to, portals } if !stage.world.is_gone(to as u32) => {
+                    if let Some(end) = stage.connect(process, to as u32, None, Role::Step)? {
+                        for (portal, end) in portals.into_iter().zip([end, end.twin()]) {
+                            self.ends[portal] = Some(end);
+                            self.portals.insert(end, portal);
+                        }
+                    }
+                }
+                Action::Connect { .. } => {}
                 Action::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                     let left = &mut self.left[id];
                     if *left == 0 {

@@ -1,6 +1,8 @@
 //! Set-up: nodes, their connections, and pipes between clients that their broker hands to both.
 
 use ipcz::api::NodeOptions;
+use ipcz::ids::{Features, NodeType};
+use ipcz::inspect::NodeView;
 use ipcz::limits::Limits;
 
 use super::stage::Stage;
@@ -42,12 +44,13 @@ impl SetUp {
         }
         stage.world.arm_faults(Some(Fault::RefuseRandom));
         for node in &scenario.nodes {
-            stage.add_node(node.broker, options, planted)?;
+            let features = if node.mem_v2 { Features::MEM_V2 } else { Features::default() };
+            stage.add_node(node, NodeOptions { features, ..options }, planted)?;
         }
         for link in &scenario.connects {
             let profile = LinkProfile { latency_ns: link.latency_ns, jitter_ns: jitter(link.jitter_ns), ..LinkProfile::default() };
-            let end = stage.connect(link.client as u32, link.broker as u32, profile)?;
-            (ends[link.ends[0]], ends[link.ends[1]]) = (Some(end), Some(end.twin()));
+            let end = stage.connect(link.client as u32, link.broker as u32, Some(profile), Role::Connection)?;
+            (ends[link.ends[0]], ends[link.ends[1]]) = (end, end.map(EndId::twin));
         }
         Ok(SetUp::default())
     }
@@ -89,8 +92,13 @@ fn connected(stage: &Stage, scenario: &Scenario) -> Checked {
     for link in &scenario.connects {
         let client = link.client as u32;
         let nodes = stage.world.process(client).map(|p| p.inspect(|view| view.nodes())).unwrap_or_default();
-        if nodes.iter().all(|node| node.broker_link.is_none()) {
-            let text = format!("node {} never met its broker {}", scenario.nodes[link.client].name, scenario.nodes[link.broker].name);
+        let met = |node: &NodeView| match node.kind {
+            NodeType::Normal => node.broker_link.is_some(),
+            NodeType::Broker => !node.other_brokers.is_empty(),
+        };
+        if !nodes.iter().any(met) {
+            let text =
+                format!("node {} was never connected by way of {}", scenario.nodes[link.client].name, scenario.nodes[link.broker].name);
             return Err(Violation::new(SET_UP, PROPERTY, text).in_process(client));
         }
     }

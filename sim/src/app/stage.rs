@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ipcz::Error;
-use ipcz::api::{ConnectTo, NodeOptions, Process};
+use ipcz::api::{NodeOptions, Process};
 use ipcz::ids::{Handle, NodeType};
 use ipcz::inspect::Totals;
 use ipcz::limits::Limits;
@@ -16,13 +16,14 @@ use ipcz::trap::TrapEvent;
 
 use super::acts::{Act, Deed};
 use super::call::{Answer, Call, Doing, Job, Threads, perform};
+use super::connect::Attempt;
 use super::open::{Open, Style};
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::fault::Fault;
 use crate::ghost::{EndId, Ghost, Role, TAG_BYTES, write_payload};
 use crate::run::Calls;
-use crate::scenario::Way;
-use crate::world::{LinkProfile, Strike, World};
+use crate::scenario::{NodeSpec, Way};
+use crate::world::{Strike, World};
 
 /// Something an application learnt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,8 @@ pub struct Home {
     pub node: Option<Handle>,
     /// Whether that is a broker.
     pub broker: bool,
+    /// Whether its broker gives it memory.
+    pub delegate: bool,
     /// Ends of connections, in order of connection.
     pub connections: Vec<EndId>,
     /// Ends of set-up pipes and of pipes that steps opened.
@@ -116,6 +119,8 @@ pub struct Stage {
     pub order: u64,
     /// What was learnt and not yet acted upon, oldest first.
     pub news: Vec<News>,
+    /// Connections that steps have made or tried to make.
+    pub(super) attempts: Vec<Attempt>,
     /// Links and nodes cut so far.
     pub cuts: u64,
     /// The longest that a message may take, in ns.
@@ -207,6 +212,7 @@ impl Stage {
             closures: 0,
             order: 0,
             news: Vec::new(),
+            attempts: Vec::new(),
             cuts: 0,
             longest: 0,
             lost_totals: Totals::default(),
@@ -247,6 +253,7 @@ impl Stage {
             closures: self.closures,
             order: self.order,
             news: self.news.clone(),
+            attempts: self.attempts.clone(),
             cuts: self.cuts,
             longest: self.longest,
             lost_totals: self.lost_totals,
@@ -297,41 +304,25 @@ impl Stage {
     }
 
     /// A process with one node.
-    pub fn add_node(&mut self, broker: bool, options: NodeOptions, planted: Option<&str>) -> Checked<u32> {
+    pub fn add_node(&mut self, spec: &NodeSpec, options: NodeOptions, planted: Option<&str>) -> Checked<u32> {
         let process = self.world.add_process();
         if let Some(bug) = planted {
             self.process(process)?.plant(bug).map_err(|text| Violation::new(API, "a planted bug has a known name", text))?;
         }
-        let kind = if broker { NodeType::Broker } else { NodeType::Normal };
+        let kind = if spec.broker { NodeType::Broker } else { NodeType::Normal };
         let mut made = self.world.create_node(process, kind, options);
         while made.is_err() && self.unlucky() {
             made = self.world.create_node(process, kind, options);
         }
         let node = made.map_err(|error| unexpected("CreateNode", error).in_process(process))?;
-        self.homes.push(Home { node: Some(node), broker, ..Home::default() });
+        self.homes.push(Home { node: Some(node), broker: spec.broker, delegate: spec.delegate, ..Home::default() });
         Ok(process)
     }
 
     /// Whether a call may have failed for want of random bytes and is to be made again.
-    fn unlucky(&mut self) -> bool {
+    pub(super) fn unlucky(&mut self) -> bool {
         let struck = self.world.struck().into_iter().find(|struck| struck.fault == Fault::RefuseRandom).map_or(0, |struck| struck.did);
         std::mem::replace(&mut self.bad_luck, struck) < struck
-    }
-
-    /// Connects a client to its broker; answers the client's end of the pipe.
-    pub fn connect(&mut self, client: u32, broker: u32, profile: LinkProfile) -> Checked<EndId> {
-        let (near, far) = self.world.transport_pair(client, broker, Some(profile));
-        let mut handles = [None; 2];
-        for (at, transport, to, handle) in [(client, near, ConnectTo::Broker, 0), (broker, far, ConnectTo::Normal, 1)] {
-            let node = self.homes[at as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(at))?;
-            let mut made = self.process(at)?.connect_node(node, transport, 1, to);
-            while made.is_err() && self.unlucky() {
-                made = self.process(at)?.connect_node(node, transport, 1, to);
-            }
-            handles[handle] = made.map_err(|error| unexpected("ConnectNode", error).in_process(at))?.first().copied();
-        }
-        let [Some(a), Some(b)] = handles else { return Err(Violation::new(API, "ConnectNode gives the portals asked for", "")) };
-        self.adopt(Role::Connection, [(client, a), (broker, b)])
     }
 
     /// Opens a pipe in a process; answers the first of its ends.
@@ -346,7 +337,7 @@ impl Stage {
         Ok(end)
     }
 
-    fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
+    pub(super) fn adopt(&mut self, role: Role, holders: [(u32, Handle); 2]) -> Checked<EndId> {
         let end = self.ghost.open(role, holders);
         for (end, (process, handle)) in [end, end.twin()].into_iter().zip(holders) {
             self.house(end, process, handle);

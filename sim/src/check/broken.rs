@@ -34,6 +34,11 @@ impl Names {
         self.by_name.extend(Names::of(world).by_name);
     }
 
+    /// A node has got a name.
+    pub fn learn(&mut self, name: NodeName, process: u32) {
+        self.by_name.entry(name).or_insert(process);
+    }
+
     /// The name of a process's node.
     pub fn name(&self, process: u32) -> Option<NodeName> {
         self.by_name.iter().find(|(_, of)| **of == process).map(|(name, _)| *name)

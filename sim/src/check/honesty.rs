@@ -70,6 +70,11 @@ impl Honesty {
         self.lies.contains(&pair(a, b))
     }
 
+    /// Whether nothing was cut and nobody lied.
+    fn undisturbed(&self) -> bool {
+        self.cuts.is_empty() && self.lies.is_empty() && self.loose.is_empty() && self.alone.is_empty() && !self.late
+    }
+
     /// How many links a process may have lost to another one.
     fn losses(&self, process: u32, to: u32) -> u64 {
         let alone = self.alone.contains(&process) || self.alone.contains(&to);
@@ -128,6 +133,11 @@ impl Honesty {
             if let Some((_, link, reason)) = sight.blames.iter().find(honest) {
                 let text = format!("process {process} dropped {link:?} and blames its peer: {reason}");
                 return Err(Violation::new(NAME, "E8: honest nodes are never blamed", text).in_process(process));
+            }
+            // Brokers that are honest and can reach each other answer.
+            if sight.totals.probes.of(Probe::IntroductionExpired) > 0 && self.undisturbed() {
+                let text = format!("process {process} gave up an introduction that it had asked other brokers for");
+                return Err(Violation::new(NAME, "nodes.md D-3: a broker answers before the deadline", text).in_process(process));
             }
             // Who passes a lie on in good faith is told that it has no right, and no more; so is who names a sublink of a link that was lost
             // and made anew meanwhile (routing.md 12.8).

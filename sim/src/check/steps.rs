@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use ipcz::ids::{LinkKey, LinkSide, RouterKey, SublinkId};
-use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView, StateView};
+use ipcz::inspect::{EdgeView, LinkKind, LinkView, QueueView, RouterView, StateView, View};
 
 use super::{Checked, Tally, Violation};
 
@@ -42,6 +42,13 @@ struct Seen {
 impl Steps {
     /// Its name.
     pub const NAME: &str = NAME;
+
+    /// The nodes and node links of a process that has just carried out an input (nodes.md 14: I2 to I6, I24).
+    pub fn nodes(&mut self, process: u32, view: &View<'_>) -> Checked {
+        self.tally.count();
+        let property = "a node's tables agree with each other";
+        view.check_nodes().map_err(|text| Violation::new(NAME, property, format!("process {process}: {text}")).in_process(process))
+    }
 
     /// A router of a process that has just carried out an input; `bound` says which router a sublink is bound to.
     pub fn router(

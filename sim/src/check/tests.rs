@@ -75,6 +75,8 @@ fn sight(process: u32, side: LinkSide) -> Sight {
         name: name(process),
         kind: NodeType::Normal,
         broker_link: None,
+        delegate: None,
+        other_brokers: Vec::new(),
         pending_introductions: Vec::new(),
     };
     Sight {

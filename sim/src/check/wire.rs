@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipcz::ids::SublinkId;
+use ipcz::ids::{NodeName, SublinkId};
 use ipcz::wire::{Envelope, Message, ObjectBytes};
 
 use super::{Tally, Violation};
@@ -63,6 +63,8 @@ pub struct State {
     pub seen: Option<Seen>,
     /// Everything, if asked for.
     pub notes: Option<Vec<Noted>>,
+    /// Names that brokers have given since somebody last looked, and to whom.
+    pub named: Vec<(NodeName, u32)>,
     again: Vec<u8>,
 }
 
@@ -136,6 +138,12 @@ impl State {
         if encoded.is_err() || self.again != bytes {
             return Err(("every message has its canonical form", "encoding it again gives other bytes".to_owned()));
         }
+        let named = match &message {
+            Message::ConnectFromBrokerToNonBroker(m) => Some((m.receiver_name, to)),
+            Message::ConnectToReferredNonBroker(m) => Some((m.name, to)),
+            _ => None,
+        };
+        self.named.extend(named.filter(|(_, to)| *to != u32::MAX));
         self.role(from, to, &message).map_err(|text| ("I14: only those send a message who may", text))
     }
 
@@ -158,7 +166,6 @@ impl State {
             message,
             Message::ConnectFromNonBrokerToBroker(_)
                 | Message::ReferNonBroker(_)
-                | Message::ConnectToReferredBroker(_)
                 | Message::RequestIntroduction(_)
                 | Message::RequestIndirectIntroduction(_)
                 | Message::RelayMessage(_)

@@ -26,6 +26,7 @@ const ONE_NODE: &str = "a simulated process has one node";
 const ONE_ROUTE: &str = "the workloads merge no portals of one route, which would end it";
 const RACE: &str = "only another process that takes a lock between two operations of ours: depth L1 (races/R28)";
 const REFUSED: &str = "a driver that will not send in the end what it took: drivers/tests/calls/boxes.rs";
+const SEVERAL: &str = "brokers whose names happen to be in the right order, or that cannot be reached: drivers/tests/peer_brokers.rs";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
@@ -68,7 +69,16 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::BypassIgnored, RARE),
     (Probe::ProxyWillStopLate, RARE),
     (Probe::IntroductionJoined, RARE),
+    (Probe::IntroductionAskedAgain, RARE),
     (Probe::IntroductionEndLost, RARE),
+    (Probe::IntroductionCircle, SEVERAL),
+    (Probe::IntroductionExpired, SEVERAL),
+    (Probe::BrokersIntroduced, SEVERAL),
+    (Probe::IndirectAsked, SEVERAL),
+    (Probe::IndirectRefused, SEVERAL),
+    (Probe::IntroductionForRelays, SEVERAL),
+    (Probe::ReferralOverLimit, FOREIGN),
+    (Probe::DelegateOverLimit, FOREIGN),
     (Probe::LinkReplaced, RARE),
     (Probe::MemoryRefused, RARE),
     (Probe::MemoryRetried, RARE),
@@ -191,8 +201,9 @@ mod tests {
     fn every_probe_is_reached_or_it_is_said_why_not() {
         let folder = folder_of("");
         let crowd = [("N", "60"), ("random.pipes", "600"), ("random.rate", "2000/s"), ("duration", "100ms")];
-        let small: [(&str, &[(&str, &str)]); 7] = [
+        let small: [(&str, &[(&str, &str)]); 8] = [
             ("abc", &[]),
+            ("networks", &[]),
             ("boxes", &[]),
             ("both-ends-run", &[("N", "16")]),
             ("growing-memory", &[]),
@@ -204,7 +215,7 @@ mod tests {
         for (name, sets) in small {
             all = all.and(&counts(&folder.join(format!("{name}.toml")), sets));
         }
-        for folder in ["loose", "races"] {
+        for folder in ["loose", "nodes", "races"] {
             for file in files(&folder_of(folder)).expect("the folder is there") {
                 all = all.and(&counts(&file, &[]));
             }

@@ -40,6 +40,7 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         drops: drops.collect(),
         faults: scenario.faults.clone(),
         brokers: scenario.nodes.iter().map(|node| node.broker).collect(),
+        memoryless: scenario.nodes.iter().zip(0..).filter(|(node, _)| node.delegate).map(|(_, at)| at).collect(),
         loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
         hostile: hostile(scenario),
         lies: scenario.hostile.clone(),

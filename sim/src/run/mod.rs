@@ -20,6 +20,7 @@ pub use outcome::{
 };
 
 use ipcz::inspect::{RouterView, Totals, View};
+use ipcz::limits::Limits;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
@@ -243,6 +244,9 @@ impl Run {
     fn watched(&mut self) -> Checked {
         let (violation, seen) = {
             let mut watch = self.watch.lock();
+            for (name, process) in watch.named.drain(..) {
+                self.stage.names.learn(name, process);
+            }
             (watch.violation.take(), watch.seen.take())
         };
         if let Some(violation) = violation {
@@ -303,6 +307,9 @@ impl Run {
                 [handle.and_then(|handle| view.router(view.router_of(handle)?)), if look_closely { view.last_flushed() } else { None }];
             let bound = |link, sublink| view.bound(link, sublink);
             routers.iter().flatten().try_for_each(|router| steps.router(process, router, bound, doubted(view, router)))?;
+            if held <= FEW_HELD {
+                steps.nodes(process, view)?;
+            }
             Ok::<_, Box<Violation>>(view.proxies())
         })?;
         let known = &mut self.proxies[process as usize];
@@ -478,7 +485,12 @@ impl Run {
         // A bypass takes 3 latencies. What an introduction takes before it is the constant's.
         let latencies = 3 * self.proxies_now as u64 + settle;
         let faults = LATE * self.stage.world.longest_fault() + if self.stage.checks.shape.scarce { SCARCE } else { 0 };
-        self.deadline = self.stage.world.now().saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults);
+        // What a broker asked another one to introduce is given up then, which nobody minds if it was done.
+        let several = self.scenario.nodes.iter().filter(|node| node.broker).count() > 1;
+        // One after the other: brokers are asked for the node, then one of them to introduce it.
+        let given_up = if several { 2 * (Limits::default().introduction_deadline.as_nanos() as u64 + self.stage.longest) } else { 0 };
+        let now = self.stage.world.now();
+        self.deadline = now.saturating_add(latencies.saturating_mul(self.stage.longest)).saturating_add(faults + given_up);
     }
 
     /// Events within which a scheduled world, where time says nothing, must come to rest. A parcel that is under way may have to pass
@@ -499,6 +511,12 @@ impl Run {
         self.after = Some(config::traffic(&self.stage.world));
         let snapshot = Snapshot::of(&self.stage.world, false);
         let stage = &mut self.stage;
+        for process in 0..stage.world.processes() {
+            if let Some(body) = stage.world.process(process) {
+                let steps = &mut stage.checks.steps;
+                body.inspect(|view| steps.nodes(process, view))?;
+            }
+        }
         let refused = stage.world.refusals();
         stage.checks.honesty.refused(&refused)?;
         let stale = stage.world.trace(|trace| trace.totals().stale);

@@ -24,21 +24,25 @@ impl Nodes {
         for entry in &value.table()?.entries {
             check_name(&entry.key, &entry.key_place)?;
             let table = entry.value.table()?;
-            check_keys(table, &["broker", "count", "loose", "hostile"])?;
-            let broker = table.get("broker").map_or(Ok(false), |value| scope.flag(value))?;
+            check_keys(table, &["broker", "count", "loose", "delegate", "mem_v2", "hostile"])?;
+            let flag = |key| table.get(key).map_or(Ok(false), |value| scope.flag(value));
+            let broker = flag("broker")?;
+            let delegate = flag("delegate")?;
+            if let Some(value) = table.get("delegate").filter(|_| broker && delegate) {
+                return Err(value.place.error("a broker has no other to give it memory", "no \"delegate\" at a broker"));
+            }
             let loose = table.get("loose").map_or(Ok(None), |value| looseness(value, scope))?;
-            let hostile = table.get("hostile").map_or(Ok(false), |value| scope.flag(value))?;
-            let spec = |name| NodeSpec { name, broker, loose, hostile };
+            let spec = NodeSpec { name: entry.key.clone(), broker, loose, delegate, mem_v2: flag("mem_v2")?, hostile: flag("hostile")? };
             let first = nodes.specs.len();
             match table.get("count") {
-                None => nodes.add(spec(entry.key.clone()), &entry.key_place)?,
+                None => nodes.add(spec, &entry.key_place)?,
                 Some(value) => {
                     let count = scope.number(value, 1)?;
                     if count > MAX_REPEAT as u64 {
                         return Err(value.place.error(format!("{count} nodes are too many"), format!("at most {MAX_REPEAT}")));
                     }
                     for index in 1..=count {
-                        nodes.add(spec(format!("{}{index}", entry.key)), &entry.key_place)?;
+                        nodes.add(NodeSpec { name: format!("{}{index}", entry.key), ..spec.clone() }, &entry.key_place)?;
                     }
                 }
             }
@@ -119,10 +123,10 @@ impl Portals {
         Ok(ends)
     }
 
-    /// Adds the two portals that a step opens on `home`.
-    pub fn open(&mut self, names: [(&str, &Place); 2], home: NodeId, step: StepId) -> Result<[PortalId; 2], ScenarioError> {
+    /// Adds the two portals that a step opens, each at its node.
+    pub fn open(&mut self, names: [(&str, &Place); 2], homes: [NodeId; 2], step: StepId) -> Result<[PortalId; 2], ScenarioError> {
         let ends = [self.specs.len(), self.specs.len() + 1];
-        for ((name, place), (own, peer)) in names.into_iter().zip([(ends[0], ends[1]), (ends[1], ends[0])]) {
+        for (((name, place), home), (own, peer)) in names.into_iter().zip(homes).zip([(ends[0], ends[1]), (ends[1], ends[0])]) {
             self.name(name, Named::Opened(own), place)?;
             self.specs.push(PortalSpec { name: name.to_owned(), home, peer, opened_by: Some(step) });
         }

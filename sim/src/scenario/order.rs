@@ -106,6 +106,12 @@ impl<'a> Plan<'a> {
                 }
                 Action::Open { portals: *ends }
             }
+            Verb::Connect { to, portals } => {
+                for &end in portals {
+                    self.uses[end].push((step, &draft.place));
+                }
+                Action::Connect { to: *to, portals: *portals }
+            }
             Verb::Send { from, count, bytes, every_ns, open_ns, abort, boxes } => {
                 let from = self.use_portal(step, from)?;
                 Action::Send { from, count: *count, bytes: *bytes, every_ns: *every_ns, open_ns: *open_ns, abort: *abort, boxes: *boxes }
@@ -149,7 +155,12 @@ impl<'a> Plan<'a> {
         let spec = &self.portals.specs[portal];
         let mut waiting: BTreeMap<NodeId, VecDeque<(StepId, &Place)>> = BTreeMap::new();
         for &(step, place) in &self.uses[portal] {
-            if let Some(node) = self.drafts[step].on {
+            // A connection has a portal at either end.
+            let there = match self.actions[step] {
+                Action::Connect { to, portals } if portals[1] == portal => Some(to),
+                _ => self.drafts[step].on,
+            };
+            if let Some(node) = there {
                 waiting.entry(node).or_default().push_back((step, place));
             }
         }

@@ -121,7 +121,7 @@ impl Links {
             Links { latency_ns: DEFAULT_LATENCY_NS, jitter_ns: 0, brokered: false, connects: Vec::new(), pipes: Vec::new(), of_client };
         let Some(value) = value else { return Ok(links) };
         let table = value.table()?;
-        check_keys(table, &["connect", "pipes", "latency", "jitter", "brokered"])?;
+        check_keys(table, &["connect", "refer", "pipes", "latency", "jitter", "brokered"])?;
         if let Some(latency) = table.get("latency") {
             links.latency_ns = scope.time(latency)?;
         }
@@ -132,7 +132,10 @@ impl Links {
             links.brokered = scope.flag_of(brokered)?;
         }
         if let Some(connect) = table.get("connect") {
-            each_item(connect, "link", scope, |scope, item| links.connect(item, scope, nodes, portals))?;
+            each_item(connect, "link", scope, |scope, item| links.connect(item, scope, nodes, portals, true))?;
+        }
+        if let Some(refer) = table.get("refer") {
+            each_item(refer, "link", scope, |scope, item| links.connect(item, scope, nodes, portals, false))?;
         }
         if let Some(pipes) = table.get("pipes") {
             each_item(pipes, "pipe", scope, |scope, item| links.pipe(item, scope, nodes, portals))?;
@@ -140,8 +143,8 @@ impl Links {
         Ok(links)
     }
 
-    /// `["client", "broker", "pipe", { latency, jitter }]`, the last may be missing.
-    fn connect(&mut self, value: &Value, scope: &Scope, nodes: &Nodes, portals: &mut Portals) -> Result<(), ScenarioError> {
+    /// `["client", "broker", "pipe", { latency, jitter }]`, the last may be missing. Without a broker: the node that refers it.
+    fn connect(&mut self, value: &Value, scope: &Scope, nodes: &Nodes, portals: &mut Portals, direct: bool) -> Result<(), ScenarioError> {
         const EXPECTED: &str = "[\"client\", \"broker\", \"pipe\"], and maybe { latency, jitter }";
         let items = value.list(EXPECTED)?;
         let ([client, broker, pipe], options) = match items {
@@ -160,14 +163,20 @@ impl Links {
         if client_id == broker_id {
             return Err(broker.place.error("a node does not connect to itself", "another node"));
         }
-        if !nodes.specs[broker_id].broker {
+        if let Some(value) = [client, broker].into_iter().zip([client_id, broker_id]).find(|(_, id)| !direct && nodes.specs[*id].broker) {
+            let error = value.0.place.error(format!("\"{}\" is a broker", nodes.specs[value.1].name), "two nodes that are no brokers");
+            return Err(error.help("a broker is not referred, and who connects to one stands in [links] connect"));
+        }
+        if direct && !nodes.specs[broker_id].broker {
             let name = &nodes.specs[broker_id].name;
             let error = broker.place.error(format!("\"{name}\" is no broker, so it has no clients"), "a broker");
             return Err(error.help(format!("give it {{ broker = true }} in [nodes], or use [links] pipes for a pipe to \"{name}\"")));
         }
         let name = scope.text(pipe, "the name of a pipe")?;
         let ends = portals.pipe(&name, [client_id, broker_id], &pipe.place)?;
-        self.of_client[client_id].push(self.connects.len());
+        if direct {
+            self.of_client[client_id].push(self.connects.len());
+        }
         self.connects.push(LinkSpec { client: client_id, broker: broker_id, pipe: name, ends, latency_ns, jitter_ns });
         Ok(())
     }

@@ -7,9 +7,9 @@ use super::tree::{Kind, Table, Value};
 use super::types::{Manner, NodeId, PortalId, Way};
 
 const COMMON: [&str; 7] = ["on", "id", "after", "at", "when", "each", "think"];
-const VERBS: [&str; 8] = ["open", "send", "get", "query", "hand", "close", "merge", "cut"];
+const VERBS: [&str; 9] = ["open", "connect", "send", "get", "query", "hand", "close", "merge", "cut"];
 /// Keys that belong to certain verbs.
-const COMPANIONS: [(&str, &[&str]); 3] = [("from", &["send", "get"]), ("over", &["hand"]), ("to", &["hand"])];
+const COMPANIONS: [(&str, &[&str]); 4] = [("portals", &["connect"]), ("from", &["send", "get"]), ("over", &["hand"]), ("to", &["hand"])];
 
 /// A name and where it stands.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub(super) enum DraftWait {
 /// What a draft does.
 pub(super) enum Verb {
     Open([PortalId; 2]),
+    Connect { to: NodeId, portals: [PortalId; 2] },
     Send { from: Word, count: u64, bytes: u64, every_ns: u64, open_ns: u64, abort: bool, boxes: u64 },
     Get { from: Word, way: Way },
     Query(Word),
@@ -110,6 +111,18 @@ fn check_verbs(table: &Table, place: &Place) -> Result<(), ScenarioError> {
     Ok(())
 }
 
+/// A node connects to another one; a broker to a broker.
+fn check_ends(nodes: &Nodes, on: NodeId, to: NodeId, place: &Place) -> Result<(), ScenarioError> {
+    if on == to {
+        return Err(place.error("a node does not connect to itself", "another node"));
+    }
+    if nodes.specs[on].broker && !nodes.specs[to].broker {
+        let error = place.error(format!("\"{}\" is no broker, but \"{}\" is", nodes.specs[to].name, nodes.specs[on].name), "a broker");
+        return Err(error.help("a client connects to its broker, not the other way round: swap them"));
+    }
+    Ok(())
+}
+
 struct Reader<'a> {
     table: &'a Table,
     place: &'a Place,
@@ -142,11 +155,13 @@ impl Reader<'_> {
 
     fn verb(&self, on: Option<NodeId>, index: usize, portals: &mut Portals) -> Result<Verb, ScenarioError> {
         if let (Some(value), Some(on)) = (self.table.get("open"), on) {
-            const EXPECTED: &str = "[\"p\", \"q\"], the names of the two portals";
-            let [first, second] = value.list(EXPECTED)? else { return Err(value.unexpected(EXPECTED)) };
-            let (first, second) = (self.word(first, EXPECTED)?, self.word(second, EXPECTED)?);
-            let names = [(first.text.as_str(), &first.place), (second.text.as_str(), &second.place)];
-            return portals.open(names, on, index).map(Verb::Open);
+            return self.opened(value, [on, on], index, portals).map(Verb::Open);
+        }
+        if let (Some(value), Some(on)) = (self.table.get("connect"), on) {
+            let to = self.nodes.find(value, self.scope)?;
+            check_ends(self.nodes, on, to, &value.place)?;
+            let names = need(self.table, "portals", self.place)?;
+            return Ok(Verb::Connect { to, portals: self.opened(names, [on, to], index, portals)? });
         }
         if let Some(value) = self.table.get("send") {
             let inner = value.table()?;
@@ -191,6 +206,14 @@ impl Reader<'_> {
             return Ok(Verb::Merge([self.word(first, EXPECTED)?, self.word(second, EXPECTED)?]));
         }
         self.cut(need(self.table, "cut", self.place)?)
+    }
+
+    fn opened(&self, value: &Value, homes: [NodeId; 2], index: usize, portals: &mut Portals) -> Result<[PortalId; 2], ScenarioError> {
+        const EXPECTED: &str = "[\"p\", \"q\"], the names of the two portals";
+        let [first, second] = value.list(EXPECTED)? else { return Err(value.unexpected(EXPECTED)) };
+        let (first, second) = (self.word(first, EXPECTED)?, self.word(second, EXPECTED)?);
+        let names = [(first.text.as_str(), &first.place), (second.text.as_str(), &second.place)];
+        portals.open(names, homes, index)
     }
 
     fn boxes(&self, value: &Value) -> Result<u64, ScenarioError> {

@@ -72,16 +72,20 @@ pub struct NodeSpec {
     pub broker: bool,
     /// What its threads do to the order of its messages, if it has any.
     pub loose: Option<Looseness>,
+    /// Whether it cannot allocate memory: its broker does that for it.
+    pub delegate: bool,
+    /// Whether it offers the second memory format.
+    pub mem_v2: bool,
     /// Whether it lies.
     pub hostile: bool,
 }
 
-/// A link made during set-up by a client's ConnectNode to a broker, with one initial portal at each side.
+/// A link made during set-up by ConnectNode at both ends, with one initial portal at each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSpec {
     /// The node that connects.
     pub client: NodeId,
-    /// The broker it connects to.
+    /// The broker it connects to, which may also be a broker's; or the node that refers it to its own broker.
     pub broker: NodeId,
     /// Name of the pipe between them.
     pub pipe: String,
@@ -172,6 +176,13 @@ pub enum Action {
     /// Opens a pipe whose two portals are both on the step's node.
     Open {
         /// The new portals; each is the other's peer.
+        portals: [PortalId; 2],
+    },
+    /// Connects the step's node to another one, as a [`LinkSpec`] does.
+    Connect {
+        /// The broker, or the node that refers it.
+        to: NodeId,
+        /// The initial portals: the step's node's, the other's.
         portals: [PortalId; 2],
     },
     /// Puts parcels into a portal.
@@ -317,8 +328,10 @@ pub struct Random {
 /// What random worlds are drawn from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swarm {
-    /// Nodes, the broker among them; from 2.
+    /// Nodes, the first broker among them; from 2.
     pub nodes: Range,
+    /// Brokers, the first one among them; from 1. With more than one, clients may be referred or have no memory of their own.
+    pub brokers: Range,
     /// Operations of the workload.
     pub operations: Range,
     /// Kinds of faults that may be drawn.

@@ -107,15 +107,16 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
             Some(Looseness::Early) => Some("loose = \"early\""),
             None => None,
         };
-        let hostile = spec.hostile.then_some("hostile = true");
-        let keys = broker.into_iter().chain(loose).chain(hostile).collect::<Vec<_>>().join(", ");
+        let others = [(spec.delegate, "delegate = true"), (spec.mem_v2, "mem_v2 = true"), (spec.hostile, "hostile = true")];
+        let others = others.into_iter().filter(|(has, _)| *has).map(|(_, key)| key);
+        let keys = broker.into_iter().chain(loose).chain(others).collect::<Vec<_>>().join(", ");
         let _ = if keys.is_empty() { writeln!(out, "{} = {{}}", spec.name) } else { writeln!(out, "{} = {{ {keys} }}", spec.name) };
     }
     out += "\n[links]\n";
     let others = script.base.connects.len();
-    let connects: Vec<String> = script
-        .connects()
-        .map(|at| {
+    let text = |direct: bool| -> Vec<String> {
+        let kind = |at: &usize| script.base.nodes[script.base.connects[*at].broker].broker == direct;
+        let links = script.connects().filter(kind).map(|at| {
             let link = &script.base.connects[at];
             let (latency, jitter) = (script.latencies[at], script.jitters[at]);
             let own = if (latency, jitter) == (script.latencies[others], script.jitters[others]) {
@@ -124,9 +125,14 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
                 format!(", {{ latency = \"{}\", jitter = \"{}\" }}", time(latency), time(jitter))
             };
             format!("[\"{}\", \"{}\", \"{}\"{own}]", node(link.client), node(link.broker), link.pipe)
-        })
-        .collect();
-    let _ = writeln!(out, "connect = [{}]", connects.join(", "));
+        });
+        links.collect()
+    };
+    let _ = writeln!(out, "connect = [{}]", text(true).join(", "));
+    let referred = text(false);
+    if !referred.is_empty() {
+        let _ = writeln!(out, "refer = [{}]", referred.join(", "));
+    }
     let pipes: Vec<String> = script
         .known
         .values()

@@ -1,6 +1,6 @@
 //! What a world is told before it begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::order::Order;
 use super::pages::Template;
@@ -63,6 +63,8 @@ pub struct Config {
     pub faults: Strengths,
     /// By process: whether it is a broker, as far as faults care.
     pub brokers: Vec<bool>,
+    /// Processes whose driver allocates no memory.
+    pub memoryless: BTreeSet<u32>,
     /// Processes that hold messages back.
     pub loose: BTreeMap<u32, Looseness>,
     /// Processes that lie once they are let.
@@ -83,6 +85,7 @@ impl Default for Config {
             drops: Vec::new(),
             faults: Strengths::new(),
             brokers: Vec::new(),
+            memoryless: BTreeSet::new(),
             loose: BTreeMap::new(),
             hostile: Vec::new(),
             lies: Lies::default(),

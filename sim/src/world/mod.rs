@@ -271,6 +271,11 @@ impl World {
         (state.objects.open(a, Holds::Transport(first)), state.objects.open(b, Holds::Transport(second)))
     }
 
+    /// Closes an object that its owner still has.
+    pub fn close_object(&mut self, process: u32, object: ObjectId) {
+        self.shared.lock().close(process, object);
+    }
+
     /// Virtual nanoseconds since the world began.
     pub fn now(&self) -> u64 {
         self.shared.now()

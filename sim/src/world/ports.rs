@@ -237,6 +237,7 @@ impl Driver for SimDriver {
         match u32::try_from(bytes) {
             Ok(0) => Err(DriverError::InvalidArgument),
             Err(_) => Err(DriverError::ResourceExhausted),
+            Ok(_) if state.config().memoryless.contains(&process) => Err(DriverError::ResourceExhausted),
             Ok(_) if state.strikes(Fault::RefuseMemory, process) => {
                 state.tell_run(Strike::NoMemory(process));
                 Err(DriverError::ResourceExhausted)

@@ -239,6 +239,8 @@ impl State {
                 Holds::Transport(*end)
             }
             ([Carried::Memory(index)], 1, Some((KIND_MEMORY, size))) if self.memories[*index as usize].len() == size as usize => {
+                // Even if it comes back to its maker.
+                self.memories[*index as usize].maker = NOBODY;
                 Holds::Memory(*index)
             }
             ([Carried::Token(value)], 1, Some((KIND_TOKEN, size))) if *value as u32 == size => Holds::Token(*value),

@@ -39,7 +39,16 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
 ];
 
 /// The same where only virtual time will do: what is introduced over a link that is cut is lost with it, and no checker knows of that.
-const TIMED: &[((&str, &str), &[&str])] = &[(scenario!("races/strangers"), &[]), (scenario!("liars"), &[]), (scenario!("swarm"), &[])];
+const TIMED: &[((&str, &str), &[&str])] = &[
+    (scenario!("races/strangers"), &[]),
+    (scenario!("nodes/F02-broker-dies-before-its-greeting"), &[]),
+    (scenario!("nodes/F11-brokers-meet"), &[]),
+    (scenario!("nodes/F19-referred-node-dies-first"), &[]),
+    (scenario!("nodes/F45-delegate-refuses"), &[]),
+    (scenario!("liars"), &[]),
+    (scenario!("swarm"), &[]),
+    (scenario!("networks"), &[]),
+];
 
 /// The same at depth L1: small races.
 const RACES: &[((&str, &str), &[&str])] = &[

@@ -69,7 +69,8 @@ pub fn scribble(lie: Lie, known: &Known, far: &Far, dice: &mut Dice<'_>) -> Opti
 
 /// Where a link state lies: one in use if any is known.
 fn state(far: &Far, dice: &mut Dice<'_>) -> usize {
-    let fits = |d: &&FragmentDescriptor| d.buffer == BufferId::PRIMARY && d.offset % 8 == 0 && d.offset as usize + 64 <= PRIMARY_BYTES;
+    let fits =
+        |d: &&FragmentDescriptor| d.buffer == BufferId::PRIMARY && d.offset.is_multiple_of(8) && d.offset as usize + 64 <= PRIMARY_BYTES;
     let known: Vec<usize> = far.states.iter().filter(fits).map(|d| d.offset as usize).chain([FIRST_STATE]).collect();
     dice.any(&known).unwrap_or(FIRST_STATE)
 }
@@ -78,7 +79,7 @@ fn state(far: &Far, dice: &mut Dice<'_>) -> usize {
 fn data(far: &Far, dice: &mut Dice<'_>) -> Option<FragmentDescriptor> {
     let fits = |d: &&FragmentDescriptor| {
         d.buffer == BufferId::PRIMARY
-            && d.offset % 8 == 0
+            && d.offset.is_multiple_of(8)
             && d.size >= 16
             && u64::from(d.offset) + u64::from(d.size) <= PRIMARY_BYTES as u64
     };

@@ -4,7 +4,7 @@ use super::stage::Stage;
 use crate::check::Checked;
 use crate::ghost::{EndId, Role};
 use crate::hostile::Lies;
-use crate::world::LinkProfile;
+use crate::world::{LinkProfile, NOBODY};
 
 impl Stage {
     /// From now on these processes lie: nothing that was ever at one of them is known any more.
@@ -51,6 +51,8 @@ impl Stage {
             for other in (0..self.homes.len() as u32).filter(|other| *other != liar) {
                 self.world.cut_link(liar, other);
             }
+            // A transport under way would hold its taker to a handshake that never comes.
+            self.world.cut_link(liar, NOBODY);
         }
     }
 }

@@ -36,6 +36,7 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("liars"), &[]),
     (scenario!("swarm"), &[]),
     (scenario!("hostile"), &[]),
+    (scenario!("impostors"), &[]),
 ];
 
 /// The same where only virtual time will do: what is introduced over a link that is cut is lost with it, and no checker knows of that.

@@ -546,3 +546,12 @@ fn a_broker_that_is_connected_again_replaces_its_link_and_keeps_its_clients() {
     between.client.say(wants(name(7)));
     assert_eq!((between.client.hear_ids(), again.hear_ids(), theirs.hear_ids()), (vec![11, 11], vec![11], vec![11]));
 }
+
+#[test]
+fn a_client_that_says_it_met_as_a_node_has_no_more_rights() {
+    let driver = InProcess::new();
+    let broker = Program::broker(&driver);
+    let (client, _) = Hand::client_with(&driver, &broker, 1, ipcz::ids::Features::MET_AS_NODES.0);
+    client.say(RejectIntroduction { name: name(9) });
+    assert!(client.is_dropped() && broker.violation().contains("RejectIntroduction: its sender is no broker"));
+}

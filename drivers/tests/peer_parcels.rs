@@ -3,7 +3,7 @@
 mod hand;
 
 use hand::*;
-use ipcz::driver::Driver;
+use ipcz::driver::{Activity, Driver, Verdict};
 use ipcz::ids::{FragmentDescriptor, Handle, NodeType, SublinkId};
 use ipcz::inspect::LinkView;
 use ipcz::limits::Limits;
@@ -33,6 +33,24 @@ fn in_fragment(number: u64, parcel_fragment: FragmentDescriptor) -> AcceptParcel
 
 fn waits(program: &Program) -> usize {
     program.process.inspect(|view| view.links()).iter().map(|link| link.buffer_waits).sum()
+}
+
+/// What a driver sends along with a message (api.md 16) is closed once that is handled, whatever becomes of it.
+#[test]
+fn what_comes_along_with_a_message_is_closed() {
+    let driver = InProcess::new();
+    let broker = Program::broker(&driver);
+    let (client, portals) = Hand::client(&driver, &broker, 1);
+    let link = broker.link(client.name).unwrap().key.to_bits();
+    let mut data = Vec::new();
+    Message::AcceptParcel(AcceptParcel { parcel_data: b"x", ..plain_parcel(0, 0) }).encode(0, &[], &mut data).unwrap();
+    let before = driver.live_objects();
+    for (data, verdict) in [(&data[..], Verdict::Accepted), (b"garbage", Verdict::Refused)] {
+        let companion = driver.token(7);
+        assert_eq!(Activity::message(broker.process.clone(), link, data, &[], Some(companion)), verdict);
+        assert_eq!((driver.value(companion), driver.live_objects()), (None, before));
+    }
+    assert_eq!(broker.get(portals[0]).unwrap(), b"x");
 }
 
 #[test]

@@ -125,6 +125,9 @@ pub struct Features(pub u64);
 impl Features {
     /// Buffer and sublink ids come from private per-side counters (memory.md 4).
     pub const MEM_V2: Features = Features(1);
+    /// Only in AcceptIntroduction, from one broker to another: the node introduced is a broker too, but the two are none to each other
+    /// (design.md 7). Upstream ignores the bit, and refuses such an introduction anyway.
+    pub const MET_AS_NODES: Features = Features(1 << 63);
 
     /// Whether every bit of `other` is set here.
     pub fn contains(self, other: Features) -> bool {

@@ -13,11 +13,11 @@ use crate::routing::Payload;
 use crate::wire::{AcceptRelayedMessage, Envelope, Message, WireError};
 
 impl Activity for Process {
-    fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], _envelope: Option<ObjectId>) -> Verdict {
+    fn message(self: Arc<Self>, key: u64, data: &[u8], handles: &[ObjectId], companion: Option<ObjectId>) -> Verdict {
         let on = LinkKey::from_bits(key);
         let envelope = Envelope::parse(data, handles.len());
         // Most messages have neither handles nor objects, and so no use for the driver.
-        let objects = !handles.is_empty() || envelope.as_ref().is_ok_and(|envelope| envelope.object_count() > 0);
+        let objects = companion.is_some() || !handles.is_empty() || envelope.as_ref().is_ok_and(|envelope| envelope.object_count() > 0);
         let look = if objects { self.lock().ok().map(|core| (core.link_end(on), core.name_at(on))) } else { None };
         let (end, here) = look.unwrap_or_default();
         let driver = end.map(|(driver, transport)| (self.driver(driver), transport));
@@ -26,7 +26,12 @@ impl Activity for Process {
         }
         let incoming = read(envelope, handles, driver.as_ref().map(|(driver, transport)| (&**driver, *transport)), here);
         let refused = Verdict::Refused;
-        self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused)
+        let verdict = self.input(|core, now, fx| core.message(on, end.map(|(driver, _)| driver), incoming, now, fx)).unwrap_or(refused);
+        // What came along with the message lives until it is handled (api.md 16; design.md 7).
+        if let (Some(companion), Some((driver, _))) = (companion, driver) {
+            driver.close(companion);
+        }
+        verdict
     }
 
     fn error(self: Arc<Self>, key: u64) {

@@ -172,7 +172,11 @@ impl Network {
 
 /// The state of a new link. Its sublink ids start at a base of their own.
 pub(super) fn new_peer(node: &Node, local_name: NodeName, far: Far<'_>, side: LinkSide, primary: &Mapping) -> Result<Peer, Violation> {
-    let remote_features = Features(far.features.first().copied().unwrap_or(0));
+    let mut remote_features = Features(far.features.first().copied().unwrap_or(0));
+    // That two brokers met as nodes is a third broker's to say.
+    if far.via.is_none() || node.kind != NodeType::Broker {
+        remote_features = Features(remote_features.0 & !Features::MET_AS_NODES.0);
+    }
     let v2 = node.features.and(remote_features).contains(Features::MEM_V2);
     let mut memory = LinkMemory::new(primary.clone(), side, v2).map_err(|_| Violation("the primary buffer is too small"))?;
     memory.raise_sublink_base(sublink_base(node.links_made));

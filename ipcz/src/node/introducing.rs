@@ -5,7 +5,7 @@ use super::network::Network;
 use super::outbox::Outgoing;
 use super::request::{Ask, Introduced, Request};
 use crate::clock::Time;
-use crate::ids::{DriverKey, LinkKey, LinkSide, NodeKey, NodeName, NodeType};
+use crate::ids::{DriverKey, Features, LinkKey, LinkSide, NodeKey, NodeName, NodeType};
 use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::routing::Violation;
@@ -222,6 +222,7 @@ impl Network {
                 // Two brokers that are introduced are none to each other.
                 let brokers = first.1 == NodeType::Broker && second.1 == NodeType::Broker;
                 self.probes.hit_if(brokers, Probe::BrokersIntroduced);
+                let met = Features::MET_AS_NODES;
                 let sides = [(second, LinkSide::A), (first, LinkSide::B)];
                 for (i, ((name, kind, version, features), link_side)) in sides.into_iter().enumerate() {
                     let message = AcceptIntroduction {
@@ -231,7 +232,8 @@ impl Network {
                         remote_protocol_version: version,
                         transport: Some(0),
                         memory: Some(1),
-                        remote_features: vec![features.0],
+                        // What a node says of itself gives it no right.
+                        remote_features: vec![if brokers { features.0 | met.0 } else { features.0 & !met.0 }],
                     };
                     let objects = vec![transports[i], memory[i]];
                     self.append(ends[i], Outgoing::Message(Message::AcceptIntroduction(message)), objects, 144, false);
@@ -259,7 +261,7 @@ impl Network {
     /// Another broker wants `theirs`, a client of its own, to be introduced to `ours` (nodes.md 7.6).
     pub fn indirectly_requested(&mut self, from: LinkKey, theirs: NodeName, ours: NodeName) -> Result<(), Violation> {
         let (Some(node), Some(peer)) = (self.node_of(from), self.peer(from)) else { return Ok(()) };
-        if node.kind != NodeType::Broker || peer.remote_type != NodeType::Broker {
+        if node.kind != NodeType::Broker || !peer.may_introduce() {
             return Err(Violation("RequestIndirectIntroduction: both ends of the link must be brokers"));
         }
         if peer.side != LinkSide::A {

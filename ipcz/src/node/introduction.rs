@@ -147,7 +147,7 @@ impl Network {
     ) -> Result<(), Violation> {
         let (Some(link), Some(broker)) = (self.links.get(from), self.peer(from)) else { return Ok(()) };
         let key = link.node;
-        if broker.remote_type != NodeType::Broker && !self.planted.has(Bug::IntroducerUnchecked) {
+        if !broker.may_introduce() && !self.planted.has(Bug::IntroducerUnchecked) {
             return Err(Violation("AcceptIntroduction: its sender is no broker"));
         }
         let (local, via) = (broker.local_name, broker.remote_name);
@@ -193,7 +193,7 @@ impl Network {
     /// A broker will not introduce `name`.
     pub fn rejected(&mut self, from: LinkKey, name: NodeName) -> Result<(), Violation> {
         let (Some(link), Some(peer)) = (self.links.get(from), self.peer(from)) else { return Ok(()) };
-        if peer.remote_type != NodeType::Broker {
+        if !peer.may_introduce() {
             return Err(Violation("RejectIntroduction: its sender is no broker"));
         }
         let (key, broker) = (link.node, peer.remote_name);

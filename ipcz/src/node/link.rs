@@ -187,6 +187,11 @@ impl NodeLink {
 }
 
 impl Peer {
+    /// Whether it may introduce nodes: a broker, or one that a broker said is one though the two are none to each other.
+    pub fn may_introduce(&self) -> bool {
+        self.remote_type == NodeType::Broker || self.remote_features.contains(Features::MET_AS_NODES)
+    }
+
     /// Number of parcels and states waiting for buffers.
     pub fn buffer_waits(&self) -> usize {
         self.waits.values().map(Vec::len).sum()

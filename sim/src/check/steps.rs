@@ -63,10 +63,12 @@ impl Steps {
         self.judge(process, router, fault, lied_to)
     }
 
-    /// Parcel `number` has come over a sublink that is bound to this router now.
+    /// Parcel `number` has come over a sublink that is bound to this router now. What a bridge still passes on into a route whose far end
+    /// is closed was counted by nobody: it comes from inside, and is for nobody.
     pub fn parcel(&mut self, process: u32, router: &RouterView, at: (LinkKey, SublinkId), number: u64, lied_to: bool) -> Checked {
         self.tally.count();
-        let edges = [Some(router.out), router.inward];
+        let closed = router.inbound.final_length.is_some();
+        let edges = [Some(router.out), router.inward.filter(|_| !closed)];
         let fault = edges.iter().flatten().find_map(|edge| {
             let from = edge.length_from?;
             let wrong = (is_at(edge.decaying, at) && number >= from) || (is_at(edge.primary, at) && number < from);

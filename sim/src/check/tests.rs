@@ -422,6 +422,14 @@ fn a_parcel_that_took_the_wrong_link_is_seen() {
     };
     assert!(came(13, 4, Some(5)) && came(12, 5, Some(5)) && came(13, 9, None) && came(12, 0, None));
     assert!(!came(13, 5, Some(5)) && !came(12, 4, Some(5)));
+    // From inside: wrong as well, unless the far end is closed and nobody counts any more.
+    let passed_on = |closed: Option<u64>| {
+        let mut router = router(LinkSide::A);
+        let inward = EdgeView { decaying: Some(on(SublinkId(13), LinkSide::A, 0x13, 2)), length_from: Some(5), ..NO_LINKS };
+        (router.portal, router.inward, router.inbound.final_length) = (None, Some(inward), closed);
+        Steps::default().parcel(0, &router, (key(), SublinkId(13)), 5, false).is_ok()
+    };
+    assert!(!passed_on(None) && passed_on(Some(3)));
 }
 
 /// What the checker of routes says of a healthy world in which something was changed; the property begins with its label.

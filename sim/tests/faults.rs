@@ -27,7 +27,7 @@ const ALWAYS: &str = r#"chance = "1/1", lasts = "1us""#;
 
 const TABLE: &[Row] = &[
     (Fault::Delay, OFTEN, ABC, "decay-one-early", 8),
-    (Fault::Burst, OFTEN, ABC, "stable-while-decaying", 8),
+    (Fault::Burst, r#"chance = "1/3", lasts = "20ms""#, ABC, "decay-one-early", 12),
     (Fault::Clog, OFTEN, ABC, "decay-not-looked-at", 8),
     (Fault::Swizzle, OFTEN, HOPS, "gap-filled-silently", 12),
     (Fault::Cut, SELDOM, HOPS, "disconnection-kept", 8),

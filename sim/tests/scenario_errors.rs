@@ -45,7 +45,8 @@ fn refused(text: &str, message: &str, expected: &str) -> String {
 
 #[test]
 fn unknown_keys_suggest_the_nearest() {
-    let advice = refused(&format!("{HEAD}[links]\nlatnecy = \"1ms\" #!"), "unknown key \"latnecy\"", "connect, refer, pipes, latency, jitter");
+    let advice =
+        refused(&format!("{HEAD}[links]\nlatnecy = \"1ms\" #!"), "unknown key \"latnecy\"", "connect, refer, pipes, latency, jitter");
     assert_eq!(advice, "did you mean \"latency\"?");
     let advice = refused(&format!("{HEAD}[rnadom] #!\npipes = 1"), "unknown key \"rnadom\"", "random");
     assert_eq!(advice, "did you mean \"random\"?");

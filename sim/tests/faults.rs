@@ -48,7 +48,7 @@ const TABLE: &[Row] = &[
     (Fault::ClockJump, r#"chance = "1/3", lasts = "5ms""#, TIGHT, "deadline-missed", 3),
     (Fault::FlipByte, SELDOM, HOPS, "decoding-trusted", 12),
     (Fault::ChangeField, SELDOM, HOPS, "decoding-trusted", 12),
-    (Fault::Replay, OFTEN, CROWD, "lengths-told-once", 120),
+    (Fault::Replay, OFTEN, CROWD, "sublink-reused", 20),
     (Fault::Misdirect, OFTEN, CROWD, "sublink-reused", 20),
     (Fault::Scribble, ALWAYS, CROWD, "length-believed", 40),
     (Fault::SpuriousFailure, OFTEN, CROWD, "exchange-tried-once", 8),

@@ -4,7 +4,7 @@
 
 use crate::core::{Core, Entry};
 use crate::ids::{FragmentDescriptor, Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
-use crate::memory::status;
+use crate::memory::{Origin, status};
 use crate::node::introduction::Waiter;
 use crate::node::link::{Greeting, Role};
 use crate::node::{MemoryWait, Node, NodeLink, Phase};
@@ -36,6 +36,16 @@ pub struct StateView {
     pub at: FragmentDescriptor,
     /// References on it, if it is counted and its memory is known.
     pub references: Option<i32>,
+}
+
+impl LinkView {
+    /// The node link it goes over, if it leaves the process.
+    pub fn node_link(&self) -> Option<LinkKey> {
+        match self {
+            LinkView::Remote { link, .. } => Some(*link),
+            LinkView::Local { .. } | LinkView::Bridge { .. } => None,
+        }
+    }
 }
 
 /// Where a router link leads.
@@ -116,6 +126,26 @@ pub struct NodeLinkView {
     pub early: usize,
     /// Pieces of parcels that wait for others.
     pub pieces: usize,
+}
+
+/// What a process spends on one link because of its peer ([`crate::limits::Limits`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spending {
+    pub link: LinkKey,
+    /// The peer.
+    pub remote: NodeName,
+    /// Bound sublinks.
+    pub sublinks: usize,
+    /// Parcels kept for sublinks that are not there yet, and their bytes.
+    pub early: usize,
+    pub early_bytes: usize,
+    /// Parcels and link states that wait for buffers.
+    pub buffer_waits: usize,
+    /// Buffers that the peer has announced, and their bytes.
+    pub buffers: usize,
+    pub buffer_bytes: u64,
+    /// Introductions under way that it asked for.
+    pub introductions: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -263,6 +293,26 @@ impl<'a> View<'a> {
             buffer_waits: peer.map_or(0, |p| p.buffer_waits()),
             early: peer.map_or(0, |p| p.early.len()),
             pieces: peer.map_or(0, |p| p.pieces.len()),
+        })
+    }
+
+    /// What each link that works and is not about to be dropped costs because of its peer. Counted, not walked: cheap enough for every event.
+    pub fn spending(&self) -> impl Iterator<Item = Spending> + '_ {
+        let net = &self.core.net;
+        net.links.iter().filter_map(|(key, link)| {
+            let peer = link.peer().filter(|_| !link.poisoned)?;
+            let introducing = net.nodes.get(link.node).map(|node| node.introducing.values().filter(|i| i.asked_by == key).count());
+            Some(Spending {
+                link: key,
+                remote: peer.remote_name,
+                sublinks: peer.sublinks.len(),
+                early: peer.early.len(),
+                early_bytes: peer.early.bytes(),
+                buffer_waits: peer.buffer_waits(),
+                buffers: peer.memory.buffers_from(Origin::Theirs),
+                buffer_bytes: peer.memory.bytes_from(Origin::Theirs),
+                introductions: introducing.unwrap_or(0),
+            })
         })
     }
 

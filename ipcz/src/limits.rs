@@ -27,8 +27,8 @@ pub struct Limits {
     pub portal_backlog_parcels: usize,
     /// Two-phase puts and gets that may be open at a portal. Beyond: BeginPut and BeginGet answer `ResourceExhausted`.
     pub portal_transactions: usize,
-    /// Bound sublinks a link. Beyond: a peer that moves more portals here loses the link; Put of a portal answers
-    /// `ResourceExhausted`.
+    /// Bound sublinks a link. Beyond: a peer that moves more portals here loses the link. From half of it on: Put of a portal answers
+    /// `ResourceExhausted`. From a quarter on: a route that would pass on a peer's portals ends.
     pub link_sublinks: usize,
     /// Memory buffers that one end of a link adds to the first. Beyond, with those of both ends: ours fail to grow. Beyond, with the
     /// peer's alone (both ends may grow at once): the link is dropped.

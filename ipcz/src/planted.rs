@@ -197,7 +197,7 @@ catalogue! {
             "The token is given back one lock after the outbox was seen empty.",
         SendFailureIgnored "send-failure-ignored" Message "api/carry.rs"
             "The core is not told that the driver could not transmit.",
-        ClosedWhilePinned "closed-while-pinned" Operation "node/introduction.rs"
+        ClosedWhilePinned "closed-while-pinned" Operation "node/introducing.rs"
             "A transport is closed though a question to the driver still uses it.",
     }
     DoubleFetch {
@@ -239,6 +239,8 @@ catalogue! {
             "Whoever says StopProxying is believed to say it once.",
         LockIgnored "lock-ignored" Message "routing/flush.rs"
             "A proxy begins its bypass though it could not lock its outward link.",
+        SourceUnchecked "source-unchecked" Message "routing/bypass.rs"
+            "Whoever offers a link in place of another one is believed to have the right to.",
         WillStopDropped "will-stop-dropped" Message "routing/bypass.rs"
             "A ProxyWillStop is not sent.",
     }
@@ -271,6 +273,16 @@ catalogue! {
             "A broker does not forget an introduction that it has made.",
         BrokerLossIgnored "broker-loss-ignored" Message "node/loss.rs"
             "Who waits for an introduction is not answered when the broker is lost.",
+        IntroducerUnchecked "introducer-unchecked" Message "node/introduction.rs"
+            "An introduction is believed whoever makes it.",
+        WaitsUnbounded "waits-unbounded" Message "node/capacity.rs"
+            "Any number of parcels may wait for buffers that are never announced.",
+        BuffersUnbounded "buffers-unbounded" Message "node/capacity.rs"
+            "A peer may announce any number of buffers.",
+        EarlyUnbounded "early-unbounded" Message "node/early.rs"
+            "Any number of parcels is kept for sublinks that never come.",
+        PortalsPassedUnbounded "portals-passed-unbounded" Message "core/parcel.rs"
+            "A peer's portals are passed on whatever the next link may have.",
         FirstNoTaken "first-no-taken" Message "node/introduction.rs"
             "Of several brokers that are asked for a node the first to refuse decides.",
         AnyBrokerIntroduces "any-broker-introduces" Message "node/introducing.rs"

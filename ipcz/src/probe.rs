@@ -107,6 +107,7 @@ probes! {
     MoveExclusiveGet "move.with-exclusive-get" "api.md A6" "a router moved while the parcel at the head of its queue was being got"
     TransactionsDropped "close.with-transactions" "api.md 17, 9" "a portal was closed with open puts or gets"
     MoveOverDead "move.over-dead-link" "routing.md 20 R43" "a portal was to move over a node link that was lost"
+    PortalsTooMany "move.too-many" "hazards.md RE-18" "a route ended that would have passed on more portals than its link may have"
     ArrivedSplit "move.arrived-split" "routing.md 10.6" "a router of a split pair arrived"
     ArrivedPeripheral "move.arrived-peripheral" "routing.md 10.6" "a router arrived behind a proxy"
     ArrivedPeerClosed "move.arrived-peer-closed" "routing.md 10.6" "a router arrived whose peer was closed"

@@ -198,6 +198,26 @@ fn more_portals_than_a_link_may_have_are_refused_on_both_sides() {
 }
 
 #[test]
+fn a_route_that_would_pass_on_more_portals_than_the_next_link_may_have_ends_alone() {
+    let mut victim = Victim::new(1, Limits { link_sublinks: 8, ..Limits::default() });
+    let mut pairs = Vec::new();
+    for _ in 0..4 {
+        pairs.push(victim.core.open_portals(victim.node).unwrap());
+    }
+    let (kept, sent) = pairs[0];
+    let (peers, carried): (Vec<_>, Vec<_>) = pairs[1..].iter().copied().unzip();
+    let fx = &mut Effects::default();
+    victim.core.put(kept, Payload::None, &carried, Time(0), fx).unwrap();
+    victim.core.put(victim.portals[0], Payload::None, &[sent], Time(0), fx).unwrap();
+    for portal in &peers {
+        assert!(victim.core.query(*portal).unwrap().peer_closed, "what was not passed on is closed");
+    }
+    assert!(!victim.core.query(victim.portals[0]).unwrap().peer_closed, "the link and all else stay");
+    let broker = victim.broker;
+    assert_eq!(victim.parcel(broker, 0, 0, &[plain(100)]), Verdict::Accepted);
+}
+
+#[test]
 fn a_spoilt_sublink_counter_frees_the_peer_of_the_portal_that_cannot_move() {
     let mut victim = Victim::new(1, Limits::default());
     let (a, b) = victim.core.open_portals(victim.node).unwrap();

@@ -10,6 +10,7 @@ pub mod events;
 pub mod fault;
 pub mod fine;
 pub mod ghost;
+pub mod hostile;
 pub mod leaks;
 pub mod policy;
 pub mod replay;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::choice::{Choices, Site, Source};
 use crate::fault::{ALL, Class, Fault, Strength, Strengths};
-use crate::scenario::{LinkSpec, Memory, NodeSpec, PipeSpec, PortalSpec, Random, Range, Scenario, Swarm, Verbs};
+use crate::scenario::{Caps, LinkSpec, Memory, NodeSpec, PipeSpec, PortalSpec, Random, Range, Scenario, Swarm, Verbs};
 
 /// What is drawn.
 mod site {
@@ -18,6 +18,8 @@ mod site {
     pub const FAULTS: Site = Site::Swarm(4);
     pub const STRENGTH: Site = Site::Swarm(5);
     pub const NETWORKS: Site = Site::Swarm(6);
+    pub const HOSTILE: Site = Site::Swarm(7);
+    pub const LIES: Site = Site::Swarm(8);
 }
 
 const NS: u64 = 1;
@@ -48,8 +50,9 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     let clients = draw.within(site::NODES, swarm.nodes) as usize - 1;
     let broker = world.nodes.iter().position(|node| node.broker).unwrap_or(0);
     world.nodes = vec![world.nodes[broker].clone()];
-    let client = |n| NodeSpec { name: format!("n{n}"), broker: false, loose: None, delegate: false, mem_v2: false };
+    let client = |n| NodeSpec { name: format!("n{n}"), broker: false, loose: None, delegate: false, mem_v2: false, hostile: false };
     world.nodes.extend((1..=clients).map(client));
+    hostile(&mut world, swarm, &mut draw);
     links(&mut world, clients, &mut draw);
     if swarm.brokers.max > 1 {
         networks(&mut world, swarm, clients, &mut draw);
@@ -72,6 +75,25 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     // Nor do brokers relay across networks (nodes.md D-5b).
     world.brokered = !lies && swarm.brokers.max == 1 && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
+}
+
+/// The last of the clients are hostile: each lie in half of the worlds, and limits that floods reach in half of them.
+fn hostile(world: &mut Scenario, swarm: &Swarm, draw: &mut Draw<'_>) {
+    if swarm.hostile.max == 0 {
+        return;
+    }
+    let count = draw.within(site::HOSTILE, swarm.hostile) as usize;
+    world.nodes.iter_mut().skip(1).rev().take(count).for_each(|node| node.hostile = true);
+    let lies = &mut world.hostile.lies;
+    let all = lies.clone();
+    lies.retain(|lie| draw.half(site::LIES, *lie as u32));
+    if lies.is_empty() {
+        *lies = all;
+    }
+    world.hostile.chance = [1, draw.one(site::HOSTILE, 1, &[2, 4, 8, 16, 64]) as u32];
+    if !draw.half(site::HOSTILE, 2) {
+        world.limits = Caps::default();
+    }
 }
 
 /// Every client is the broker's; some pairs know each other from the start.

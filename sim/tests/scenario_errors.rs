@@ -45,7 +45,8 @@ fn refused(text: &str, message: &str, expected: &str) -> String {
 
 #[test]
 fn unknown_keys_suggest_the_nearest() {
-    let advice = refused(&format!("{HEAD}[links]\nlatnecy = \"1ms\" #!"), "unknown key \"latnecy\"", "connect, pipes, latency, jitter");
+    let advice =
+        refused(&format!("{HEAD}[links]\nlatnecy = \"1ms\" #!"), "unknown key \"latnecy\"", "connect, refer, pipes, latency, jitter");
     assert_eq!(advice, "did you mean \"latency\"?");
     let advice = refused(&format!("{HEAD}[rnadom] #!\npipes = 1"), "unknown key \"rnadom\"", "random");
     assert_eq!(advice, "did you mean \"random\"?");
@@ -135,7 +136,7 @@ fn a_step_has_one_verb() {
     let advice = refused(
         &step("[[step]]\non = \"B\"\nclose = \"p\"\ncut = \"C\" #!"),
         "two verbs, \"close\" and \"cut\"",
-        "exactly one of open, send, get, query, hand, close, merge, cut",
+        "exactly one of open, connect, send, get, query, hand, close, merge, cut",
     );
     assert_eq!(advice, "make two steps of it");
     refused(&step("[[step]] #!\non = \"B\""), "the step has no verb", "exactly one of");

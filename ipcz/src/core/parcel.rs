@@ -13,10 +13,31 @@ use crate::routing::{Boxed, Broken, Decay, MovePlan, Object, Parcel, Payload, Ro
 use crate::wire::{AcceptParcel, AcceptParcelDriverObjects, HandleType, RouterDescriptor};
 
 impl Core {
+    /// Whether a parcel has more portals than its link has room for: then its route ends. Put asks first; this is for what is passed on: a
+    /// peer may send portals for which the next node would drop our link.
+    fn is_crowded(&mut self, at: Sublink, parcel: &Parcel) -> bool {
+        if parcel.objects.is_empty() || self.routing.planted.has(Bug::PortalsPassedUnbounded) {
+            return false;
+        }
+        let portals = self.routing.portals_in(&parcel.objects).len();
+        let crowded = portals > 0 && 2 * portals > self.net.sublinks_to_give(at.link, parcel.via.is_some());
+        if crowded {
+            self.routing.probes.hit(Probe::PortalsTooMany);
+            if let Some(router) = self.net.bound(at) {
+                let inward = self.routing.get(router).is_some_and(|router| router.is_inward(at));
+                self.routing.break_route(router, if inward { Broken::Inward } else { Broken::Outward });
+            }
+        }
+        crowded
+    }
+
     /// Sends a parcel over a sublink. Its portals become proxies in the same step (design.md 3, "a portal that travels").
     pub(super) fn send_parcel(&mut self, at: Sublink, mut parcel: Parcel) {
         if self.net.peer(at.link).is_none() {
             self.routing.probes.hit_if(!parcel.objects.is_empty(), Probe::MoveOverDead);
+            return self.routing.discard(parcel);
+        }
+        if self.is_crowded(at, &parcel) {
             return self.routing.discard(parcel);
         }
         if parcel.objects.iter().any(|object| matches!(object, Object::Box(_))) {

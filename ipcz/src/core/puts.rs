@@ -235,7 +235,7 @@ impl Core {
         let waiting = at.and_then(|at| self.net.links.get(at.link)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
         // A portal takes two sublinks at most.
         let portals = if attached.is_empty() { 0 } else { self.routing.portals_in(attached).len() };
-        let crowded = portals > 0 && at.is_some_and(|at| 2 * portals > self.net.sublinks_left(at.link));
+        let crowded = portals > 0 && at.is_some_and(|at| 2 * portals > self.net.sublinks_to_give(at.link, false));
         let boxes = attached.len() > portals && (too_many_boxes(attached, &limits) || too_many_subparcels(self.subparcels(attached)));
         let objects = attached.len();
         if bytes > limits.parcel_bytes || objects > limits.parcel_objects || waiting > limits.link_backlog_bytes || crowded || boxes {

@@ -71,12 +71,13 @@ impl Network {
 
     /// The peer announces a buffer.
     pub fn buffer_added(&mut self, link: LinkKey, message: &AddBlockBuffer, mapping: Option<&Mapping>) -> Result<(), Violation> {
-        let limits = self.limits_of(link);
+        let (limits, unbounded) = (self.limits_of(link), self.planted.has(Bug::BuffersUnbounded));
         let Some(peer) = self.peer_mut(link) else { return Ok(()) };
         let Some(mapping) = mapping else { return Err(Violation("AddBlockBuffer: buffer is missing or cannot be mapped")) };
         // Only its own count: both ends may grow at once, each within the limits as far as it knows.
         let (buffers, held) = (peer.memory.buffers_from(Origin::Theirs), peer.memory.bytes_from(Origin::Theirs));
-        if buffers >= limits.link_buffers || held + mapping.len() as u64 > limits.link_memory_bytes {
+        let full = buffers >= limits.link_buffers || held + mapping.len() as u64 > limits.link_memory_bytes;
+        if full && !unbounded {
             return Err(Violation("AddBlockBuffer: more memory than a link may have"));
         }
         peer.memory
@@ -95,9 +96,9 @@ impl Network {
 
     /// Lets something wait for a buffer of the link.
     pub fn wait_for_buffer(&mut self, link: LinkKey, id: BufferId, wait: BufferWait) -> Result<(), Violation> {
-        let limit = self.limits_of(link).link_buffer_waits;
+        let (limit, unbounded) = (self.limits_of(link).link_buffer_waits, self.planted.has(Bug::WaitsUnbounded));
         let Some(peer) = self.peer_mut(link) else { return Ok(()) };
-        let full = peer.buffer_waits() >= limit;
+        let full = peer.buffer_waits() >= limit && !unbounded;
         peer.waits.entry(id).or_default().push(wait);
         if full { Err(Violation("too many fragments in buffers that were never announced")) } else { Ok(()) }
     }

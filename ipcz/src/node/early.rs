@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::network::{Network, NodeEvent};
 use crate::ids::{MAX_INITIAL_PORTALS, SublinkId};
+use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::routing::{Parcel, Payload, Sublink};
 
@@ -45,6 +46,12 @@ impl Early {
         self.parcels
     }
 
+    /// Their data's bytes.
+    #[cfg(feature = "inspect")]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.parcels == 0
@@ -65,11 +72,11 @@ impl Network {
     /// Keeps a parcel for a sublink that may come to be; gives it back if that cannot be, or there is no room.
     pub fn keep_early(&mut self, at: Sublink, parcel: Parcel) -> Result<(), Parcel> {
         let limits = self.limits_of(at.link);
-        let past = self.is_past(at);
+        let (past, unbounded) = (self.is_past(at), self.planted.has(Bug::EarlyUnbounded));
         let Some(peer) = self.peer_mut(at.link) else { return Err(parcel) };
         let early = &mut peer.early;
         let room = early.parcels < limits.link_early_parcels && early.bytes + parcel.payload.len() <= limits.link_early_bytes;
-        if past || !room {
+        if past || !(room || unbounded) {
             self.probes.hit(if past { Probe::ParcelForPastSublink } else { Probe::EarlyParcelDropped });
             return Err(parcel);
         }

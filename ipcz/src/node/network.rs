@@ -232,10 +232,17 @@ impl Network {
         self.note_past(at);
     }
 
-    /// How many more sublinks the limit of a link allows.
+    /// How many more sublinks a peer may have bound on a link.
     pub fn sublinks_left(&self, link: LinkKey) -> usize {
         let limit = self.limits_of(link).link_sublinks;
         self.peer(link).map_or(0, |peer| limit.saturating_sub(peer.sublinks.len()))
+    }
+
+    /// How many more sublinks we may bind on a link of our own accord. Each end stops at half of the limit, so that the other never has
+    /// to drop the link for what both did at once; with what is only passed on at a quarter, so that no third node can fill the link.
+    pub fn sublinks_to_give(&self, link: LinkKey, passed_on: bool) -> usize {
+        let part = self.limits_of(link).link_sublinks / if passed_on { 4 } else { 2 };
+        self.peer(link).map_or(0, |peer| part.saturating_sub(peer.sublinks.len()))
     }
 
     /// `count` consecutive free sublinks. None on a dead link, or if the peer spoils the counter.

@@ -157,6 +157,7 @@ impl Stage {
     pub fn heal(&mut self) {
         self.world.disarm_faults();
         self.suffer();
+        self.shut_out();
         for (a, b) in std::mem::take(&mut self.lies) {
             self.cut_link(a, b);
         }

@@ -5,6 +5,7 @@ mod acts;
 mod call;
 mod connect;
 mod cuts;
+mod hostile;
 mod open;
 mod plan;
 mod random;

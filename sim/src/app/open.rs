@@ -297,6 +297,7 @@ impl Stage {
             What::Get { get, seen, .. } => {
                 if let Some((reader, data)) = seen
                     && !self.checks.broken.lied()
+                    && !self.ghost.pipe(end).tainted
                     && !matches!(self.ghost.end(end).place, Place::Closed | Place::Gone | Place::Merged)
                     && reader.to_vec() != *data
                 {
@@ -391,7 +392,7 @@ impl Stage {
         let (end, number, length, attached, boxes) = (*end, *number, *length, attached.take(), std::mem::take(boxes));
         // The second time nothing is left.
         self.opened_boxes(end, process, (number, boxes), &received.boxes)?;
-        if !self.checks.broken.lied() {
+        if !self.checks.broken.lied() && !self.ghost.pipe(end).tainted {
             let from = self.ghost.peer(end);
             self.checks.delivery.kept(from, end, number, length, &received.data).map_err(|violation| violation.in_process(process))?;
             if received.handles.len() > usize::from(attached.is_some()) {

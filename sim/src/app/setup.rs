@@ -3,12 +3,13 @@
 use ipcz::api::NodeOptions;
 use ipcz::ids::{Features, NodeType};
 use ipcz::inspect::NodeView;
+use ipcz::limits::Limits;
 
 use super::stage::Stage;
 use crate::check::{Checked, Violation};
 use crate::fault::Fault;
 use crate::ghost::{EndId, Role};
-use crate::scenario::Scenario;
+use crate::scenario::{Caps, Scenario};
 use crate::world::LinkProfile;
 
 const SET_UP: &str = "set-up";
@@ -31,6 +32,8 @@ impl SetUp {
         if let Some(bytes) = scenario.memory.link_capacity {
             options.limits.link_memory_bytes = bytes;
         }
+        cap(&mut options.limits, &scenario.limits);
+        stage.limits = options.limits;
         stage.world.arm_faults(Some(Fault::TinyCapacity));
         let tiny = stage.world.strikes(Fault::TinyCapacity, 0);
         if tiny {
@@ -67,6 +70,17 @@ impl SetUp {
         }
         Ok(true)
     }
+}
+
+/// Sets the limits that a scenario names.
+fn cap(limits: &mut Limits, caps: &Caps) {
+    let set = |limit: &mut usize, cap: Option<u64>| *limit = cap.map_or(*limit, |cap| cap as usize);
+    set(&mut limits.link_early_parcels, caps.early_parcels);
+    set(&mut limits.link_early_bytes, caps.early_bytes);
+    set(&mut limits.link_buffer_waits, caps.buffer_waits);
+    set(&mut limits.link_buffers, caps.buffers);
+    set(&mut limits.link_sublinks, caps.sublinks);
+    set(&mut limits.pending_introductions, caps.introductions);
 }
 
 /// Jitter as the engine takes it.

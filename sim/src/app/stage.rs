@@ -11,6 +11,7 @@ use ipcz::Error;
 use ipcz::api::{NodeOptions, Process};
 use ipcz::ids::{Handle, NodeType};
 use ipcz::inspect::Totals;
+use ipcz::limits::Limits;
 use ipcz::trap::TrapEvent;
 
 use super::acts::{Act, Deed};
@@ -130,6 +131,12 @@ pub struct Stage {
     pub said: Option<Vec<(u32, String)>>,
     /// What was done, if that is noted.
     pub acts: Option<Vec<Act>>,
+    /// Portals that came out of a liar's parcels and are nobody's, by process: to be closed.
+    strays: Vec<(u32, Handle)>,
+    /// Limits of every node.
+    pub limits: Limits,
+    /// How often hostile nodes may still come back.
+    pub returns: u64,
     /// Pairs of processes over whose link somebody lied.
     pub lies: Vec<(u32, u32)>,
     /// Ends whose owner has yet to read what is there.
@@ -211,6 +218,9 @@ impl Stage {
             lost_totals: Totals::default(),
             said: None,
             acts: None,
+            strays: Vec::new(),
+            limits: Limits::default(),
+            returns: 0,
             lies: Vec::new(),
             unread: Vec::new(),
             lazy: ([0, 1], 0),
@@ -249,6 +259,9 @@ impl Stage {
             lost_totals: self.lost_totals,
             said: self.said.clone(),
             acts: self.acts.clone(),
+            strays: self.strays.clone(),
+            limits: self.limits,
+            returns: self.returns,
             lies: self.lies.clone(),
             unread: self.unread.clone(),
             lazy: self.lazy,
@@ -342,6 +355,9 @@ impl Stage {
         self.ghost.end_mut(end).slot = list.len() as u32;
         list.push(end);
         handles.push(handle);
+        if self.checks.hostility.is(process) {
+            self.ghost.taint(end);
+        }
     }
 
     fn unhouse(&mut self, end: EndId, process: u32, slot: u32) {
@@ -568,6 +584,12 @@ impl Stage {
             // A lie may have made the two each other's peers.
             Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
                 self.checks.delivery.tally.exempt("portals that a lie made peers");
+                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                Ok(())
+            }
+            // The peer has filled its link with portals of its own.
+            Err(Error::ResourceExhausted) if attached.is_some() && self.ghost.pipe(end).tainted => {
+                self.checks.delivery.tally.exempt("link that a hostile node has filled");
                 self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
                 Ok(())
             }

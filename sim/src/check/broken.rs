@@ -29,6 +29,11 @@ impl Names {
         (0..world.processes()).flat_map(|process| nodes(process).into_iter().map(move |node| (node.name, process))).collect()
     }
 
+    /// Adds what the nodes of a world are called now.
+    pub fn extend(&mut self, world: &World) {
+        self.by_name.extend(Names::of(world).by_name);
+    }
+
     /// A node has got a name.
     pub fn learn(&mut self, name: NodeName, process: u32) {
         self.by_name.entry(name).or_insert(process);

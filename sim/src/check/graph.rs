@@ -39,7 +39,7 @@ pub struct Graph {
 }
 
 /// Every link a router holds, and whether it is decaying.
-pub(super) fn links(router: &RouterView) -> impl Iterator<Item = (LinkView, bool)> {
+pub fn links(router: &RouterView) -> impl Iterator<Item = (LinkView, bool)> {
     let edges = [Some(router.out), router.inward];
     edges.into_iter().flatten().flat_map(|edge| edge.primary.map(|l| (l, false)).into_iter().chain(edge.decaying.map(|l| (l, true))))
 }

@@ -21,7 +21,7 @@ mod wire;
 pub use broken::{Broken, Names};
 pub use closure::Closure;
 pub use delivery::Delivery;
-pub use graph::{Graph, Ref};
+pub use graph::{Graph, Ref, links};
 pub use honesty::Honesty;
 pub use leaks::Leaks;
 pub use requires::{Reached, requirements};
@@ -34,6 +34,7 @@ pub use steps::Steps;
 pub use wire::{Seen, Watch};
 
 use crate::ghost::EndId;
+use crate::hostile::Hostility;
 use crate::run::CheckCount;
 
 /// What a checker found wrong.
@@ -133,4 +134,6 @@ pub struct Checks {
     pub secrecy: Secrecy,
     /// Blame among honest nodes.
     pub honesty: Honesty,
+    /// What a liar sees and costs.
+    pub hostility: Hostility,
 }

@@ -6,6 +6,7 @@ use super::shape::direct;
 use super::snapshot::Snapshot;
 use crate::fault::Struck;
 use crate::ghost::{EndId, Ghost};
+use crate::hostile::Told;
 use crate::run::Requirement;
 use crate::scenario::{Require, Scenario};
 
@@ -14,6 +15,8 @@ use crate::scenario::{Require, Scenario};
 pub struct Reached {
     /// Faults that struck.
     pub struck: Vec<Struck>,
+    /// Lies that were told.
+    pub told: Vec<Told>,
     /// Parcels of `send` taken.
     pub delivered: u64,
     /// Bypasses completed.
@@ -40,7 +43,7 @@ pub fn requirements(
     ghost: &Ghost,
     snapshot: &Snapshot,
 ) -> Vec<Requirement> {
-    let Require { probes, direct: pairs, faults, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
+    let Require { probes, direct: pairs, faults, lies, delivered, bypasses, proxies_peak, forwarded, introductions, closed, messages_max } =
         &scenario.require;
     let least = [
         ("delivered", delivered, reached.delivered),
@@ -65,6 +68,11 @@ pub fn requirements(
         let reached = reached.struck.iter().find(|struck| struck.fault == *fault).map_or(0, |struck| struck.did);
         let about = Some(fault.name().to_owned());
         all.push(Requirement { name: "faults", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
+    }
+    for (lie, demanded) in lies {
+        let reached = reached.told.iter().find(|told| told.lie == *lie).map_or(0, |told| told.times);
+        let about = Some(lie.name().to_owned());
+        all.push(Requirement { name: "lies", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
     }
     let (partners, portals) = (snapshot.partners(), snapshot.portals());
     all.extend(probes.iter().map(|&(probe, demanded)| {

@@ -55,6 +55,8 @@ pub struct State {
     pub tally: Tally,
     /// By process: whether its node is a broker.
     pub brokers: Vec<bool>,
+    /// Processes that may send anything, ascending.
+    pub hostile: Vec<u32>,
     /// The first violation.
     pub violation: Option<Box<Violation>>,
     /// The parcel of the last delivered message, if it was one.
@@ -75,8 +77,8 @@ impl Watch {
     pub const NAME: &str = NAME;
 
     /// Watches messages between these processes.
-    pub fn new(brokers: Vec<bool>, record: bool) -> Watch {
-        Watch(Arc::new(Mutex::new(State { brokers, notes: record.then(Vec::new), ..State::default() })))
+    pub fn new(brokers: Vec<bool>, hostile: Vec<u32>, record: bool) -> Watch {
+        Watch(Arc::new(Mutex::new(State { brokers, hostile, notes: record.then(Vec::new), ..State::default() })))
     }
 
     /// Looks at what it has seen.
@@ -106,11 +108,14 @@ impl Observer for Watch {
 
 impl State {
     fn transmitted(&mut self, from: u32, to: u32, transport: u32, bytes: &[u8]) {
-        self.tally.count();
         if let Some(notes) = &mut self.notes {
             let id = bytes.get(2).copied().unwrap_or(u8::MAX);
             notes.push(Noted { delivered: false, from, to, transport, id, length: bytes.len(), text: describe(bytes) });
         }
+        if self.hostile.binary_search(&from).is_ok() {
+            return self.tally.exempt("message of a hostile node");
+        }
+        self.tally.count();
         if let Err((property, text)) = self.check(from, to, bytes) {
             let text = format!("process {from} sent process {to} {} bytes, {}: {text}", bytes.len(), describe(bytes));
             self.violation.get_or_insert_with(|| Violation::new(NAME, property, text).in_process(from));
@@ -216,7 +221,7 @@ mod tests {
     }
 
     fn verdict(from: u32, bytes: &[u8]) -> Option<Box<Violation>> {
-        let mut watch = Watch::new(vec![true, false], false);
+        let mut watch = Watch::new(vec![true, false], Vec::new(), false);
         watch.transmitted(from, 1 - from, 0, bytes);
         let state = watch.lock();
         assert_eq!(state.tally.report(NAME).checks, 1);

@@ -26,6 +26,8 @@ pub enum Site {
     Swarm(u8),
     /// How many later messages overtake one of a loose node; the actor is the sending transport end.
     Loose,
+    /// Whether a hostile node lies, which lie it tells and what exactly it says; the actor is the process.
+    Lie(u8),
 }
 
 impl Site {
@@ -42,6 +44,7 @@ impl Site {
             Site::Policy(n) => 0x300 + n as u32,
             Site::Swarm(n) => 0x400 + n as u32,
             Site::Loose => 6,
+            Site::Lie(n) => 0x500 + n as u32,
         }
     }
 }
@@ -60,6 +63,7 @@ impl fmt::Display for Site {
             Site::Workload(n) => write!(f, "workload.{n}"),
             Site::Policy(n) => write!(f, "policy.{n}"),
             Site::Swarm(n) => write!(f, "swarm.{n}"),
+            Site::Lie(n) => write!(f, "lie.{n}"),
         }
     }
 }
@@ -81,6 +85,7 @@ impl FromStr for Site {
                 "workload" => Ok(Site::Workload(n)),
                 "policy" => Ok(Site::Policy(n)),
                 "swarm" => Ok(Site::Swarm(n)),
+                "lie" => Ok(Site::Lie(n)),
                 _ => Err(()),
             },
             _ => Err(()),

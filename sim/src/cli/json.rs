@@ -25,6 +25,7 @@ struct Line<'a> {
     calls: Option<u64>,
     bypasses: Option<u64>,
     faults: BTreeMap<&'static str, [u64; 2]>,
+    lies: BTreeMap<&'static str, u64>,
     forwarded: Option<u64>,
     introductions: Option<u64>,
     proxies_peak: Option<u64>,
@@ -119,6 +120,7 @@ pub fn line(scenario: &Scenario, file: &Path, played: &Played, replay: &str) -> 
         faults: outcome
             .map(|outcome| outcome.struck.iter().map(|struck| (struck.fault.name(), [struck.could, struck.did])).collect())
             .unwrap_or_default(),
+        lies: outcome.map(|outcome| outcome.told.iter().map(|told| (told.lie.name(), told.times)).collect()).unwrap_or_default(),
         forwarded: count(|o| o.forwarded),
         introductions: count(|o| o.introductions),
         proxies_peak: count(|o| o.peaks.proxies),

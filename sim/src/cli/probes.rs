@@ -31,6 +31,10 @@ const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, no
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
 pub const UNREACHED: &[(Probe, &str)] = &[
+    (
+        Probe::PortalsTooMany,
+        "only a flood of a hostile node through another one: `sweep scenarios/hostile.toml`, once in hundreds of seeds",
+    ),
     (Probe::ParcelRefused, FOREIGN),
     (Probe::ClosureImpossible, FOREIGN),
     (Probe::BypassUnauthorised, FOREIGN),

@@ -11,6 +11,7 @@ use super::json::{kind, kinds};
 use super::play::{Finding, Played};
 use super::totals::{Campaign, Totals};
 use crate::fault::Struck;
+use crate::hostile::Told;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Requirement, Traffic};
 use crate::scenario::Scenario;
@@ -82,6 +83,7 @@ pub fn single(played: &Played) -> String {
         line(&mut out, "last proxy", &format!("gone after {} and {} messages", time(last.at_ns), number(last.traffic.messages)));
     }
     faults(&mut out, &outcome.struck);
+    lies(&mut out, &outcome.told);
     probes(&mut out, &outcome.probes);
     line(&mut out, "virtual time", &rest(outcome, played.virtual_ns));
     measurements(&mut out, outcome.events, played.wall_ns, played.memory, played.wall_ns);
@@ -112,6 +114,13 @@ fn faults(out: &mut String, struck: &[Struck]) {
     }
 }
 
+/// What hostile nodes said; nothing where none is.
+fn lies(out: &mut String, told: &[Told]) {
+    for told in told.iter().filter(|told| told.times > 0) {
+        line(out, "lie", &format!("{} told {} times", told.lie.name(), number(told.times)));
+    }
+}
+
 /// What a sweep came to, which took `wall_ns`.
 pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     let mut out = String::new();
@@ -128,6 +137,7 @@ pub fn sweep(totals: &Totals, wall_ns: u64) -> String {
     line(&mut out, "bypasses", &number(totals.bypasses));
     line(&mut out, "peak proxies", &number(totals.peak_proxies));
     faults(&mut out, &totals.struck);
+    lies(&mut out, &totals.told);
     probes(&mut out, &totals.probes);
     line(&mut out, "virtual time", &format!("{} in all", time(totals.virtual_ns)));
     measurements(&mut out, totals.events, wall_ns, totals.memory, totals.wall_ns);

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::exit::Exit;
 use super::play::{Finding, Played};
 use crate::fault::Struck;
+use crate::hostile::Told;
 use crate::policy::Bound;
 use crate::run::{CheckCount, Outcome, Traffic};
 
@@ -86,6 +87,8 @@ pub struct Totals {
     pub bypasses: u64,
     /// Faults that could have struck and did.
     pub struck: Vec<Struck>,
+    /// Lies that were told.
+    pub told: Vec<Told>,
     /// Most proxies of any seed.
     pub peak_proxies: u64,
     /// Transitions of the protocol.
@@ -147,6 +150,13 @@ impl Totals {
             }
         }
         self.struck.sort_by_key(|struck| struck.fault);
+        for more in &outcome.told {
+            match self.told.iter_mut().find(|own| own.lie == more.lie) {
+                None => self.told.push(*more),
+                Some(own) => own.times += more.times,
+            }
+        }
+        self.told.sort_by_key(|told| told.lie);
         self.probes = self.probes.and(&outcome.probes);
         self.peak_proxies = self.peak_proxies.max(outcome.peaks.proxies);
         add_traffic(&mut self.set_up, &outcome.set_up);

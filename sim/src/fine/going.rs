@@ -100,6 +100,9 @@ impl Engine {
             return Go::On;
         };
         self.counts.accesses += 1;
+        if state.liars.at_work() {
+            state.lie_between(process, access);
+        }
         let faults = self.fine.faults;
         let mut flipped = 0;
         if self.chains[number as usize].fetches.again(access, len) {

@@ -42,8 +42,22 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         brokers: scenario.nodes.iter().map(|node| node.broker).collect(),
         memoryless: scenario.nodes.iter().zip(0..).filter(|(node, _)| node.delegate).map(|(_, at)| at).collect(),
         loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
+        hostile: hostile(scenario),
+        lies: scenario.hostile.clone(),
         ..Config::default()
     }
+}
+
+/// The hostile nodes of a scenario, ascending.
+pub(super) fn hostile(scenario: &Scenario) -> Vec<u32> {
+    scenario.nodes.iter().zip(0..).filter_map(|(node, at)| node.hostile.then_some(at)).collect()
+}
+
+/// The broker that a node connects to, and how.
+pub(super) fn broker_of(scenario: &Scenario, client: u32) -> Option<(u32, LinkProfile)> {
+    let link = scenario.connects.iter().find(|link| link.client as u32 == client)?;
+    let profile = LinkProfile { latency_ns: link.latency_ns, jitter_ns: jitter(link.jitter_ns), ..LinkProfile::default() };
+    Some((link.broker as u32, profile))
 }
 
 fn jitter(ns: u64) -> u32 {

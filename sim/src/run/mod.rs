@@ -19,17 +19,18 @@ pub use outcome::{
     RunOptions, Traffic, Verdict,
 };
 
-use ipcz::inspect::Totals;
+use ipcz::inspect::{RouterView, Totals, View};
 use ipcz::limits::Limits;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot, Status,
-    Steps, Tally, Violation, Watch, requirements,
+    Broken, Checked, Checks, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot,
+    Status, Steps, Tally, Violation, Watch, links, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
 use crate::ghost::EndId;
+use crate::hostile::Hostility;
 use crate::leaks;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -113,7 +114,7 @@ impl Run {
         let mut stage = Stage::new(World::new(config::of(&scenario, options), source));
         stage.longest = config::longest(&scenario);
         stage.said = options.record.then(Vec::new);
-        let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), options.record);
+        let watch = Watch::new(scenario.nodes.iter().map(|node| node.broker).collect(), config::hostile(&scenario), options.record);
         stage.world.trace(|trace| {
             trace.observe(Some(Box::new(watch.clone())));
             if options.transcript {
@@ -210,6 +211,7 @@ impl Run {
         self.react()?;
         if let Some(process) = process {
             self.look(process)?;
+            self.beset(process)?;
         }
         if self.phase == Phase::Work && self.plan.is_done() && self.workload.is_done() {
             self.settle()?;
@@ -252,6 +254,7 @@ impl Run {
         }
         match seen {
             Some(seen) => {
+                self.stage.checks.hostility.delivered(&mut self.stage.ghost, seen)?;
                 self.took(seen)?;
                 let processes = self.stage.world.processes();
                 self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
@@ -284,20 +287,26 @@ impl Run {
 
     /// A process was called: its proxies are counted, and now and then one of its routers is looked at.
     fn look(&mut self, process: u32) -> Checked {
-        let Some(body) = self.stage.world.process(process) else { return Ok(()) };
         let home = &self.stage.homes[process as usize];
         let held = (home.free.len() + home.named.len() + home.connections.len()) as u64;
         let now_and_then = self.events.is_multiple_of(LOOK_EVERY);
         let chosen = (held > 0 && now_and_then).then(|| home.all().nth((self.events / LOOK_EVERY % held) as usize));
         let handle = chosen.flatten().and_then(|end| Some(self.stage.ghost.holder(end)?.1));
-        let lied_to = self.stage.checks.honesty.lied_to(process);
         let look_closely = self.small() || now_and_then;
-        let steps = &mut self.stage.checks.steps;
+        let Stage { world, names, checks: Checks { steps, hostility, honesty, broken, .. }, .. } = &mut self.stage;
+        let Some(body) = world.process(process) else { return Ok(()) };
+        // Where all liars are known, only what is linked with one is beyond belief.
+        let (lied_to, precise) = (honesty.lied_to(process), hostility.any() && !broken.lied() && !hostility.is(process));
+        let liar = |name| names.process(name).is_none_or(|far| hostility.is(far));
+        let doubted = |view: &View<'_>, router: &RouterView| {
+            let of_liar = |link| view.remote_name(link).is_none_or(liar);
+            lied_to && (!precise || links(router).any(|(link, _)| link.node_link().is_some_and(of_liar)))
+        };
         let proxies = body.inspect(|view| {
             let routers =
                 [handle.and_then(|handle| view.router(view.router_of(handle)?)), if look_closely { view.last_flushed() } else { None }];
             let bound = |link, sublink| view.bound(link, sublink);
-            routers.iter().flatten().try_for_each(|router| steps.router(process, router, bound, lied_to))?;
+            routers.iter().flatten().try_for_each(|router| steps.router(process, router, bound, doubted(view, router)))?;
             if held <= FEW_HELD {
                 steps.nodes(process, view)?;
             }
@@ -309,19 +318,34 @@ impl Run {
         *known = proxies;
         if matches!(self.phase, Phase::Work | Phase::Settle) && (were == 0) != (self.proxies_now == 0) {
             self.outcome.last_proxy = (self.proxies_now == 0).then(|| LastProxy {
-                at_ns: self.stage.world.now().saturating_sub(self.start),
-                traffic: config::traffic(&self.stage.world).since(&self.before.0),
+                at_ns: world.now().saturating_sub(self.start),
+                traffic: config::traffic(world).since(&self.before.0),
             });
         }
         if self.phase != Phase::SetUp {
             self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
         }
         if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            let steps = &mut self.stage.checks.steps;
             body.inspect(|view| {
                 let bound = |link, sublink| view.bound(link, sublink);
-                view.proxy_routers().try_for_each(|router| steps.router(process, &router, bound, lied_to))
+                view.proxy_routers().try_for_each(|router| steps.router(process, &router, bound, doubted(view, &router)))
             })?;
+        }
+        Ok(())
+    }
+
+    /// What a process spends on liars; and a liar that was shut out comes back.
+    fn beset(&mut self, process: u32) -> Checked {
+        if !self.stage.checks.hostility.any() {
+            return Ok(());
+        }
+        let Stage { world, names, checks, .. } = &mut self.stage;
+        if let Some(body) = world.process(process) {
+            checks.hostility.spending(process, body, names)?;
+        }
+        if self.phase == Phase::Work && checks.hostility.is(process) {
+            let scenario = Arc::clone(&self.scenario);
+            self.stage.come_back(|liar| config::broker_of(&scenario, liar))?;
         }
         Ok(())
     }
@@ -413,6 +437,7 @@ impl Run {
         self.stage.names = Names::of(&self.stage.world);
         self.before = (config::traffic(&self.stage.world), self.totals());
         self.stage.world.arm_faults(None);
+        self.stage.beware(config::hostile(&self.scenario), &self.scenario.hostile);
         let stage = &mut self.stage;
         stage.know_connections();
         (stage.calls, stage.deliveries, stage.closures, stage.order) = (Calls::default(), 0, 0, 0);
@@ -499,6 +524,11 @@ impl Run {
         let closed_twice = stage.world.trace(|trace| trace.totals().closed_twice);
         stage.checks.honesty.closed_twice(closed_twice)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
+        stage.checks.hostility.rest(&stage.world, &stage.ghost)?;
+        if stage.checks.hostility.any() {
+            let honest = snapshot.alive().filter(|(process, _)| !stage.checks.hostility.is(*process));
+            self.outcome.blames = honest.flat_map(|(_, sight)| sight.blames.iter().map(|(_, _, reason)| reason.clone())).collect();
+        }
         stage.checks.broken.rest(&stage.ghost)?;
         stage.checks.closure.rest(&stage.ghost)?;
         stage.checks.delivery.rest(&stage.ghost)?;
@@ -506,12 +536,13 @@ impl Run {
         if !stage.checks.honesty.any_lie() {
             stage.checks.routes.look(&stage.ghost, &snapshot, Scope::Rest)?;
         }
-        if stage.cuts == 0 && !self.plan.is_done() && !self.scenario.run.partial {
+        if stage.cuts == 0 && !stage.checks.hostility.any() && !self.plan.is_done() && !self.scenario.run.partial {
             return Err(self.stalled("steps wait for what will never happen"));
         }
         self.count_up();
         let reached = Reached {
             struck: self.stage.world.struck(),
+            told: self.stage.world.lies_told(),
             delivered: self.stage.deliveries,
             bypasses: self.outcome.bypasses,
             proxies_peak: self.outcome.peaks.proxies,
@@ -549,6 +580,7 @@ impl Run {
     /// The applications close what they hold of these ends.
     fn close(&mut self, which: impl Fn(EndId) -> bool) -> Checked {
         self.allow();
+        self.stage.close_strays()?;
         for process in 0..self.stage.homes.len() {
             let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
             let held = leaks::through_a_map(held);
@@ -732,8 +764,12 @@ impl Run {
             self.liveness.report(stall::NAME),
             checks.leaks.tally.report(Leaks::NAME),
         ];
+        if checks.hostility.any() {
+            self.outcome.checks.push(checks.hostility.tally.report(Hostility::NAME));
+        }
         outcome::name_receivers(&mut self.outcome.recording);
         self.outcome.struck = self.stage.world.struck();
+        self.outcome.told = self.stage.world.lies_told();
         self.outcome.hits = self.stage.world.hits();
         self.outcome.events = self.events;
         self.outcome.order = self.stage.world.order();

@@ -11,6 +11,7 @@ use crate::choice::{Log, Source};
 use crate::events::Hold;
 use crate::fault::{Hit, Struck};
 use crate::fine::{self, Fine};
+use crate::hostile::Told;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
@@ -389,6 +390,10 @@ pub struct Outcome {
     pub introductions: u64,
     /// How often each fault of the scenario could have struck and did.
     pub struck: Vec<Struck>,
+    /// How often each lie of the scenario was told.
+    pub told: Vec<Told>,
+    /// Why honest nodes dropped links.
+    pub blames: Vec<String>,
     /// The faults that struck, in order.
     pub hits: Vec<Hit>,
     /// Transitions of the protocol, set-up included, closing not.
@@ -451,6 +456,8 @@ impl Outcome {
             answers: 0,
             introductions: 0,
             struck: Vec::new(),
+            told: Vec::new(),
+            blames: Vec::new(),
             hits: Vec::new(),
             probes: Counts::default(),
             peaks: Peaks::default(),

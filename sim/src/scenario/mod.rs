@@ -5,6 +5,7 @@ mod error;
 mod expr;
 mod faults;
 mod files;
+mod hostile;
 mod names;
 mod order;
 mod read;
@@ -19,8 +20,8 @@ mod workload;
 pub use error::ScenarioError;
 pub use files::files;
 pub use types::{
-    Action, LinkSpec, Loss, Manner, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario, Step,
-    StepId, Swarm, Verbs, Wait, Way,
+    Action, Caps, LinkSpec, Loss, Manner, Memory, NodeId, NodeSpec, PipeSpec, PortalId, PortalSpec, Random, Range, Require, Run, Scenario,
+    Step, StepId, Swarm, Verbs, Wait, Way,
 };
 
 use std::path::Path;

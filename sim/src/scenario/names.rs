@@ -24,7 +24,7 @@ impl Nodes {
         for entry in &value.table()?.entries {
             check_name(&entry.key, &entry.key_place)?;
             let table = entry.value.table()?;
-            check_keys(table, &["broker", "count", "loose", "delegate", "mem_v2"])?;
+            check_keys(table, &["broker", "count", "loose", "delegate", "mem_v2", "hostile"])?;
             let flag = |key| table.get(key).map_or(Ok(false), |value| scope.flag(value));
             let broker = flag("broker")?;
             let delegate = flag("delegate")?;
@@ -32,7 +32,7 @@ impl Nodes {
                 return Err(value.place.error("a broker has no other to give it memory", "no \"delegate\" at a broker"));
             }
             let loose = table.get("loose").map_or(Ok(None), |value| looseness(value, scope))?;
-            let spec = NodeSpec { name: entry.key.clone(), broker, loose, delegate, mem_v2: flag("mem_v2")? };
+            let spec = NodeSpec { name: entry.key.clone(), broker, loose, delegate, mem_v2: flag("mem_v2")?, hostile: flag("hostile")? };
             let first = nodes.specs.len();
             match table.get("count") {
                 None => nodes.add(spec, &entry.key_place)?,

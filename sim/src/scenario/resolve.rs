@@ -10,10 +10,12 @@ use super::read::{Let, Scope, check_keys, need, suggest};
 use super::set::Override;
 use super::tree::{self, Kind, Table, Value};
 use super::types::{Action, LinkSpec, Memory, NodeId, PipeSpec, Require, Run, Scenario, Step};
-use super::{faults, order, steps, workload};
+use super::{faults, hostile, order, steps, workload};
 
-const TOP: [&str; 14] =
-    ["name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "memory", "run", "require", "when"];
+const TOP: [&str; 16] = [
+    "name", "purpose", "let", "nodes", "links", "step", "random", "swarm", "order", "faults", "hostile", "limits", "memory", "run",
+    "require", "when",
+];
 const DEFAULT_LATENCY_NS: u64 = 1_000_000;
 
 /// Resolves a whole file.
@@ -34,6 +36,8 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
     let swarm = root.get("swarm").map(|value| workload::swarm(value, &scope)).transpose()?;
     let holds = root.get("order").map(|value| workload::order(value, &scope, &nodes)).transpose()?.unwrap_or_default();
     let (loss, faults) = root.get("faults").map(|value| faults::faults(value, &scope, &nodes)).transpose()?.unwrap_or_default();
+    let hostile = root.get("hostile").map(|value| hostile::hostile(value, &scope)).transpose()?.unwrap_or_default();
+    let limits = root.get("limits").map(|value| hostile::limits(value, &scope)).transpose()?.unwrap_or_default();
     let memory = root.get("memory").map(|value| memory(value, &scope)).transpose()?.unwrap_or_default();
     let steps = order::arrange(drafts, &nodes, &portals)?;
     let require = root.get("require").map(|value| require(value, &scope, &portals, &steps)).transpose()?.unwrap_or_default();
@@ -55,6 +59,8 @@ pub(super) fn scenario(source: &Source, sets: &[Override]) -> Result<Scenario, S
         holds,
         loss,
         faults,
+        hostile,
+        limits,
         memory,
         run,
         require,
@@ -256,8 +262,19 @@ fn run(value: &Value, scope: &Scope, steps: &[Step]) -> Result<Run, ScenarioErro
 fn require(value: &Value, scope: &Scope, portals: &Portals, steps: &[Step]) -> Result<Require, ScenarioError> {
     const PROBE: &str = "the name of a probe, or [name, how often]";
     const PAIR: &str = "[\"p\", \"q\"], the two portals of a pipe, or the name of a set-up pipe";
-    const KEYS: [&str; 10] =
-        ["faults", "direct", "delivered", "bypasses", "proxies_peak", "forwarded", "introductions", "closed", "messages_max", "probes"];
+    const KEYS: [&str; 11] = [
+        "faults",
+        "lies",
+        "direct",
+        "delivered",
+        "bypasses",
+        "proxies_peak",
+        "forwarded",
+        "introductions",
+        "closed",
+        "messages_max",
+        "probes",
+    ];
     let table = value.table()?;
     check_keys(table, &KEYS)?;
     let count = |key| table.get(key).map(|value| scope.number(value, 0)).transpose();
@@ -271,6 +288,7 @@ fn require(value: &Value, scope: &Scope, portals: &Portals, steps: &[Step]) -> R
         closed: count("closed")?,
         messages_max: count("messages_max")?,
         faults: table.get("faults").map_or(Ok(Vec::new()), |value| faults::required(value, scope))?,
+        lies: table.get("lies").map_or(Ok(Vec::new()), |value| hostile::required(value, scope))?,
         probes: Vec::new(),
     };
     if let Some(direct) = table.get("direct") {

@@ -6,6 +6,7 @@ use ipcz::probe::Probe;
 
 use crate::events::Hold;
 use crate::fault::{Fault, Strengths};
+use crate::hostile::{Lie, Lies};
 use crate::world::Looseness;
 
 /// Index of a node in [`Scenario::nodes`].
@@ -48,6 +49,10 @@ pub struct Scenario {
     pub loss: Option<Loss>,
     /// What goes wrong, and how often.
     pub faults: Strengths,
+    /// What hostile nodes do.
+    pub hostile: Lies,
+    /// Limits of every node that are not the library's.
+    pub limits: Caps,
     /// Sizes of link memory.
     pub memory: Memory,
     /// Constants of the run.
@@ -71,6 +76,8 @@ pub struct NodeSpec {
     pub delegate: bool,
     /// Whether it offers the second memory format.
     pub mem_v2: bool,
+    /// Whether it lies.
+    pub hostile: bool,
 }
 
 /// A link made during set-up by ConnectNode at both ends, with one initial portal at each side.
@@ -329,6 +336,8 @@ pub struct Swarm {
     pub operations: Range,
     /// Kinds of faults that may be drawn.
     pub faults: Vec<Fault>,
+    /// How many of the nodes are hostile.
+    pub hostile: Range,
 }
 
 /// Weights of the verbs of a random workload.
@@ -375,6 +384,23 @@ pub struct Memory {
     pub link_capacity: Option<u64>,
 }
 
+/// Limits of a node ([`ipcz::limits::Limits`]); `None` leaves the library's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// `link_early_parcels`.
+    pub early_parcels: Option<u64>,
+    /// `link_early_bytes`.
+    pub early_bytes: Option<u64>,
+    /// `link_buffer_waits`.
+    pub buffer_waits: Option<u64>,
+    /// `link_buffers`.
+    pub buffers: Option<u64>,
+    /// `link_sublinks`.
+    pub sublinks: Option<u64>,
+    /// `pending_introductions`.
+    pub introductions: Option<u64>,
+}
+
 /// Constants of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
@@ -405,6 +431,8 @@ pub struct Require {
     pub closed: Option<u64>,
     /// Strikes of kinds of faults.
     pub faults: Vec<(Fault, u64)>,
+    /// Lies told.
+    pub lies: Vec<(Lie, u64)>,
     /// Messages transmitted: at most this many.
     pub messages_max: Option<u64>,
     /// Transitions of the protocol that must happen, each so often.

@@ -75,7 +75,7 @@ pub(super) fn random(value: &Value, scope: &Scope, nodes: &Nodes) -> Result<Rand
 /// Reads `[swarm]`.
 pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError> {
     let table = value.table()?;
-    check_keys(table, &["nodes", "brokers", "operations", "faults"])?;
+    check_keys(table, &["nodes", "brokers", "operations", "faults", "hostile"])?;
     let counts = |key, least, most| -> Result<Range, ScenarioError> {
         let value = need(table, key, &value.place)?;
         let range = range(value, least, |value| scope.number(value, least))?;
@@ -91,7 +91,8 @@ pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError
         }
     };
     let brokers = if table.get("brokers").is_some() { counts("brokers", 1, 16)? } else { Range { min: 1, max: 1 } };
-    Ok(Swarm { nodes: counts("nodes", 2, 64)?, brokers, operations: counts("operations", 1, 1_000_000)?, faults })
+    let hostile = if table.get("hostile").is_some() { counts("hostile", 0, 8)? } else { Range { min: 0, max: 0 } };
+    Ok(Swarm { nodes: counts("nodes", 2, 64)?, brokers, operations: counts("operations", 1, 1_000_000)?, faults, hostile })
 }
 
 fn kind(value: &Value, scope: &Scope) -> Result<Fault, ScenarioError> {

@@ -8,7 +8,9 @@ use super::{Signature, Way};
 use crate::events::Hold;
 use crate::fault::Strength;
 use crate::ghost::EndId;
+use crate::hostile::Lies;
 use crate::policy::PolicySpec;
+use crate::scenario::Caps;
 use crate::world::Looseness;
 
 /// Pairs of letters for the ends of opened pipes.
@@ -105,7 +107,7 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
             Some(Looseness::Early) => Some("loose = \"early\""),
             None => None,
         };
-        let others = [(spec.delegate, "delegate = true"), (spec.mem_v2, "mem_v2 = true")];
+        let others = [(spec.delegate, "delegate = true"), (spec.mem_v2, "mem_v2 = true"), (spec.hostile, "hostile = true")];
         let others = others.into_iter().filter(|(has, _)| *has).map(|(_, key)| key);
         let keys = broker.into_iter().chain(loose).chain(others).collect::<Vec<_>>().join(", ");
         let _ = if keys.is_empty() { writeln!(out, "{} = {{}}", spec.name) } else { writeln!(out, "{} = {{ {keys} }}", spec.name) };
@@ -154,6 +156,7 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
     if !memory.is_empty() {
         let _ = write!(out, "\n[memory]\n{memory}");
     }
+    out += &hostility(script);
     let run = numbers([("settle", script.settle), ("", None)]);
     if !run.is_empty() || script.partial {
         let _ = write!(out, "\n[run]\n{run}{}", if script.partial { "partial = true\n" } else { "" });
@@ -172,6 +175,30 @@ pub fn toml(script: &Script, holds: &[Hold], purpose: &str) -> String {
         };
         let most = if *most == u64::MAX || nth.is_some() { String::new() } else { format!(", most = {most}") };
         let _ = writeln!(out, "{} = {{ {when}, lasts = \"{}\"{most} }}", fault.name(), time(*lasts_ns));
+    }
+    out
+}
+
+/// What hostile nodes do, and the limits of all, if any is left.
+fn hostility(script: &Script) -> String {
+    let (Lies { chance: [of, all], most, lies, returns }, caps) = (&script.base.hostile, &script.base.limits);
+    let mut out = String::new();
+    if script.nodes.iter().any(|node| script.base.nodes[*node].hostile) {
+        let lies: Vec<String> = lies.iter().map(|lie| format!("\"{}\"", lie.name())).collect();
+        let _ = writeln!(out, "\n[hostile]\nchance = \"{of}/{all}\"\nmost = {most}\nreturns = {returns}\nlies = [{}]", lies.join(", "));
+    }
+    let Caps { early_parcels, early_bytes, buffer_waits, buffers, sublinks, introductions } = *caps;
+    let limits = [
+        ("early_parcels", early_parcels),
+        ("early_bytes", early_bytes),
+        ("buffer_waits", buffer_waits),
+        ("buffers", buffers),
+        ("sublinks", sublinks),
+        ("introductions", introductions),
+    ];
+    let limits: String = limits.iter().filter_map(|(key, value)| value.map(|value| format!("{key} = {value}\n"))).collect();
+    if !limits.is_empty() {
+        let _ = write!(out, "\n[limits]\n{limits}");
     }
     out
 }

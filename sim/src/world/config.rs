@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::order::Order;
 use super::pages::Template;
 use crate::fault::Strengths;
+use crate::hostile::Lies;
 
 /// How long a message is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +67,10 @@ pub struct Config {
     pub memoryless: BTreeSet<u32>,
     /// Processes that hold messages back.
     pub loose: BTreeMap<u32, Looseness>,
+    /// Processes that lie once they are let.
+    pub hostile: Vec<u32>,
+    /// How.
+    pub lies: Lies,
 }
 
 impl Default for Config {
@@ -82,6 +87,8 @@ impl Default for Config {
             brokers: Vec::new(),
             memoryless: BTreeSet::new(),
             loose: BTreeMap::new(),
+            hostile: Vec::new(),
+            lies: Lies::default(),
         }
     }
 }

@@ -42,11 +42,13 @@ pub use state::Population;
 use crate::choice::Source;
 use crate::events::EventId;
 use crate::fault::{Fault, Hit, Struck};
+use crate::hostile::Told as ToldLie;
 use crate::policy::Policy;
 use crate::trace::{Recent, Trace};
 use objects::Holds;
 use ports::{Shared, SimMemory};
 
+pub(crate) use objects::{Carried, NOBODY};
 pub(crate) use order::{Next, What};
 pub(crate) use state::{Call, State};
 
@@ -435,6 +437,21 @@ impl World {
     /// No fault strikes from now on, and every end of a broken link is told.
     pub fn disarm_faults(&mut self) {
         self.shared.lock().disarm();
+    }
+
+    /// From now on hostile processes lie, or no longer.
+    pub fn let_lie(&mut self, on: bool) {
+        self.shared.lock().liars.let_lie(on);
+    }
+
+    /// How often each lie was told, of those that may be.
+    pub fn lies_told(&self) -> Vec<ToldLie> {
+        self.shared.lock().liars.told()
+    }
+
+    /// Of each memory that a process has mapped: who has, ascending.
+    pub fn mapped_with(&self, process: u32) -> Vec<Vec<u32>> {
+        self.shared.lock().mapped_with(process)
     }
 
     /// Whether a fault strikes, of which the caller has an opportunity.

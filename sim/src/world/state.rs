@@ -1,6 +1,6 @@
 //! All that changes in a world: its tables, and what the next event is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipcz::driver::DriverError;
@@ -20,6 +20,7 @@ use super::transports::{End, Message};
 use super::{Event, Step};
 use crate::choice::{Choices, Site, Source};
 use crate::events::EventKind;
+use crate::hostile::Liars;
 use crate::trace::{Kind, Trace};
 
 #[derive(Clone, Default, Debug)]
@@ -84,6 +85,7 @@ pub(crate) struct State {
     pub pool: Vec<Vec<u8>>,
     pub doomed: Vec<Carried>,
     pub faults: Faults,
+    pub liars: Liars,
     /// Senders and receivers of refused messages.
     pub refusals: Vec<(u32, u32)>,
     /// By process: boxed objects of its application that it has not got back.
@@ -111,6 +113,7 @@ impl State {
             pool: Vec::new(),
             doomed: Vec::new(),
             faults: Faults::new(&config.faults),
+            liars: Liars::new(&config.lies, &config.hostile),
             refusals: Vec::new(),
             config: Arc::new(config),
         }
@@ -272,6 +275,18 @@ impl State {
     pub fn shared_memories(&self, a: u32, b: u32) -> Vec<u32> {
         let both = |memory: &Memory| memory.mappings.contains(&a) && memory.mappings.contains(&b);
         self.memories.iter().filter(|(_, memory)| both(memory)).map(|(index, _)| index as u32).collect()
+    }
+
+    /// Whether a process has mapped a memory.
+    pub fn has_mapped(&self, index: u32, process: u32) -> bool {
+        self.memories.get(index as usize).is_some_and(|memory| memory.mappings.contains(&process))
+    }
+
+    /// Of each memory that a process has mapped: who has, ascending.
+    pub fn mapped_with(&self, process: u32) -> Vec<Vec<u32>> {
+        let mapped = self.memories.iter().filter(|(_, memory)| memory.mappings.contains(&process));
+        let each = |memory: &Memory| memory.mappings.iter().copied().collect::<BTreeSet<u32>>().into_iter().collect();
+        mapped.map(|(_, memory)| each(memory)).collect()
     }
 
     pub fn unmap(&mut self, index: u32, process: u32) {

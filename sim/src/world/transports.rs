@@ -15,6 +15,7 @@ use super::state::{Call, LAST_TIE, State};
 use crate::choice::{Choices, Site};
 use crate::events::EventKind;
 use crate::fault::Fault;
+use crate::hostile::Fate;
 use crate::leaks::{self, Leak};
 use crate::trace::Kind;
 
@@ -204,11 +205,20 @@ impl State {
         }
         let mut bytes = self.pool.pop().unwrap_or_default();
         bytes.extend_from_slice(data);
+        let hostile = self.liars.has(process);
+        if hostile && self.says(process, end, &mut bytes, &handles) == Fate::Withheld {
+            self.recycle(bytes);
+            return self.discard(handles);
+        }
         let late = if self.faults.armed() { self.trouble(process, to, end, &mut bytes, handles.len()) } else { 0 };
         self.dispatch(process, end, bytes, handles, late);
+        if hostile {
+            self.lie(process, end);
+        }
     }
 
-    fn dispatch(&mut self, from: u32, end: u32, bytes: Vec<u8>, handles: Vec<Carried>, late: u64) {
+    /// A message of a process goes on its way to the other side of `end`.
+    pub fn dispatch(&mut self, from: u32, end: u32, bytes: Vec<u8>, handles: Vec<Carried>, late: u64) {
         let number = self.sent + leaks::slip(Leak::StaticCounter);
         self.sent += 1;
         let slot = self.messages.insert(Message { to: end ^ 1, from, number, bytes, handles, late, arrived: false, lost: false });
@@ -465,6 +475,10 @@ impl State {
         let (process, key) = (end.holder, end.key);
         let message = self.messages.remove(slot as usize);
         self.trace.deliver(self.now, message.from, process, index, message.number, &message.bytes);
+        if self.liars.has(process) {
+            self.hears(process, index, &message.bytes, &message.handles);
+            self.lie(process, index);
+        }
         let handles = message.handles.iter().map(|c| self.objects.open(process, Holds::Handle(*c))).collect();
         let call = Call::Message { process, end: index, key, bytes: message.bytes, handles };
         (Event::Delivered { process, transport: index / 2 }, Some(call))

@@ -309,6 +309,7 @@ fn json_is_a_line_a_seed_with_the_same_keys() {
         "forwarded",
         "introductions",
         "last_proxy",
+        "lies",
         "memory_peak_bytes",
         "messages",
         "probes",

@@ -241,15 +241,27 @@ impl Stage {
         self.look_into(process, &received.boxes);
         let expected = taken.as_ref().and_then(|taken| taken.parcel.attached);
         for handle in received.handles.iter().skip(usize::from(expected.is_some())) {
-            if let Some(body) = self.alive(process) {
-                body.close(*handle).map_err(|error| unexpected("Close", error).in_process(process))?;
-            }
+            self.strays.push((process, *handle));
+        }
+        // At depth L1 somebody may stand in the middle of that process.
+        if self.threads.is_none() {
+            self.close_strays()?;
         }
         let Some(taken) = taken else { return Ok(()) };
         if let (Some(lost), None) = (expected, received.handles.first()) {
             self.ghost.lose(lost);
         }
         self.took(end, process, received, &taken);
+        Ok(())
+    }
+
+    /// Closes portals that nobody sent.
+    pub fn close_strays(&mut self) -> Checked {
+        for (process, handle) in std::mem::take(&mut self.strays) {
+            if let Some(body) = self.alive(process) {
+                body.close(handle).map_err(|error| unexpected("Close", error).in_process(process))?;
+            }
+        }
         Ok(())
     }
 

@@ -35,6 +35,8 @@ const SCENARIOS: &[((&str, &str), &[&str])] = &[
     (scenario!("races/R39-relayed-driver-objects"), &[]),
     (scenario!("liars"), &[]),
     (scenario!("swarm"), &[]),
+    (scenario!("hostile"), &[]),
+    (scenario!("impostors"), &[]),
 ];
 
 /// The same where only virtual time will do: what is introduced over a link that is cut is lost with it, and no checker knows of that.

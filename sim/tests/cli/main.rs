@@ -293,7 +293,7 @@ fn jobs_change_nothing_in_what_is_printed() {
 
 #[test]
 fn json_is_a_line_a_seed_with_the_same_keys() {
-    const KEYS: [&str; 27] = [
+    const KEYS: [&str; 28] = [
         "bypasses",
         "calls",
         "checks",

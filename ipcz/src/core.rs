@@ -53,6 +53,8 @@ pub struct Core {
     pub(crate) routing: Routing,
     pub(crate) handles: Arena<Handle, Entry>,
     pub(crate) parcels: Arena<ParcelKey, Kept>,
+    /// Subparcels that were looked at in their boxes: they are kept parcels until something is done with the box.
+    lent: BTreeMap<BoxKey, Handle>,
     /// What is to be looked at when a time has come; the number tells equal times apart.
     timers: BTreeMap<(Time, u64), MemoryWait>,
     timers_made: u64,

@@ -197,7 +197,7 @@ catalogue! {
             "The token is given back one lock after the outbox was seen empty.",
         SendFailureIgnored "send-failure-ignored" Message "api/carry.rs"
             "The core is not told that the driver could not transmit.",
-        ClosedWhilePinned "closed-while-pinned" Operation "node/introduction.rs"
+        ClosedWhilePinned "closed-while-pinned" Operation "node/introducing.rs"
             "A transport is closed though a question to the driver still uses it.",
     }
     DoubleFetch {

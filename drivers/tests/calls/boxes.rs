@@ -238,8 +238,11 @@ fn n169_n170_n171_a_subparcel_travels_on_and_back_and_closes_what_is_in_it() {
     owner.becomes(b"bytes", &[q, boxed(&w.a, token)]);
     w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 1)]).unwrap();
     let there = w.b.process.get(w.at_b).unwrap().handles[0];
-    assert!(matches!(w.b.process.peek_box(there), Err(Error::Unimplemented)));
+    let seen = peeked(&w.b, there);
+    let bytes = w.b.process.get_into(seen, &mut [0; 5], 0, ipcz::GetFlags { partial: true, keep: false }).unwrap().bytes;
+    assert_eq!((peeked(&w.b, there), bytes), (seen, 5), "n163");
     w.b.process.put(w.at_b, b"back", &[there]).unwrap();
+    assert_eq!(w.b.process.close(seen), Err(Error::InvalidArgument), "it went with its box");
     let back = w.a.process.get(w.at_a).unwrap().handles[0];
     let parcel = subparcel(&w.a, back);
     let inside = w.a.process.get_into(parcel, &mut [0; 5], 0, ipcz::GetFlags { partial: true, keep: false }).unwrap();
@@ -250,6 +253,46 @@ fn n169_n170_n171_a_subparcel_travels_on_and_back_and_closes_what_is_in_it() {
     assert!(w.a.is_dead(p), "the portal inside is closed");
     assert_eq!(w.driver.value(token), None, "and the object");
     w.end(&[p], &[]);
+}
+
+/// The subparcel in a box, which stays there.
+fn peeked(program: &Program, handle: Handle) -> Handle {
+    match program.process.peek_box(handle) {
+        Ok(BoxContents::Subparcel(parcel)) => parcel,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn n172_what_is_taken_from_a_subparcel_in_its_box_is_gone_from_the_box() {
+    let w = both();
+    let owner = Arc::new(Owner::default());
+    let (p, q) = w.a.pair();
+    let token = w.driver.token(6);
+    owner.becomes(b"bytes", &[q, boxed(&w.a, token)]);
+    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 1)]).unwrap();
+    let there = w.b.process.get(w.at_b).unwrap().handles[0];
+    let one = ipcz::GetFlags { partial: true, keep: false };
+    let taken = w.b.process.get_into(peeked(&w.b, there), &mut [], 1, one).unwrap().handles[0];
+    w.b.process.put(w.at_b, b"", &[there]).unwrap();
+    let parcel = subparcel(&w.a, w.a.process.get(w.at_a).unwrap().handles[0]);
+    let left = w.a.process.get(parcel).unwrap();
+    assert_eq!((left.data, left.handles.len()), (b"bytes".to_vec(), 1), "the object, without the portal");
+    w.b.put(taken, b"works");
+    assert_eq!(w.a.get(p), b"works");
+    // Opened after it was looked at, it is the same parcel; closed, it closes what is left in it.
+    owner.becomes(b"more", &[]);
+    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 2)]).unwrap();
+    let there = w.b.process.get(w.at_b).unwrap().handles[0];
+    let seen = peeked(&w.b, there);
+    assert_eq!(subparcel(&w.b, there), seen);
+    owner.becomes(b"most", &[]);
+    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 3)]).unwrap();
+    let there = w.b.process.get(w.at_b).unwrap().handles[0];
+    let looked_at = peeked(&w.b, there);
+    w.b.close(there);
+    assert_eq!(w.b.process.close(looked_at), Err(Error::InvalidArgument));
+    w.end(&[p, parcel, left.handles[0]], &[taken, seen]);
 }
 
 #[test]

@@ -38,9 +38,10 @@ impl Process {
         self.input(|core, _, _| core.unbox(handle))?
     }
 
-    /// What is in a box, which keeps it: the contents are borrowed. `InvalidArgument`: not a box; `Unimplemented`: a subparcel.
+    /// What is in a box, which keeps it: the contents are borrowed. A subparcel can be got from, but not closed, until its box is opened,
+    /// attached or closed; what is taken out of it is gone from the box, too. `InvalidArgument`: not a box.
     pub fn peek_box(&self, handle: Handle) -> Result<BoxContents, Error> {
-        self.lock()?.peek_box(handle)
+        self.input(|core, _, _| core.peek_box(handle))?
     }
 
     /// Whether this is the handle of a box.

@@ -159,7 +159,10 @@ impl Core {
             Entry::Node(node) => self.net.close_node(node),
             Entry::Portal(router) => self.routing.close(router),
             Entry::Parcel(parcel) => self.close_parcel(handle, parcel),
-            Entry::Box(key) => self.routing.drop_box(key),
+            Entry::Box(key) => {
+                self.take_back(key);
+                self.routing.drop_box(key);
+            }
         }
         self.finish(fx);
         Ok(())

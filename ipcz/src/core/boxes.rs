@@ -56,6 +56,13 @@ impl Core {
     /// Opens a box, which is gone then; what was in it is the caller's.
     pub fn unbox(&mut self, handle: Handle) -> Result<BoxContents, Error> {
         let (key, _) = self.boxed(handle)?;
+        let lent = self.lent_parcel(key);
+        self.lent.remove(&key);
+        if let Some(parcel) = lent {
+            self.routing.boxes.remove(key);
+            self.handles.remove(handle);
+            return Ok(BoxContents::Subparcel(parcel));
+        }
         let boxed = self.routing.boxes.remove(key).ok_or(Error::InvalidArgument)?;
         self.handles.remove(handle);
         Ok(match boxed {
@@ -68,12 +75,34 @@ impl Core {
         })
     }
 
-    /// What is in a box, which keeps it.
-    pub fn peek_box(&self, handle: Handle) -> Result<BoxContents, Error> {
-        match self.boxed(handle)?.1 {
-            Boxed::Driver { object, .. } => Ok(BoxContents::Driver(*object)),
-            Boxed::Application { object, .. } => Ok(BoxContents::Application(object.clone())),
-            Boxed::Parcel(_) => Err(Error::Unimplemented),
+    /// What is in a box, which keeps it. A subparcel can be got from until something is done with its box: what is taken out of it is gone.
+    pub fn peek_box(&mut self, handle: Handle) -> Result<BoxContents, Error> {
+        let (key, boxed) = self.boxed(handle)?;
+        match boxed {
+            Boxed::Driver { object, .. } => return Ok(BoxContents::Driver(*object)),
+            Boxed::Application { object, .. } => return Ok(BoxContents::Application(object.clone())),
+            Boxed::Parcel(_) => {}
+        }
+        if let Some(lent) = self.lent_parcel(key) {
+            return Ok(BoxContents::Subparcel(lent));
+        }
+        let Some(Boxed::Parcel(parcel)) = self.routing.boxes.get_mut(key) else { return Err(Error::InvalidArgument) };
+        let parcel = std::mem::take(parcel);
+        let lent = self.keep(parcel);
+        self.lent.insert(key, lent);
+        Ok(BoxContents::Subparcel(lent))
+    }
+
+    /// The handle by which the subparcel of a box is looked at, unless that was closed, which it must not be.
+    fn lent_parcel(&self, key: BoxKey) -> Option<Handle> {
+        self.lent.get(&key).copied().filter(|handle| self.handles.contains(*handle))
+    }
+
+    /// Puts a subparcel that was looked at back into its box.
+    pub(super) fn take_back(&mut self, key: BoxKey) {
+        let Some(Entry::Parcel(kept)) = self.lent.remove(&key).and_then(|handle| self.handles.remove(handle)) else { return };
+        if let (Some(parcel), Some(Boxed::Parcel(inside))) = (self.unkeep(kept), self.routing.boxes.get_mut(key)) {
+            *inside = parcel;
         }
     }
 
@@ -93,11 +122,18 @@ impl Core {
         match self.routing.boxes.get(key) {
             Some(Boxed::Driver { sendable, .. }) => *sendable,
             Some(Boxed::Application { serializable, .. }) => *serializable || !self.routing.leaves(sender),
-            Some(Boxed::Parcel(parcel)) => parcel.objects.iter().all(|object| match object {
+            Some(Boxed::Parcel(parcel)) => self.looked_at(key).unwrap_or(parcel).objects.iter().all(|object| match object {
                 Object::Portal(router) => self.may_attach_portal(*router, sender),
                 Object::Box(key) => self.may_attach(*key, sender),
             }),
             None => false,
+        }
+    }
+
+    fn looked_at(&self, key: BoxKey) -> Option<&Parcel> {
+        match self.handles.get(*self.lent.get(&key)?)? {
+            Entry::Parcel(kept) => Some(&self.parcels.get(*kept)?.parcel),
+            _ => None,
         }
     }
 

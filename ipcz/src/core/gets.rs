@@ -151,11 +151,18 @@ impl Core {
             return;
         }
         self.handles.remove(handle);
-        let Some(kept) = self.parcels.remove(key) else { return };
+        if let Some(parcel) = self.unkeep(key) {
+            self.routing.discard(parcel);
+        }
+    }
+
+    /// A kept parcel is none any more.
+    pub(super) fn unkeep(&mut self, key: ParcelKey) -> Option<Parcel> {
+        let kept = self.parcels.remove(key)?;
         if let Some(link) = kept.parcel.via.filter(|_| kept.pinned) {
             self.net.unpin(link);
         }
-        self.routing.discard(kept.parcel);
+        Some(kept.parcel)
     }
 
     /// Look of Reject: the transport that the parcel came by, pinned until [`Core::rejected`]; none if that is gone already. `InvalidArgument`: not a

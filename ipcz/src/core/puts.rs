@@ -155,6 +155,11 @@ impl Core {
         now: Time,
         fx: &mut Effects,
     ) -> Result<(), (Error, Payload)> {
+        for object in &attached {
+            if let Object::Box(key) = object {
+                self.take_back(*key);
+            }
+        }
         let limits = match self.check_limits(router, payload.len(), &attached) {
             Ok(limits) => limits,
             Err(error) => return Err((error, payload)),

@@ -94,7 +94,6 @@ pub unsafe extern "C" fn r#box(
     })
 }
 
-/// Peeking at a subparcel is not supported yet: `UNIMPLEMENTED`.
 pub unsafe extern "C" fn unbox(it: IpczHandle, flags: u32, _options: Options, contents: *mut IpczBoxContents) -> IpczResult {
     guarded(|| {
         // SAFETY: null, or as big as it says.

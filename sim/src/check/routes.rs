@@ -120,8 +120,8 @@ impl Routes {
     /// G1, G2, G5: each pipe whose ends are held is one piece, and no other pipe's; of its central links one is in use at both ends, and one
     /// more for each bridge.
     fn pieces(&mut self, partners: &Partners, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
-        let graph = Graph::of(snapshot);
-        let piece_of = pieces(&graph);
+        let graph = snapshot.graph();
+        let piece_of = pieces(graph);
         let portals = snapshot.portals();
         let router = |end: EndId| router_of(ghost, &portals, end);
         let mut owners: BTreeMap<usize, EndId> = BTreeMap::new();
@@ -144,7 +144,7 @@ impl Routes {
                 return no("G5: the routes of two pipes never meet", text);
             }
         }
-        let used = used(partners, snapshot, &graph, &piece_of);
+        let used = used(partners, snapshot, graph, &piece_of);
         for (piece, a) in owners {
             let (central, bridges) = used.get(&piece).copied().unwrap_or_default();
             if central > bridges + 1 {

@@ -7,7 +7,7 @@ use ipcz::ids::{LinkKey, RouterKey};
 use ipcz::inspect::{LinkKind, LinkView, RouterView};
 
 use super::broken::LIE;
-use super::graph::{Graph, Ref, links};
+use super::graph::{Ref, links};
 use super::snapshot::Snapshot;
 use super::{Checked, Tally, Violation};
 use crate::ghost::{EndId, Ghost, Place};
@@ -187,7 +187,7 @@ impl Shape {
 
 /// Routers of routes that end where a proxy has a peer in its own process and found no memory to let it go (routing.md 18, D6).
 fn starved(snapshot: &Snapshot) -> BTreeSet<Ref> {
-    let graph = Graph::of(snapshot);
+    let graph = snapshot.graph();
     let mut found = BTreeSet::new();
     let local = |router: &RouterView| router.inward.is_some() && matches!(router.out.primary, Some(LinkView::Local { .. }));
     let proxies = snapshot.alive().flat_map(|(process, sight)| {
@@ -208,7 +208,7 @@ fn suspects(ghost: &Ghost, snapshot: &Snapshot, portals: &BTreeMap<(u32, ipcz::i
     if !ghost.any_tainted() {
         return suspects;
     }
-    let graph = Graph::of(snapshot);
+    let graph = snapshot.graph();
     let mut honest: Vec<_> = Vec::new();
     for (end, state) in ghost.ends() {
         // A portal in a parcel of an honest pipe has no handle: its router is known by the parcel that carries it.

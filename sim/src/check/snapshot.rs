@@ -1,10 +1,12 @@
 //! A world as it can be seen from outside the processes, at one instant: plain data, so that a test can make one up.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use ipcz::ids::{Handle, LinkKey, NodeName, RouterKey};
 use ipcz::inspect::{NodeLinkView, NodeView, RouterView, Totals, View};
 
+use super::graph::Graph;
 use crate::world::World;
 
 /// What is in one process.
@@ -43,15 +45,26 @@ pub struct Sight {
 pub struct Snapshot {
     /// By number of the process.
     pub processes: Vec<Option<Sight>>,
+    graph: OnceCell<Graph>,
 }
 
 impl Snapshot {
+    /// What was seen.
+    pub fn new(processes: Vec<Option<Sight>>) -> Snapshot {
+        Snapshot { processes, graph: OnceCell::new() }
+    }
+
+    /// The graph of it, which several checkers walk: made once, when one first asks.
+    pub fn graph(&self) -> &Graph {
+        self.graph.get_or_init(|| Graph::of(self))
+    }
+
     /// Looks into every process. Blocks of link memory are only counted if asked, since that takes longer than all the rest; in big
     /// worlds at one end of each link, and at both ends of some. A process that stands in the middle of an input can't be seen.
     pub fn of(world: &World, count_blocks: bool) -> Snapshot {
         let look =
             |process| world.process(process).filter(|body| !body.is_busy()).map(|body| body.inspect(|view| sight(view, count_blocks)));
-        let mut snapshot = Snapshot { processes: (0..world.processes()).map(look).collect() };
+        let mut snapshot = Snapshot::new((0..world.processes()).map(look).collect());
         for (process, sight) in snapshot.processes.iter_mut().enumerate() {
             if let Some(sight) = sight {
                 sight.open = world.objects_open(process as u32);

@@ -95,7 +95,7 @@ fn sight(process: u32, side: LinkSide) -> Sight {
 fn healthy() -> (Ghost, Snapshot) {
     let mut ghost = Ghost::default();
     ghost.open(Role::Random, [(0, key::<Handle>()), (1, key())]);
-    (ghost, Snapshot { processes: vec![Some(sight(0, LinkSide::A)), Some(sight(1, LinkSide::B))] })
+    (ghost, Snapshot::new(vec![Some(sight(0, LinkSide::A)), Some(sight(1, LinkSide::B))]))
 }
 
 fn first(snapshot: &mut Snapshot) -> &mut Sight {
@@ -547,7 +547,7 @@ fn a_route_has_one_central_link_more_than_bridges() {
             RouterView { inward: across(2), ..at(3, local(2, LinkSide::A, 4), None) },
             at(4, local(2, LinkSide::B, 3), Some(handles[1])),
         ];
-        let snapshot = Snapshot { processes: vec![Some(Sight { routers, ..Sight::default() })] };
+        let snapshot = Snapshot::new(vec![Some(Sight { routers, ..Sight::default() })]);
         Routes::default()
             .look(&ghost, &snapshot, Scope::Routes)
             .map_or_else(|violation| violation.property[..2].to_owned(), |()| "fine".into())

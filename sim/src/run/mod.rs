@@ -24,8 +24,8 @@ use ipcz::limits::Limits;
 
 use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Checks, Closure, Delivery, Graph, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot,
-    Status, Steps, Tally, Violation, Watch, links, requirements,
+    Broken, Checked, Checks, Closure, Delivery, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot, Status,
+    Steps, Tally, Violation, Watch, links, requirements,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
@@ -557,7 +557,7 @@ impl Run {
             self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
         }
         if self.options.graph {
-            self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+            self.outcome.graph = snapshot.graph().data(&snapshot);
         }
         if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
             self.counted = true;
@@ -635,7 +635,7 @@ impl Run {
         let failure = Failure { property, checker, text, time, event: self.events, phase: self.phase, process, portal };
         self.outcome.verdict = Verdict::Violated(Box::new(failure));
         let snapshot = Snapshot::of(&self.stage.world, false);
-        self.outcome.graph = Graph::of(&snapshot).data(&snapshot);
+        self.outcome.graph = snapshot.graph().data(&snapshot);
         self.phase = Phase::Done;
     }
 

@@ -103,19 +103,7 @@ impl Victim {
 }
 
 fn plain(sublink: u64) -> RouterDescriptor {
-    RouterDescriptor {
-        closed_peer_sequence_length: 0,
-        new_sublink: SublinkId(sublink),
-        new_link_state_fragment: FragmentDescriptor::NULL,
-        new_decaying_sublink: SublinkId(0),
-        next_outgoing_sequence_number: 0,
-        next_incoming_sequence_number: 0,
-        decaying_incoming_sequence_length: 0,
-        peer_closed: false,
-        proxy_already_bypassed: false,
-        proxy_peer_node_name: NodeName::INVALID,
-        proxy_peer_sublink: SublinkId(0),
-    }
+    RouterDescriptor::proxied(SublinkId(sublink))
 }
 
 #[test]

@@ -8,19 +8,8 @@ use ipcz::wire::{AcceptParcel, DescriptorFault, HandleType, ObjectRange, ParcelE
 const STATE: FragmentDescriptor = FragmentDescriptor { buffer: BufferId::PRIMARY, offset: 1152, size: 64 };
 
 /// A router moved as a plain proxy.
-const PROXY: RouterDescriptor = RouterDescriptor {
-    closed_peer_sequence_length: 0,
-    new_sublink: SublinkId(20),
-    new_link_state_fragment: FragmentDescriptor::NULL,
-    new_decaying_sublink: SublinkId(0),
-    next_outgoing_sequence_number: 4,
-    next_incoming_sequence_number: 2,
-    decaying_incoming_sequence_length: 0,
-    peer_closed: false,
-    proxy_already_bypassed: false,
-    proxy_peer_node_name: NodeName::INVALID,
-    proxy_peer_sublink: SublinkId(0),
-};
+const PROXY: RouterDescriptor =
+    RouterDescriptor { next_outgoing_sequence_number: 4, next_incoming_sequence_number: 2, ..RouterDescriptor::proxied(SublinkId(20)) };
 
 /// A router moved out of a local pair.
 const BYPASSED: RouterDescriptor = RouterDescriptor {

@@ -547,19 +547,7 @@ pub fn with_portals(sublink: u64, number: u64, routers: Vec<RouterDescriptor>) -
 
 /// The router of a portal that was moved by a proxy.
 pub fn proxied(new_sublink: SublinkId) -> RouterDescriptor {
-    RouterDescriptor {
-        closed_peer_sequence_length: 0,
-        new_sublink,
-        new_link_state_fragment: FragmentDescriptor::NULL,
-        new_decaying_sublink: SublinkId(0),
-        next_outgoing_sequence_number: 0,
-        next_incoming_sequence_number: 0,
-        decaying_incoming_sequence_length: 0,
-        peer_closed: false,
-        proxy_already_bypassed: false,
-        proxy_peer_node_name: NodeName::INVALID,
-        proxy_peer_sublink: SublinkId(0),
-    }
+    RouterDescriptor::proxied(new_sublink)
 }
 
 /// The router of a portal that left a split local pair: its link is `first`, its decaying one the sublink after.

@@ -37,6 +37,23 @@ impl RouterDescriptor {
     /// Bytes on the wire.
     pub const SIZE: usize = 96;
 
+    /// A portal that was moved by a proxy and neither sent nor received anything: its route leads back over `new_sublink` (routing.md 10).
+    pub const fn proxied(new_sublink: SublinkId) -> RouterDescriptor {
+        RouterDescriptor {
+            closed_peer_sequence_length: 0,
+            new_sublink,
+            new_link_state_fragment: FragmentDescriptor::NULL,
+            new_decaying_sublink: SublinkId(0),
+            next_outgoing_sequence_number: 0,
+            next_incoming_sequence_number: 0,
+            decaying_incoming_sequence_length: 0,
+            peer_closed: false,
+            proxy_already_bypassed: false,
+            proxy_peer_node_name: NodeName::INVALID,
+            proxy_peer_sublink: SublinkId(0),
+        }
+    }
+
     pub(super) fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
         let u64_at = |at| u64::from_le_bytes(bytes_at(bytes, at).unwrap_or_default());
         let flags = bytes[64];

@@ -86,23 +86,6 @@ pub(super) fn carrying(sublink: SublinkId, number: u64, routers: Vec<RouterDescr
     }
 }
 
-/// A portal like any that was moved: its route leads back to the sender.
-pub(super) fn proxied(sublink: SublinkId) -> RouterDescriptor {
-    RouterDescriptor {
-        closed_peer_sequence_length: 0,
-        new_sublink: sublink,
-        new_link_state_fragment: FragmentDescriptor::NULL,
-        new_decaying_sublink: SublinkId(0),
-        next_outgoing_sequence_number: 0,
-        next_incoming_sequence_number: 0,
-        decaying_incoming_sequence_length: 0,
-        peer_closed: false,
-        proxy_already_bypassed: false,
-        proxy_peer_node_name: NodeName::INVALID,
-        proxy_peer_sublink: SublinkId(0),
-    }
-}
-
 /// A place for a link state in the primary buffer, in use or not.
 pub(super) fn state(far: &Far, dice: &mut Dice<'_>) -> FragmentDescriptor {
     let known: Vec<_> = far.states.iter().copied().collect();

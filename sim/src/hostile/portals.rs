@@ -6,7 +6,7 @@ use ipcz::ids::{BufferId, FragmentDescriptor, SublinkId};
 use ipcz::wire::{AcceptParcel, HandleType, RouterDescriptor};
 
 use super::dice::Dice;
-use super::forge::{PORTALS, Said, Words, carrying, fresh, parcel, proxied, state};
+use super::forge::{PORTALS, Said, Words, carrying, fresh, parcel, state};
 use super::known::{Far, Known, Numbers};
 use super::lies::Lie;
 
@@ -23,17 +23,17 @@ pub fn forge(
         Lie::StrangePortal => carry((0..1 + dice.below(2)).map(|_| strange(far, dice)).collect()),
         Lie::PortalOnUsedSublink => {
             let others: Vec<_> = far.sublinks.iter().map(|(id, _)| *id).filter(|id| *id != sublink).collect();
-            let plain = proxied(dice.any(&others)?);
+            let plain = RouterDescriptor::proxied(dice.any(&others)?);
             let split = RouterDescriptor {
                 proxy_already_bypassed: true,
                 new_link_state_fragment: state(far, dice),
                 new_decaying_sublink: fresh(far, dice),
                 ..plain
             };
-            carry(vec![proxied(fresh(far, dice)), dice.pick([plain, split])])
+            carry(vec![RouterDescriptor::proxied(fresh(far, dice)), dice.pick([plain, split])])
         }
         Lie::PortalNamedTwice => {
-            let one = proxied(fresh(far, dice));
+            let one = RouterDescriptor::proxied(fresh(far, dice));
             carry(vec![one, one])
         }
         Lie::ImpossiblePortal => carry(vec![impossible(far, sublink, dice)]),
@@ -42,19 +42,19 @@ pub fn forge(
             let targets: Vec<_> =
                 others.flat_map(|(_, other)| other.sublinks.iter().filter_map(|(id, _)| Some((other.name?, *id)))).collect();
             let (proxy_peer_node_name, proxy_peer_sublink) = dice.any(&targets)?;
-            carry(vec![RouterDescriptor { proxy_peer_node_name, proxy_peer_sublink, ..proxied(fresh(far, dice)) }])
+            carry(vec![RouterDescriptor { proxy_peer_node_name, proxy_peer_sublink, ..RouterDescriptor::proxied(fresh(far, dice)) }])
         }
         Lie::PortalFlood => {
             let first = fresh(far, dice).0;
             let [portals, parcels] = PORTALS.map(|n| n as u64);
-            let routers = |p: u64| (0..portals).map(|i| proxied(SublinkId(first + p * portals + i))).collect();
+            let routers = |p: u64| (0..portals).map(|i| RouterDescriptor::proxied(SublinkId(first + p * portals + i))).collect();
             return Some((0..parcels).map(|p| said(carrying(sublink, numbers.sent + p, routers(p)))).collect());
         }
         Lie::WrongCounts => {
             let portal = u32::from(HandleType::Portal);
             let types = dice.pick([&[0, 0][..], &[], &[1], &[2, 9], &[77]]);
             let types: Vec<u32> = types.iter().map(|value| value + portal).collect();
-            AcceptParcel { handle_types: Cow::Owned(types), ..carry(vec![proxied(fresh(far, dice))]) }
+            AcceptParcel { handle_types: Cow::Owned(types), ..carry(vec![RouterDescriptor::proxied(fresh(far, dice))]) }
         }
         Lie::BadSubparcels => {
             let (subparcel_index, num_subparcels) = dice.pick([(0, 0), (1, 1), (5, 3), (0, 1025), (0, 3), (2, 3), (0, u32::MAX)]);
@@ -74,7 +74,7 @@ fn strange(far: &Far, dice: &mut Dice<'_>) -> RouterDescriptor {
     let plain = RouterDescriptor {
         next_outgoing_sequence_number: dice.pick([0, 0, 3, 1 << 40]),
         next_incoming_sequence_number: dice.pick([0, 0, 2, 1 << 40]),
-        ..proxied(fresh(far, dice))
+        ..RouterDescriptor::proxied(fresh(far, dice))
     };
     match dice.below(3) {
         0 => plain,
@@ -95,7 +95,7 @@ fn strange(far: &Far, dice: &mut Dice<'_>) -> RouterDescriptor {
 
 /// A portal whose descriptor contradicts itself.
 fn impossible(far: &Far, sublink: SublinkId, dice: &mut Dice<'_>) -> RouterDescriptor {
-    let plain = proxied(fresh(far, dice));
+    let plain = RouterDescriptor::proxied(fresh(far, dice));
     let bypassed = RouterDescriptor {
         proxy_already_bypassed: true,
         new_link_state_fragment: state(far, dice),

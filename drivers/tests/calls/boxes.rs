@@ -229,15 +229,20 @@ fn a3_an_object_that_refuses_late_leaves_an_empty_parcel_and_no_gap() {
     w.end(&[p], &[there, parcel]);
 }
 
+/// A boxed subparcel at B, with some bytes, a portal and an object in it: the portal's peer, the object, the box.
+fn sent_subparcel(w: &Both, owner: &Arc<Owner>) -> (Handle, ObjectId, Handle) {
+    let (p, q) = w.a.pair();
+    let token = w.driver.token(6);
+    owner.becomes(b"bytes", &[q, boxed(&w.a, token)]);
+    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, owner, 1)]).unwrap();
+    (p, token, w.b.process.get(w.at_b).unwrap().handles[0])
+}
+
 #[test]
 fn n169_n170_n171_a_subparcel_travels_on_and_back_and_closes_what_is_in_it() {
     let w = both();
     let owner = Arc::new(Owner::default());
-    let (p, q) = w.a.pair();
-    let token = w.driver.token(6);
-    owner.becomes(b"bytes", &[q, boxed(&w.a, token)]);
-    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 1)]).unwrap();
-    let there = w.b.process.get(w.at_b).unwrap().handles[0];
+    let (p, token, there) = sent_subparcel(&w, &owner);
     let seen = peeked(&w.b, there);
     let bytes = w.b.process.get_into(seen, &mut [0; 5], 0, ipcz::GetFlags { partial: true, keep: false }).unwrap().bytes;
     assert_eq!((peeked(&w.b, there), bytes), (seen, 5), "n163");
@@ -267,11 +272,7 @@ fn peeked(program: &Program, handle: Handle) -> Handle {
 fn n172_what_is_taken_from_a_subparcel_in_its_box_is_gone_from_the_box() {
     let w = both();
     let owner = Arc::new(Owner::default());
-    let (p, q) = w.a.pair();
-    let token = w.driver.token(6);
-    owner.becomes(b"bytes", &[q, boxed(&w.a, token)]);
-    w.a.process.put(w.at_a, b"", &[boxed_application(&w.a, &owner, 1)]).unwrap();
-    let there = w.b.process.get(w.at_b).unwrap().handles[0];
+    let (p, _, there) = sent_subparcel(&w, &owner);
     let one = ipcz::GetFlags { partial: true, keep: false };
     let taken = w.b.process.get_into(peeked(&w.b, there), &mut [], 1, one).unwrap().handles[0];
     w.b.process.put(w.at_b, b"", &[there]).unwrap();

@@ -107,6 +107,18 @@ pub(super) fn attachments(host: &Arc<Host>, handles: Vec<Handle>) -> Vec<Attachm
     handles.into_iter().map(own).collect()
 }
 
+/// Puts with attachments, which are gone then; a refusal gives them back.
+fn attach(attachments: Vec<Attachment>, put: impl FnOnce(&[Handle]) -> Result<(), Error>) -> Result<(), PutRefused> {
+    let handles: Vec<Handle> = attachments.iter().map(Attachment::handle).collect();
+    match put(&handles) {
+        Ok(()) => {
+            attachments.into_iter().for_each(Attachment::sent);
+            Ok(())
+        }
+        Err(error) => Err(PutRefused { error, attachments }),
+    }
+}
+
 impl Portal {
     pub(super) fn new(host: Arc<Host>, handle: Handle) -> Portal {
         Portal { host, handle, waiting: Arc::default(), gone: false }
@@ -125,14 +137,7 @@ impl Portal {
 
     /// Puts data with attachments, which a refusal gives back. `InvalidArgument`: this portal or its peer is among them.
     pub fn put_with(&self, data: impl AsRef<[u8]>, attachments: Vec<Attachment>) -> Result<(), PutRefused> {
-        let handles: Vec<Handle> = attachments.iter().map(Attachment::handle).collect();
-        match self.host.process.put(self.handle, data.as_ref(), &handles) {
-            Ok(()) => {
-                attachments.into_iter().for_each(Attachment::sent);
-                Ok(())
-            }
-            Err(error) => Err(PutRefused { error, attachments }),
-        }
+        attach(attachments, |handles| self.host.process.put(self.handle, data.as_ref(), handles))
     }
 
     /// Gets the next parcel, without waiting. `Unavailable`: none is there yet; `NotFound`: there will never be one.
@@ -217,15 +222,9 @@ impl Put<'_> {
 
     /// Sends the first `bytes` bytes with attachments. A refusal gives those back, and sends nothing.
     pub fn commit(mut self, bytes: usize, attachments: Vec<Attachment>) -> Result<(), PutRefused> {
-        let handles: Vec<Handle> = attachments.iter().map(Attachment::handle).collect();
-        match self.portal.host.process.end_put(self.portal.handle, self.transaction, bytes, &handles) {
-            Ok(()) => {
-                self.open = false;
-                attachments.into_iter().for_each(Attachment::sent);
-                Ok(())
-            }
-            Err(error) => Err(PutRefused { error, attachments }),
-        }
+        attach(attachments, |handles| self.portal.host.process.end_put(self.portal.handle, self.transaction, bytes, handles))?;
+        self.open = false;
+        Ok(())
     }
 }
 

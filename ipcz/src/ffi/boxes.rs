@@ -1,5 +1,4 @@
 //! Boxes, and objects of C programs in them (api.md 13).
-#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::ffi::c_void;

@@ -1,5 +1,4 @@
 //! A driver table that a C program brings, as a [`Driver`] (driver.md 1 to 6), and the handler through which it answers.
-#![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;

@@ -19,10 +19,10 @@ use std::sync::{Arc, OnceLock};
 pub use crate::abi;
 use abi::{IpczApi, IpczHandle, IpczResult, result};
 
+use crate::Process;
 use crate::clock::MonotonicClock;
 use crate::error::Error;
 use crate::ids::Handle;
-use crate::{GetRefused, Process};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("the C ABI needs handles of 64 bits");
@@ -43,31 +43,21 @@ fn process() -> &'static Arc<Process> {
     })
 }
 
-impl From<Error> for IpczError {
-    fn from(error: Error) -> IpczError {
-        IpczError(match error {
-            Error::Unknown => result::UNKNOWN,
-            Error::InvalidArgument => result::INVALID_ARGUMENT,
-            Error::NotFound => result::NOT_FOUND,
-            Error::AlreadyExists => result::ALREADY_EXISTS,
-            Error::ResourceExhausted => result::RESOURCE_EXHAUSTED,
-            Error::FailedPrecondition => result::FAILED_PRECONDITION,
-            Error::OutOfRange => result::OUT_OF_RANGE,
-            Error::Unimplemented => result::UNIMPLEMENTED,
-            Error::Internal => result::INTERNAL,
-            Error::Unavailable => result::UNAVAILABLE,
-        })
+/// What C is told of an error.
+fn code(error: Error) -> IpczResult {
+    match error {
+        Error::Unknown => result::UNKNOWN,
+        Error::InvalidArgument => result::INVALID_ARGUMENT,
+        Error::NotFound => result::NOT_FOUND,
+        Error::AlreadyExists => result::ALREADY_EXISTS,
+        Error::ResourceExhausted => result::RESOURCE_EXHAUSTED,
+        Error::FailedPrecondition => result::FAILED_PRECONDITION,
+        Error::OutOfRange => result::OUT_OF_RANGE,
+        Error::Unimplemented => result::UNIMPLEMENTED,
+        Error::Internal => result::INTERNAL,
+        Error::Unavailable => result::UNAVAILABLE,
     }
 }
-
-impl From<GetRefused> for IpczError {
-    fn from(refused: GetRefused) -> IpczError {
-        Error::from(refused).into()
-    }
-}
-
-/// A result that is not OK.
-struct IpczError(IpczResult);
 
 /// Runs what an entry does. A panic is a defect of ours, and is told as one.
 fn guarded(act: impl FnOnce() -> Result<(), Error>) -> IpczResult {
@@ -76,7 +66,7 @@ fn guarded(act: impl FnOnce() -> Result<(), Error>) -> IpczResult {
     }
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(Ok(())) => result::OK,
-        Ok(Err(error)) => IpczError::from(error).0,
+        Ok(Err(error)) => code(error),
         Err(_) => result::INTERNAL,
     }
 }

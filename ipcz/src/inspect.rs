@@ -213,7 +213,9 @@ impl<'a> View<'a> {
 
     /// Every router, in the order of their keys' positions.
     pub fn routers(&self) -> Vec<RouterView> {
-        self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
+        let mut views = Vec::with_capacity(self.router_count());
+        views.extend(self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)));
+        views
     }
 
     /// The routers that have an inward edge, in the order of their keys' positions.
@@ -269,8 +271,12 @@ impl<'a> View<'a> {
 
     /// One node link.
     pub fn link(&self, key: LinkKey) -> Option<NodeLinkView> {
-        let blocks_taken = self.core.net.links.get(key)?.peer().map_or(0, |p| p.memory.blocks_taken());
-        Some(NodeLinkView { blocks_taken, ..self.link_uncounted(key)? })
+        Some(NodeLinkView { blocks_taken: self.blocks_taken(key), ..self.link_uncounted(key)? })
+    }
+
+    /// [`NodeLinkView::blocks_taken`] of a link.
+    pub fn blocks_taken(&self, link: LinkKey) -> u64 {
+        self.core.net.links.get(link).and_then(|link| link.peer()).map_or(0, |peer| peer.memory.blocks_taken())
     }
 
     /// As [`View::links`] but for `blocks_taken`, which is 0: walking the free lists takes longer than all the rest.

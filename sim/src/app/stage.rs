@@ -332,6 +332,7 @@ impl Stage {
         let node = self.homes[process as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(process))?;
         let made = self.process(process)?.open_portals(node);
         let (a, b) = made.map_err(|error| unexpected("OpenPortals", error).in_process(process))?;
+        self.calls.made += 1;
         self.trace(process, call::OPEN, &[a.to_bits(), b.to_bits()]);
         let end = self.adopt(role, [(process, a), (process, b)])?;
         self.note(Deed::Open { process, end });
@@ -470,6 +471,7 @@ impl Stage {
     /// A call has returned; answers the next one of the same job.
     pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
         let Call { process, end, doing } = call;
+        self.calls.made += 1;
         match (doing, answer) {
             (Doing::Put { portal, data, attached, .. }, Answer::Put(result)) => {
                 let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];

@@ -128,6 +128,7 @@ struct Work {
     events: u64,
     delivered: u64,
     calls: u64,
+    moved: u64,
     bytes: u64,
     parcels: u64,
     bypasses: u64,
@@ -204,6 +205,7 @@ fn add(work: &mut Work, before: Progress, after: Progress, wall_ns: u64) {
     work.events += after.events - before.events;
     work.delivered += after.delivered - before.delivered;
     work.calls += after.calls - before.calls;
+    work.moved += after.moved - before.moved;
     work.timers += after.timers - before.timers;
 }
 
@@ -227,6 +229,8 @@ fn text(work: &Work) -> String {
     }
     line("messages delivered", format!("{} a second, {} in all", a_second(work.delivered), number(work.delivered)));
     line("calls", format!("{} a second, {} in all", a_second(work.calls), number(work.calls)));
+    let moved = "put, took, opened, closed or merged something; the rest are traps and gets that found nothing";
+    line("  of those", format!("{} {moved}", number(work.moved)));
     let others = work.events.saturating_sub(work.delivered + work.timers);
     line("events", format!("{} a second, {} in all", a_second(work.events), number(work.events)));
     line("  timers", format!("{}: the workload's turns and the library's deadlines", number(work.timers)));

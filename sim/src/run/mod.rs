@@ -398,7 +398,7 @@ impl Run {
 
     /// A world that nobody calls must come to rest, also while steps wait for what never comes.
     fn storm(&mut self) -> Checked {
-        let calls = self.stage.calls.total();
+        let calls = self.stage.calls.moved();
         if calls != self.calm.0 || self.calm.1 == u64::MAX {
             self.calm = (calls, self.events + self.enough(self.scenario.run.settle.unwrap_or(SETTLE)));
         }
@@ -697,7 +697,9 @@ impl Run {
     pub fn progress(&self) -> Progress {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let delivered = self.stage.world.trace(|trace| trace.totals().delivered);
-        Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
+        let Calls { made, .. } = self.stage.calls;
+        let moved = self.stage.calls.moved();
+        Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: made, moved }
     }
 
     /// What has decided it so far; for an [`Odometer`](crate::choice::Odometer).

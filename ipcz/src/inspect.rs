@@ -144,8 +144,13 @@ pub struct Spending {
     /// Buffers that the peer has announced, and their bytes.
     pub buffers: usize,
     pub buffer_bytes: u64,
+    /// Pieces of parcels that wait for others, and their bytes.
+    pub pieces: usize,
+    pub piece_bytes: usize,
     /// Introductions under way that it asked for.
     pub introductions: usize,
+    /// Nodes that it referred and that are not taken up yet.
+    pub referrals: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -317,7 +322,10 @@ impl<'a> View<'a> {
                 buffer_waits: peer.buffer_waits(),
                 buffers: peer.memory.buffers_from(Origin::Theirs),
                 buffer_bytes: peer.memory.bytes_from(Origin::Theirs),
+                pieces: peer.pieces.len(),
+                piece_bytes: peer.pieces.bytes(),
                 introductions: introducing.unwrap_or(0),
+                referrals: net.referrals_of(key),
             })
         })
     }

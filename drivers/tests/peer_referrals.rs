@@ -2,9 +2,12 @@
 
 mod hand;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hand::*;
+use ipcz::clock::Wake;
 use ipcz::driver::{Driver, Travel};
 use ipcz::ids::{Features, Handle, LinkSide, NodeName, NodeType, ObjectId, SublinkId};
 use ipcz::limits::Limits;
@@ -194,6 +197,68 @@ fn a_flood_of_referrals_is_refused_beyond_the_limit() {
     assert_eq!(broker.waits(), 3);
     ends[1..].iter().for_each(|end| driver.close(*end));
     assert!(broker.waits() == 1 && driver.live_objects() > before);
+}
+
+/// A broker whose time the test sets, a client of it, and a node that the client has referred and that has yet to greet.
+fn silent(compat_strict: bool) -> (Program, Arc<ByHand>, Wire, Wire) {
+    let driver = InProcess::new();
+    let options = NodeOptions { compat_strict, ..NodeOptions::default() };
+    let (broker, clock) = Program::timed(driver.clone(), NodeType::Broker, options);
+    let (x, _) = Hand::client(&driver, &broker, 1);
+    let [theirs, ours] = driver.transport_pair();
+    x.say_with(refer(5, 1), &[theirs]);
+    (broker, clock, x.wire, Wire::over(&driver, ours))
+}
+
+#[test]
+fn a_referred_node_that_never_greets_is_given_up_after_a_while() {
+    let wait = Limits::default().referral_deadline;
+    let pass = |broker: &Program, clock: &ByHand, time: Duration| {
+        clock.pass(time);
+        Wake::timer(&*broker.process);
+    };
+    let (broker, clock, x, z) = silent(false);
+    pass(&broker, &clock, wait - Duration::from_nanos(1));
+    assert_eq!((broker.waits(), x.hear_ids()), (1, vec![]));
+    pass(&broker, &clock, Duration::from_nanos(1));
+    assert!(matches!(x.hear_one().message(), Message::NonBrokerReferralRejected(m) if m.referral_id == 5));
+    assert!(z.is_dropped() && !x.is_dropped() && broker.waits() == 0);
+    // One that has greeted stays.
+    let (broker, clock, x, z) = silent(false);
+    z.say(to_referred_broker(1));
+    pass(&broker, &clock, 2 * wait);
+    assert_eq!((x.hear_ids(), z.hear_ids(), z.is_dropped(), broker.waits()), (vec![5], vec![4], false, 0));
+    // The original waits for ever.
+    let (broker, clock, x, z) = silent(true);
+    pass(&broker, &clock, 2 * wait);
+    assert_eq!((broker.waits(), x.hear_ids(), z.is_dropped()), (1, vec![], false));
+}
+
+#[test]
+fn of_referred_nodes_without_a_referrer_only_the_newest_are_waited_for() {
+    let driver = InProcess::new();
+    let options = NodeOptions { limits: Limits { orphaned_referrals: 2, ..Limits::default() }, ..NodeOptions::default() };
+    let broker = Program::with(driver.clone(), NodeType::Broker, options);
+    let refer_all = |x: &Hand, ids: std::ops::Range<u64>| -> Vec<Wire> {
+        let one = |id| {
+            let [theirs, ours] = driver.transport_pair();
+            x.say_with(refer(id, 1), &[theirs]);
+            Wire::over(&driver, ours)
+        };
+        ids.map(one).collect()
+    };
+    let (first, _) = Hand::client(&driver, &broker, 1);
+    let (second, _) = Hand::client(&driver, &broker, 1);
+    let of_first = refer_all(&first, 0..3);
+    let of_second = refer_all(&second, 0..4);
+    assert_eq!(broker.waits(), 7, "those that somebody answers for do not count");
+    let dropped = |wires: &[Wire]| wires.iter().map(Wire::is_dropped).collect::<Vec<_>>();
+    first.die();
+    assert_eq!((dropped(&of_first), dropped(&of_second)), (vec![true, false, false], vec![false; 4]));
+    second.die();
+    assert_eq!((dropped(&of_first), dropped(&of_second)), (vec![true; 3], vec![true, true, false, false]));
+    of_second[3].say(to_referred_broker(1));
+    assert_eq!((of_second[3].hear_ids(), broker.waits()), (vec![4], 1), "it is taken up as ever");
 }
 
 #[test]

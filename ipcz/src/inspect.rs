@@ -4,7 +4,7 @@
 
 use crate::core::{Core, Entry};
 use crate::ids::{FragmentDescriptor, Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
-use crate::memory::{Origin, status};
+use crate::memory::{Opened, Origin, status};
 use crate::node::introduction::Waiter;
 use crate::node::link::{Greeting, Role};
 use crate::node::{MemoryWait, Node, NodeLink, Phase};
@@ -144,8 +144,13 @@ pub struct Spending {
     /// Buffers that the peer has announced, and their bytes.
     pub buffers: usize,
     pub buffer_bytes: u64,
+    /// Pieces of parcels that wait for others, and their bytes.
+    pub pieces: usize,
+    pub piece_bytes: usize,
     /// Introductions under way that it asked for.
     pub introductions: usize,
+    /// Nodes that it referred and that are not taken up yet.
+    pub referrals: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -208,7 +213,9 @@ impl<'a> View<'a> {
 
     /// Every router, in the order of their keys' positions.
     pub fn routers(&self) -> Vec<RouterView> {
-        self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)).collect()
+        let mut views = Vec::with_capacity(self.router_count());
+        views.extend(self.core.routing.routers.iter().map(|(key, router)| self.router_view(key, router)));
+        views
     }
 
     /// The routers that have an inward edge, in the order of their keys' positions.
@@ -264,8 +271,12 @@ impl<'a> View<'a> {
 
     /// One node link.
     pub fn link(&self, key: LinkKey) -> Option<NodeLinkView> {
-        let blocks_taken = self.core.net.links.get(key)?.peer().map_or(0, |p| p.memory.blocks_taken());
-        Some(NodeLinkView { blocks_taken, ..self.link_uncounted(key)? })
+        Some(NodeLinkView { blocks_taken: self.blocks_taken(key), ..self.link_uncounted(key)? })
+    }
+
+    /// [`NodeLinkView::blocks_taken`] of a link.
+    pub fn blocks_taken(&self, link: LinkKey) -> u64 {
+        self.core.net.links.get(link).and_then(|link| link.peer()).map_or(0, |peer| peer.memory.blocks_taken())
     }
 
     /// As [`View::links`] but for `blocks_taken`, which is 0: walking the free lists takes longer than all the rest.
@@ -311,7 +322,10 @@ impl<'a> View<'a> {
                 buffer_waits: peer.buffer_waits(),
                 buffers: peer.memory.buffers_from(Origin::Theirs),
                 buffer_bytes: peer.memory.bytes_from(Origin::Theirs),
+                pieces: peer.pieces.len(),
+                piece_bytes: peer.pieces.bytes(),
                 introductions: introducing.unwrap_or(0),
+                referrals: net.referrals_of(key),
             })
         })
     }
@@ -326,6 +340,15 @@ impl<'a> View<'a> {
         let kept = |parcel: &Parcel| matches!(parcel.payload, Payload::Block { link: of, .. } if of == link);
         let keeps = |router: &Router| router.inbound.iter().chain(router.outbound.iter()).any(kept);
         self.core.routing.routers.iter().filter(|(_, router)| keeps(router)).map(|(key, _)| key).collect()
+    }
+
+    /// The first bytes of the data of a parcel in the memory of the link to a node that `is` knows; none if it has less, or if that is
+    /// no parcel.
+    pub fn parcel_begins<const N: usize>(&self, at: FragmentDescriptor, is: impl Fn(NodeName) -> bool) -> Option<[u8; N]> {
+        let peer = self.core.net.links.iter().filter_map(|(_, link)| link.peer()).find(|peer| is(peer.remote_name))?;
+        let Ok(Opened::Block(block)) = peer.memory.open_parcel(at) else { return None };
+        let mut bytes = [0; N];
+        (block.read(&mut bytes) == N).then_some(bytes)
     }
 
     /// The name of the node at the far end of a link; the invalid one while that is not known.

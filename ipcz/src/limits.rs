@@ -54,6 +54,10 @@ pub struct Limits {
     pub introduction_deadline: Duration,
     /// Referrals a client may have pending here. Beyond: rejected.
     pub pending_referrals: usize,
+    /// Referrals pending here whose referrers are gone. Beyond: the oldest are given up.
+    pub orphaned_referrals: usize,
+    /// Until when a referred node must have greeted. Then: rejected.
+    pub referral_deadline: Duration,
     /// Bytes that a peer may ask for at once. Beyond: it gets none.
     pub grant_bytes: u64,
     /// Bytes that a peer may have asked for and not got yet. Beyond: it gets none.
@@ -108,6 +112,8 @@ impl Default for Limits {
             broker_introductions: 65_536,
             introduction_deadline: Duration::from_secs(10),
             pending_referrals: 16,
+            orphaned_referrals: 64,
+            referral_deadline: Duration::from_secs(60),
             grant_bytes: 8 << 20,
             granting_bytes: 64 << 20,
             parcel_capacity_bytes: 2 << 20,

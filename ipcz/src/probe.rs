@@ -204,6 +204,8 @@ probes! {
     ReferralAccepted "referral.accepted" "nodes.md 5.4" "it took that node up"
     ReferralRejected "referral.rejected" "nodes.md 5.4" "it did not: that node is gone or said something else, or there was no memory"
     ReferralOverLimit "referral.over-limit" "nodes.md D-15" "because too many referrals of the same node were under way"
+    ReferralExpired "referral.expired" "hazards.md RE-10" "because the node did not greet in time"
+    ReferralForsaken "referral.forsaken" "hazards.md RE-10" "it gave up the oldest of too many nodes whose referrers are gone"
     ReferralTaken "referral.taken" "nodes.md 5.4" "a referrer got its link to the node it referred"
     ReferralRefused "referral.refused" "nodes.md 5.4" "a referrer learnt that the node will not be taken up"
     ReferralJoined "referral.joined" "nodes.md 5.4" "a referred node got its links to the broker and to its referrer"

@@ -73,12 +73,12 @@ fn a_free_list_goes_through_the_measured_words() {
     assert_eq!(words(), [0x0000_0003, 0x0001_0000, 0, 0, 0xfffb_0000]);
     assert_eq!(blocks.allocate(&m), Some(64));
     assert_eq!(words(), [0x0002_0004, 0x0001_0000, 0, 0, 0xfffb_0000]);
-    assert_eq!(blocks.taken(&m), 2);
+    assert_eq!(blocks.taken(&m, &mut Vec::new()), 2);
     assert_eq!((blocks.allocate(&m), blocks.allocate(&m)), (Some(192), Some(256)));
     assert_eq!(words(), [0xffff_0006, 0x0001_0000, 0, 0, 0xfffb_0000]);
     assert_eq!(blocks.allocate(&m), None);
     assert_eq!(words(), [0xffff_0006, 0x0001_0000, 0, 0, 0xfffb_0000]);
-    assert_eq!(blocks.taken(&m), 4);
+    assert_eq!(blocks.taken(&m, &mut Vec::new()), 4);
     assert!(blocks.free(&m, 128, 64));
     assert_eq!(words(), [0x0001_0007, 0x0001_0000, 0xfffd_0000, 0, 0xfffb_0000]);
     assert!(blocks.free(&m, 256, 64));
@@ -87,7 +87,7 @@ fn a_free_list_goes_through_the_measured_words() {
     assert_eq!(words(), [0x0002_0009, 0x0001_0000, 0xfffd_0000, 0, 0xfffd_0000]);
     assert!(blocks.free(&m, 64, 64));
     assert_eq!(words(), [0x0000_000a, 0x0001_0000, 0xfffd_0000, 0, 0xfffd_0000]);
-    assert_eq!(blocks.taken(&m), 0);
+    assert_eq!(blocks.taken(&m, &mut Vec::new()), 0);
 }
 
 #[test]
@@ -114,12 +114,12 @@ fn a_free_list_that_runs_in_a_circle_is_walked_once_and_has_nothing_free() {
     let (m, blocks) = (Mapping::zeroed(320), BlockAllocator::new(0, 64, 5));
     blocks.initialise(&m);
     m.store32(128, 0xfffe_0000, Relaxed);
-    assert_eq!(blocks.taken(&m), 4);
+    assert_eq!(blocks.taken(&m, &mut Vec::new()), 4);
     // What a block that is freed twice comes to.
     blocks.initialise(&m);
     assert_eq!(blocks.allocate(&m), Some(64));
     assert!(blocks.free(&m, 64, 64) && blocks.free(&m, 64, 64));
-    assert_eq!(blocks.taken(&m), 4);
+    assert_eq!(blocks.taken(&m, &mut Vec::new()), 4);
 }
 
 #[test]

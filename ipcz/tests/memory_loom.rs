@@ -117,7 +117,7 @@ impl Blocks {
     }
 
     fn check_all_returned(&self) {
-        assert_eq!(self.blocks.taken(&self.m), 0, "a block was lost");
+        assert_eq!(self.blocks.taken(&self.m, &mut Vec::new()), 0, "a block was lost");
     }
 }
 

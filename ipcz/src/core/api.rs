@@ -47,6 +47,7 @@ impl Core {
             delegate: None,
             other_brokers: Default::default(),
             sharing: Default::default(),
+            awaited: Default::default(),
             pending: Default::default(),
             introducing: Default::default(),
             indirect: Default::default(),

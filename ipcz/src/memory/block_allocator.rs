@@ -194,11 +194,12 @@ impl BlockAllocator {
     }
 
     /// Blocks not on the free list. Exact only while nobody allocates or frees. A list that leads in a circle, since a block was
-    /// freed twice, has none that is free.
-    pub fn taken(self, m: &Mapping) -> u64 {
-        // Copied at once: to follow a list through virtual memory takes a call a word.
-        let mut region = vec![0; self.offset(self.blocks) - self.offset(0)];
-        m.read(self.offset(0), &mut region);
+    /// freed twice, has none that is free. `region` is where the blocks are copied to: to follow a list through virtual memory would
+    /// take a call a word.
+    pub fn taken(self, m: &Mapping, region: &mut Vec<u8>) -> u64 {
+        let bytes = self.offset(self.blocks) - self.offset(0);
+        region.resize(bytes.max(region.len()), 0);
+        m.read(self.offset(0), &mut region[..bytes]);
         let header =
             |index: i16| region[index as usize * self.block_size as usize..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         let next = |index| Header(header(index)).successor(index);

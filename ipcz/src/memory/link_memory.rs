@@ -232,8 +232,9 @@ impl LinkMemory {
 
     /// Blocks that are on no free list: what is in use or has leaked. Exact only while nobody allocates or frees.
     pub fn blocks_taken(&self) -> u64 {
-        let in_primary: u64 = primary::pools().iter().map(|p| p.taken(&self.primary)).sum();
-        in_primary + self.grown.iter().map(|b| b.blocks.taken(&b.mapping)).sum::<u64>()
+        let mut region = Vec::new();
+        let in_primary: u64 = primary::pools().iter().map(|p| p.taken(&self.primary, &mut region)).sum();
+        in_primary + self.grown.iter().map(|b| b.blocks.taken(&b.mapping, &mut region)).sum::<u64>()
     }
 
     /// Takes every free block, so that there is none for a while.

@@ -43,7 +43,7 @@ pub enum Waiter {
     },
 }
 
-/// What a deadline ends (nodes.md D-3).
+/// What a deadline ends (nodes.md D-3, hazards.md RE-10).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deadline {
     /// An introduction that this broker asked others for.
@@ -61,6 +61,11 @@ pub enum Deadline {
         asker: LinkKey,
         /// Who is wanted.
         name: NodeName,
+    },
+    /// A node that was referred to this broker.
+    Referral {
+        /// The link to it.
+        link: LinkKey,
     },
 }
 
@@ -291,7 +296,11 @@ impl Network {
     /// Sets a deadline, if the node has any.
     pub(super) fn set_deadline(&mut self, node: NodeKey, deadline: Deadline) -> Option<(Time, u64)> {
         let node = self.nodes.get(node).filter(|node| !node.compat_strict)?;
-        let at = self.now + node.limits.introduction_deadline;
+        let time = match deadline {
+            Deadline::Pending { .. } | Deadline::Indirect { .. } => node.limits.introduction_deadline,
+            Deadline::Referral { .. } => node.limits.referral_deadline,
+        };
+        let at = self.now + time;
         self.deadlines_made += 1;
         self.deadlines.insert((at, self.deadlines_made), deadline);
         Some((at, self.deadlines_made))
@@ -306,6 +315,10 @@ impl Network {
                     self.answer_waiters(node, name, false);
                 }
                 Deadline::Indirect { node, asker, name } => self.end_indirect(node, asker, name),
+                Deadline::Referral { link } => {
+                    self.probes.hit(Probe::ReferralExpired);
+                    self.lose(link);
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ impl Network {
                     let remote = peer.remote_name;
                     self.fail_waits(key, *peer);
                     lost.extend(self.drop_connection(node, key, remote));
+                    lost.extend(self.forsaken(node));
                 }
             }
         }
@@ -41,7 +42,7 @@ impl Network {
         match role {
             Role::Broker { memory, .. } | Role::Fellow { memory } => self.out.doomed.push(Doomed::Mapping(memory)),
             Role::Client { .. } | Role::Referred { .. } => self.fail_shares(node, false),
-            Role::Referral(referral) => self.referral_failed(*referral),
+            Role::Referral(referral) => self.referral_failed(node, *referral),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Node {
     pub other_brokers: BTreeSet<NodeName>,
     /// Nodes to be referred to its broker as soon as it has one.
     pub sharing: Vec<Share>,
+    /// Nodes referred to it that are not taken up yet, in the order of coming; brokers only.
+    pub awaited: BTreeMap<u64, LinkKey>,
     /// Introductions asked for.
     pub pending: BTreeMap<NodeName, Pending>,
     /// Introductions being made, by unordered pair of names; brokers only.
@@ -158,7 +160,7 @@ pub struct Network {
     pub(crate) probes: Probes,
     /// Driver objects owned, transports and memory alike.
     pub(crate) objects: usize,
-    /// When introductions are given up.
+    /// When introductions and referrals are given up.
     pub(crate) deadlines: BTreeMap<(Time, u64), Deadline>,
     pub(super) deadlines_made: u64,
     /// The time of the running input.

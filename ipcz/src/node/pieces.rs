@@ -180,6 +180,11 @@ impl Pieces {
         self.held
     }
 
+    /// Their bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether none is kept.
     pub fn is_empty(&self) -> bool {
         self.held == 0

@@ -1,10 +1,12 @@
 //! How a node without a broker is referred to that of another node, and gets a link to both (nodes.md 5.4).
 
 use super::handshake::{Far, new_peer};
+use super::introduction::Deadline;
 use super::link::{Greeting, Phase, Role};
 use super::network::{Network, NodeEvent};
 use super::outbox::Outgoing;
 use super::request::{Ask, Means, Request};
+use crate::clock::Time;
 use crate::ids::{DriverKey, Features, LinkKey, LinkSide, NodeKey, NodeName, NodeType, ObjectId, RouterKey};
 use crate::mapping::Mapping;
 use crate::planted::Bug;
@@ -48,6 +50,10 @@ pub struct Referral {
     pub shared: [ObjectId; 2],
     /// What it said of itself, while the driver makes transports for the two.
     pub greeting: Option<ConnectToReferredBroker>,
+    /// Where it stands in its broker's [`awaited`](super::Node::awaited).
+    pub number: u64,
+    /// When it is given up, unless it has greeted.
+    pub deadline: Option<(Time, u64)>,
 }
 
 impl Network {
@@ -121,10 +127,40 @@ impl Network {
     }
 
     /// Referrals of a client that are not answered yet.
-    fn referrals_of(&self, from: LinkKey) -> usize {
+    pub fn referrals_of(&self, from: LinkKey) -> usize {
         let asked = self.requests.iter().filter(|(_, r)| matches!(r, Request::Referral { referrer, .. } if *referrer == from)).count();
-        let awaited = |phase: &Phase| matches!(phase, Phase::Greeting(Greeting { role: Role::Referral(r), .. }) if r.referrer == from);
-        asked + self.links.iter().filter(|(_, link)| awaited(&link.phase)).count()
+        let awaited = self.node_of(from).into_iter().flat_map(|node| node.awaited.values());
+        asked + awaited.filter(|link| self.referral(**link).is_some_and(|referral| referral.referrer == from)).count()
+    }
+
+    /// The referral of a node that is not taken up yet.
+    pub(super) fn referral(&self, link: LinkKey) -> Option<&Referral> {
+        match &self.links.get(link)?.phase {
+            Phase::Greeting(Greeting { role: Role::Referral(referral), .. }) => Some(referral),
+            _ => None,
+        }
+    }
+
+    fn referral_mut(&mut self, link: LinkKey) -> Option<&mut Referral> {
+        match &mut self.links.get_mut(link)?.phase {
+            Phase::Greeting(Greeting { role: Role::Referral(referral), .. }) => Some(referral),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody answers any more for a node that has not greeted yet: its referrer is gone.
+    pub(super) fn is_orphan(&self, link: LinkKey) -> bool {
+        self.referral(link).is_some_and(|referral| referral.greeting.is_none() && self.peer(referral.referrer).is_none())
+    }
+
+    /// A link of the node is lost. It may have been a referrer's: of those that nobody answers for any more the oldest are given up
+    /// beyond the limit (hazards.md RE-10).
+    pub(super) fn forsaken(&mut self, node: NodeKey) -> Vec<LinkKey> {
+        let Some(n) = self.nodes.get(node) else { return Vec::new() };
+        let mut orphans: Vec<LinkKey> = n.awaited.values().filter(|link| self.is_orphan(**link)).copied().collect();
+        orphans.truncate(orphans.len().saturating_sub(n.limits.orphaned_referrals));
+        orphans.iter().for_each(|_| self.probes.hit(Probe::ReferralForsaken));
+        orphans
     }
 
     fn reject_referral(&mut self, to: LinkKey, referral_id: u64) {
@@ -164,12 +200,18 @@ impl Network {
                     memory,
                     shared,
                     greeting: None,
+                    number: self.nodes.get(node).map_or(0, |node| node.links_made),
+                    deadline: None,
                 };
+                let number = referral.number;
                 self.objects -= 1;
                 let role = Role::Referral(Box::new(referral));
                 let link = self.insert_link(node, transport, Phase::Greeting(Greeting { portals: Vec::new(), role }));
                 self.links.get_mut(link).expect("just made").outbox.activate();
                 self.touched.push(link);
+                self.nodes.get_mut(node).and_then(|node| node.awaited.insert(number, link));
+                let deadline = self.set_deadline(node, Deadline::Referral { link });
+                self.referral_mut(link).expect("just made").deadline = deadline;
             }
             (means, _) => {
                 if let Some(Means { memory: (memory, mapping), shared: [one, other], .. }) = means {
@@ -191,8 +233,9 @@ impl Network {
             return Err(Violation("ConnectToReferredBroker: said twice"));
         }
         referral.greeting = Some(message.clone());
-        let (driver, referrer) = (referral.driver, referral.referrer);
+        let (driver, referrer, deadline) = (referral.driver, referral.referrer, referral.deadline.take());
         link.outbox.pin();
+        deadline.and_then(|at| self.deadlines.remove(&at));
         let referrer = Some(referrer).filter(|referrer| self.peer(*referrer).is_some() && self.pin(*referrer));
         let toward = referrer.and_then(|referrer| Some([self.links.get(referrer)?.outbox.transport, transport]));
         self.ask(Request::Pair { driver, link: key, referrer }, Ask::Pair { driver, toward });
@@ -222,7 +265,8 @@ impl Network {
     }
 
     fn take_up(&mut self, key: LinkKey, referral: Referral, [near, far]: [ObjectId; 2]) {
-        let Referral { driver, referrer, id, client, memory: (memory, mapping), shared: [one, other], greeting, .. } = referral;
+        let Referral { driver, referrer, id, client, memory: (memory, mapping), shared: [one, other], greeting, number, .. } = referral;
+        self.awaited_no_more(self.links.get(key).map(|link| link.node), number);
         let node = self.links.get(key).and_then(|link| self.nodes.get(link.node));
         let made = node.zip(greeting).map(|(node, greeting)| {
             let (version, features) = (greeting.protocol_version, &greeting.features);
@@ -276,9 +320,15 @@ impl Network {
         }
     }
 
+    fn awaited_no_more(&mut self, node: Option<NodeKey>, number: u64) {
+        node.and_then(|node| self.nodes.get_mut(node)).and_then(|node| node.awaited.remove(&number));
+    }
+
     /// Broker: a referred node never came to be one.
-    pub(super) fn referral_failed(&mut self, referral: Referral) {
-        let Referral { driver, referrer, id, memory: (memory, mapping), shared: [one, other], .. } = referral;
+    pub(super) fn referral_failed(&mut self, node: NodeKey, referral: Referral) {
+        let Referral { driver, referrer, id, memory: (memory, mapping), shared: [one, other], number, deadline, .. } = referral;
+        self.awaited_no_more(Some(node), number);
+        deadline.and_then(|at| self.deadlines.remove(&at));
         [memory, one, other].into_iter().for_each(|object| self.doom(driver, object));
         self.out.doomed.push(super::Doomed::Mapping(mapping));
         self.reject_referral(referrer, id);

@@ -18,6 +18,7 @@ impl Network {
             let owned = match deadline {
                 Deadline::Pending { node, name } => self.nodes.get(*node).and_then(|n| n.pending.get(name)?.deadline),
                 Deadline::Indirect { node, asker, name } => self.nodes.get(*node).and_then(|n| n.indirect.get(&(*asker, *name))?.deadline),
+                Deadline::Referral { link } => self.referral(*link).and_then(|referral| referral.deadline),
             };
             demand(owned == Some(*at), || format!("the deadline {deadline:?} is nobody's"))?;
         }
@@ -47,6 +48,12 @@ impl Network {
         let named = node.broker_link.and_then(|link| Some((link, self.peer(link)?.remote_name)));
         demand(named.map(|(link, _)| link) == node.broker_link, || format!("I3: the broker link of {key:?} does not work"))?;
         demand(named.is_none_or(|(link, name)| node.connections.get(&name) == Some(&link)), || format!("I3: {key:?} lost its broker"))?;
+        for (number, link) in &node.awaited {
+            let known = self.referral(*link).is_some_and(|referral| referral.number == *number);
+            demand(known, || format!("{key:?} waits for {link:?}, which is not referred to it"))?;
+        }
+        let orphans = node.awaited.values().filter(|link| self.is_orphan(**link)).count();
+        demand(orphans <= node.limits.orphaned_referrals, || format!("I24: {orphans} referrals without a referrer at {key:?}"))?;
         for (name, pending) in &node.pending {
             demand(!pending.to_answer.is_empty(), || format!("I8: nobody will answer {key:?} about {name}"))?;
         }

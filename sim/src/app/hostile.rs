@@ -15,7 +15,8 @@ impl Stage {
         for liar in &hostile {
             let held: Vec<EndId> = self.homes[*liar as usize].all().collect();
             held.into_iter().for_each(|end| self.ghost.taint(end));
-            (0..self.homes.len() as u32).filter(|other| other != liar).for_each(|other| self.checks.honesty.lie(*liar, other));
+            // Come back under another name, it may be introduced to what its broker still takes for alive: itself.
+            (0..self.homes.len() as u32).for_each(|other| self.checks.honesty.lie(*liar, other));
         }
         self.returns = lies.returns;
         self.checks.hostility.begin(hostile, self.limits);

@@ -35,7 +35,8 @@ pub struct Plan {
     scenario: Arc<Scenario>,
     /// Of each portal of the scenario, its end, once it is open.
     pub ends: Vec<Option<EndId>>,
-    portals: BTreeMap<EndId, PortalId>,
+    /// By end: its portal of the scenario. As long as the last that has one: asked at every parcel, it costs those that have none nothing.
+    portals: Vec<Option<PortalId>>,
     /// By step: conditions not yet met.
     missing: Vec<usize>,
     done: Vec<Awaited>,
@@ -60,7 +61,7 @@ impl Plan {
     pub fn new(scenario: Arc<Scenario>) -> Plan {
         let mut plan = Plan {
             ends: vec![None; scenario.portals.len()],
-            portals: BTreeMap::new(),
+            portals: Vec::new(),
             missing: scenario.steps.iter().map(|step| step.after.len()).collect(),
             done: vec![Awaited::default(); scenario.steps.len()],
             arrived: BTreeMap::new(),
@@ -91,7 +92,11 @@ impl Plan {
     /// Set-up is over: the first steps begin.
     pub fn begin(&mut self, stage: &mut Stage) -> Checked {
         self.start = stage.world.now();
-        self.portals = self.ends.iter().enumerate().filter_map(|(portal, end)| Some(((*end)?, portal))).collect();
+        for portal in 0..self.ends.len() {
+            if let Some(end) = self.ends[portal] {
+                self.opened(end, portal);
+            }
+        }
         for step in 0..self.missing.len() {
             if self.missing[step] == 0 {
                 self.due(stage, step);
@@ -147,8 +152,8 @@ impl Plan {
 
     /// The name of an end in the scenario.
     pub fn name(&self, end: EndId) -> Option<&str> {
-        let portal = self.portals.get(&end)?;
-        Some(&self.scenario.portals[*portal].name)
+        let portal = self.portal(end)?;
+        Some(&self.scenario.portals[portal].name)
     }
 
     /// A step's conditions are met.
@@ -169,20 +174,30 @@ impl Plan {
         self.act(stage)
     }
 
+    fn opened(&mut self, end: EndId, portal: PortalId) {
+        let place = end.0 as usize;
+        self.portals.resize(self.portals.len().max(place + 1), None);
+        self.portals[place] = Some(portal);
+    }
+
+    fn portal(&self, end: EndId) -> Option<PortalId> {
+        self.portals.get(end.0 as usize).copied().flatten()
+    }
+
     /// Something was learnt.
     pub fn heard(&mut self, stage: &mut Stage, news: News) -> Checked {
         let mut free = std::mem::take(&mut self.free);
         match news {
             News::Arrived { end, process, .. } => {
-                if let Some(portal) = self.portals.get(&end)
-                    && let Some(awaited) = self.arrived.get_mut(&(*portal, process as NodeId))
+                if let Some(portal) = self.portal(end)
+                    && let Some(awaited) = self.arrived.get_mut(&(portal, process as NodeId))
                 {
                     awaited.happen(&mut free);
                 }
             }
             News::Received { end } => {
-                if let Some(portal) = self.portals.get(&end) {
-                    self.received[*portal].happen(&mut free);
+                if let Some(portal) = self.portal(end) {
+                    self.received[portal].happen(&mut free);
                 }
             }
             News::Did { errand } if self.left[errand as usize] == 0 => self.finish(errand as StepId, &mut free),
@@ -237,14 +252,14 @@ impl Plan {
                     let end = stage.open(process, Role::Step)?;
                     for (portal, end) in portals.into_iter().zip([end, end.twin()]) {
                         self.ends[portal] = Some(end);
-                        self.portals.insert(end, portal);
+                        self.opened(end, portal);
                     }
                 }
                 Action::Connect { to, portals } if !stage.world.is_gone(to as u32) => {
                     if let Some(end) = stage.connect(process, to as u32, None, Role::Step)? {
                         for (portal, end) in portals.into_iter().zip([end, end.twin()]) {
                             self.ends[portal] = Some(end);
-                            self.portals.insert(end, portal);
+                            self.opened(end, portal);
                         }
                     }
                 }

@@ -3,6 +3,7 @@
 
 mod boxing;
 mod reading;
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -331,6 +332,7 @@ impl Stage {
         let node = self.homes[process as usize].node.ok_or_else(|| Violation::new(API, "a process has a node", "").in_process(process))?;
         let made = self.process(process)?.open_portals(node);
         let (a, b) = made.map_err(|error| unexpected("OpenPortals", error).in_process(process))?;
+        self.calls.made += 1;
         self.trace(process, call::OPEN, &[a.to_bits(), b.to_bits()]);
         let end = self.adopt(role, [(process, a), (process, b)])?;
         self.note(Deed::Open { process, end });
@@ -469,6 +471,7 @@ impl Stage {
     /// A call has returned; answers the next one of the same job.
     pub fn finish(&mut self, call: Call, answer: Answer) -> Checked<Option<Call>> {
         let Call { process, end, doing } = call;
+        self.calls.made += 1;
         match (doing, answer) {
             (Doing::Put { portal, data, attached, .. }, Answer::Put(result)) => {
                 let words = [portal.to_bits(), data.len() as u64, attached.map_or(0, |it| it.handle.to_bits()), result.is_ok().into()];
@@ -575,7 +578,7 @@ impl Stage {
                 Ok(())
             }
             Err(Error::NotFound) => {
-                if !self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle))) {
+                if !self.take_back(end, process, attached) {
                     let text = format!("Put refused a parcel into {end}, but its peer got it");
                     return Err(Violation::new(API, "a parcel that is refused does not arrive", text).in_process(process).at(end));
                 }
@@ -584,27 +587,35 @@ impl Stage {
             // A lie may have made the two each other's peers.
             Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
                 self.checks.delivery.tally.exempt("portals that a lie made peers");
-                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                self.take_back(end, process, attached);
                 Ok(())
             }
             // The peer has filled its link with portals of its own.
             Err(Error::ResourceExhausted) if attached.is_some() && self.ghost.pipe(end).tainted => {
                 self.checks.delivery.tally.exempt("link that a hostile node has filled");
-                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                self.take_back(end, process, attached);
                 Ok(())
             }
             // Its owner has closed it inside this very call.
             Err(Error::InvalidArgument) if self.was_closed(end) => {
-                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                self.take_back(end, process, attached);
                 Ok(())
             }
             // A portal that is being got from does not leave the node (api.md A6).
             Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
-                self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)));
+                self.take_back(end, process, attached);
                 Ok(())
             }
             Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
         }
+    }
+
+    /// A refused put gives its portal back. At depth L1 it may have been time to read that one while the call was under way.
+    fn take_back(&mut self, end: EndId, process: u32, attached: Option<Attached>) -> bool {
+        let slept = |end: EndId| !self.ghost.end(end).armed && !self.ghost.end(end).dead && !self.unread.contains(&end);
+        let missed = attached.map(|it| it.end).filter(|end| self.threads.is_some() && slept(*end));
+        self.to_read.extend(missed);
+        self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)))
     }
 
     /// The closure is noted first: the peer may see it before the call returns.

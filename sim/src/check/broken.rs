@@ -159,6 +159,10 @@ impl Broken {
     fn mark_links(&mut self, world: &World, ghost: &mut Ghost, names: &Names, find: &Find<'_>, here: u32) {
         let now = world.now();
         let Some(body) = world.process(here) else { return };
+        // Most processes have nothing to do with it, and some have a link to every other.
+        if self.alone.is_empty() && !self.wounds.keys().any(|(a, b)| *a == here || *b == here) {
+            return;
+        }
         for (link, name) in body.inspect(|view| view.peers()) {
             let Some(there) = names.process(name) else { continue };
             let wound = self.wounds.get(&(here.min(there), here.max(there))).copied().unwrap_or_default();

@@ -1,8 +1,6 @@
 //! The route graph of a world: every router of every process, and the links between them (design.md 5).
 
-use std::collections::BTreeMap;
-
-use ipcz::ids::{LinkKey, LinkSide, RouterKey, SublinkId};
+use ipcz::ids::{LinkSide, RouterKey};
 use ipcz::inspect::{LinkKind as Kind, LinkView, RouterView};
 use petgraph::graph::{NodeIndex, UnGraph};
 
@@ -30,10 +28,8 @@ pub struct Edge {
 /// The graph. Each link is there once; a link whose far end no router has is not there but in `loose`.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Routers and links.
+    /// Routers, each at its [`Snapshot::place`], and links.
     pub graph: UnGraph<Ref, Edge>,
-    /// Where each router is in it.
-    pub index: BTreeMap<Ref, NodeIndex>,
     /// Links that lead nowhere.
     pub loose: Vec<(Ref, LinkView)>,
 }
@@ -47,32 +43,17 @@ pub fn links(router: &RouterView) -> impl Iterator<Item = (LinkView, bool)> {
 impl Graph {
     /// The graph of what is seen.
     pub fn of(snapshot: &Snapshot) -> Graph {
-        let partners = snapshot.partners();
         let mut found = Graph::default();
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
-                let at = Ref { process, router: router.key };
-                found.index.insert(at, found.graph.add_node(at));
+                found.graph.add_node(Ref { process, router: router.key });
             }
         }
-        let bound: BTreeMap<(u32, LinkKey, SublinkId), RouterKey> = snapshot
-            .alive()
-            .flat_map(|(process, sight)| {
-                sight.links.iter().flat_map(move |link| link.sublinks.iter().map(move |(id, router)| ((process, link.key, *id), *router)))
-            })
-            .collect();
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
                 let here = Ref { process, router: router.key };
                 for (link, decaying) in links(router) {
-                    let far = match link {
-                        LinkView::Local { peer, .. } => peer.map(|router| Ref { process, router }),
-                        LinkView::Bridge { peer } => Some(Ref { process, router: peer }),
-                        LinkView::Remote { link, sublink, .. } => partners
-                            .get(&(process, link))
-                            .and_then(|(process, link)| Some(Ref { process: *process, router: *bound.get(&(*process, *link, sublink))? })),
-                    };
-                    found.add(snapshot, here, far, link, decaying);
+                    found.add(snapshot, here, link, decaying);
                 }
             }
         }
@@ -80,8 +61,9 @@ impl Graph {
     }
 
     /// Adds a link, unless its other end, which sees it too, adds it.
-    fn add(&mut self, snapshot: &Snapshot, here: Ref, far: Option<Ref>, link: LinkView, decaying: bool) {
-        let Some(there) = far.and_then(|far| self.index.get(&far).map(|index| (far, *index))) else {
+    fn add(&mut self, snapshot: &Snapshot, here: Ref, link: LinkView, decaying: bool) {
+        let far = snapshot.far(here.process, &link);
+        let (Some(near), Some(far)) = (snapshot.place(here), far.and_then(|far| Some((far, snapshot.place(far)?)))) else {
             self.loose.push((here, link));
             return;
         };
@@ -91,32 +73,39 @@ impl Graph {
             LinkView::Remote { side, kind: Kind::Central, .. } => (side, LinkKind::Central),
             LinkView::Remote { side, .. } => (side, LinkKind::Peripheral),
         };
-        let seen_there = snapshot.router(there.0.process, there.0.router).is_some_and(|router| links(router).any(|(l, _)| same(&link, &l)));
-        if side == LinkSide::A || !seen_there {
+        let seen_there = || snapshot.router(far.0.process, far.0.router).is_some_and(|router| links(router).any(|(l, _)| same(&link, &l)));
+        if side == LinkSide::A || !seen_there() {
             let edge = Edge { kind: if decaying { LinkKind::Decaying } else { kind }, decaying };
-            self.graph.add_edge(self.index[&here], there.1, edge);
+            self.graph.add_edge(NodeIndex::new(near), NodeIndex::new(far.1), edge);
         }
+    }
+
+    /// The routers that have a link with that one.
+    pub fn neighbours(&self, snapshot: &Snapshot, at: Ref) -> impl Iterator<Item = Ref> + '_ {
+        let place = snapshot.place(at).map(NodeIndex::new);
+        place.into_iter().flat_map(|place| self.graph.neighbors(place)).map(|near| self.graph[near])
     }
 
     /// It as plain data, to be drawn; routers without links left out.
     pub fn data(&self, snapshot: &Snapshot) -> GraphData {
         let mut data = GraphData::default();
-        let mut place = BTreeMap::new();
-        for (at, index) in &self.index {
+        let mut places = vec![None; self.graph.node_count()];
+        for index in self.graph.node_indices() {
+            let at = self.graph[index];
             let Some(router) = snapshot.router(at.process, at.router) else { continue };
-            if self.graph.neighbors(*index).next().is_some() {
+            if self.graph.neighbors(index).next().is_some() {
                 let kind = match router.inward {
                     None => RouterKind::Terminal,
                     Some(edge) if matches!(edge.primary.or(edge.decaying), Some(LinkView::Bridge { .. })) => RouterKind::Bridge,
                     Some(_) => RouterKind::Proxy,
                 };
-                place.insert(*index, data.routers.len());
-                data.routers.push((at.process, format!("{:?}", at.router), kind));
+                places[index.index()] = Some(data.routers.len());
+                data.routers.push((at.process, at.router, kind));
             }
         }
         for edge in self.graph.raw_edges() {
-            if let (Some(a), Some(b)) = (place.get(&edge.source()), place.get(&edge.target())) {
-                data.links.push((*a, *b, edge.weight.kind));
+            if let (Some(a), Some(b)) = (places[edge.source().index()], places[edge.target().index()]) {
+                data.links.push((a, b, edge.weight.kind));
             }
         }
         data

@@ -102,13 +102,12 @@ impl Leaks {
 
     /// Both ends of a live link agree that no block is taken, and a process has no objects but those of its links.
     fn links(&mut self, snapshot: &Snapshot, rings: bool, suspects: &BTreeSet<Ref>) -> Checked {
-        let partners = snapshot.partners();
         for (process, sight) in snapshot.alive() {
             for link in sight.links.iter().filter(|link| link.established && !link.dead) {
                 self.tally.count();
                 let no = |text: String| Err(Violation::new(NAME, PROPERTY, text).in_process(process));
-                let partner = partners.get(&(process, link.key));
-                let far = partner.and_then(|(far, _)| Some((*far, snapshot.processes[*far as usize].as_ref()?)));
+                let partner = snapshot.partner(process, link.key);
+                let far = partner.and_then(|(far, _)| Some((far, snapshot.processes[far as usize].as_ref()?)));
                 // A router that is left has its link state and its parcels.
                 let behind = [Some((process, sight)), far]
                     .into_iter()
@@ -122,8 +121,8 @@ impl Leaks {
                     return Err(Violation::new(NAME, "I10: a link has both its ends or none", text).in_process(process));
                 };
                 let counted = |sight: &Sight, key| sight.counted.binary_search(&key).is_ok();
-                let other = snapshot.processes[*far as usize].as_ref().filter(|other| counted(other, *key) && counted(sight, link.key));
-                let other = other.and_then(|other| other.links.iter().find(|link| link.key == *key));
+                let other = snapshot.processes[far as usize].as_ref().filter(|other| counted(other, key) && counted(sight, link.key));
+                let other = other.and_then(|other| other.links.iter().find(|link| link.key == key));
                 if other.is_some_and(|other| other.blocks_taken != link.blocks_taken) {
                     return no(format!("process {process} and process {far} do not agree on the blocks of their link {:?}", link.key));
                 }

@@ -74,7 +74,6 @@ pub fn requirements(
         let about = Some(lie.name().to_owned());
         all.push(Requirement { name: "lies", about, demanded: *demanded, at_most: false, reached, met: reached >= *demanded });
     }
-    let (partners, portals) = (snapshot.partners(), snapshot.portals());
     all.extend(probes.iter().map(|&(probe, demanded)| {
         let (about, reached) = (Some(probe.name().to_owned()), reached.probes.of(probe));
         Requirement { name: "probe", about, demanded, at_most: false, reached, met: reached >= demanded }
@@ -82,7 +81,7 @@ pub fn requirements(
     for pair in pairs {
         let holders = pair.map(|portal| ends[portal].and_then(|end| ghost.holder(end)));
         let met = match holders {
-            [Some(here), Some(there)] => direct(snapshot, &partners, &portals, here, there).is_ok(),
+            [Some(here), Some(there)] => direct(snapshot, here, there).is_ok(),
             _ => false,
         };
         let about = Some(pair.map(|portal| scenario.portals[portal].name.as_str()).join(" "));

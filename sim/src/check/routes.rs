@@ -2,10 +2,10 @@
 //! is one piece (routing.md 19.1: S4, S6, L5, Q4, G1, G2, G5). It takes a look at a whole world, so small worlds are looked at now and then,
 //! all at rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ipcz::ids::{Handle, LinkKey, RouterKey, SublinkId};
 use ipcz::inspect::{EdgeView, LinkKind, LinkView, RouterView};
+use petgraph::unionfind::UnionFind;
 
 use super::graph::{Graph, Ref, links};
 use super::snapshot::Snapshot;
@@ -32,38 +32,31 @@ pub struct Routes {
     pub tally: Tally,
 }
 
-/// By process and key: the other end of each node link.
-type Partners = BTreeMap<(u32, LinkKey), (u32, LinkKey)>;
-/// Which router each bound sublink leads to.
-type Bound = BTreeMap<(u32, LinkKey, SublinkId), RouterKey>;
-
 impl Routes {
     /// Its name.
     pub const NAME: &str = NAME;
 
     /// Looks at a world in which nobody lies; and before it is at rest, only if no link was cut.
     pub fn look(&mut self, ghost: &Ghost, snapshot: &Snapshot, scope: Scope) -> Checked {
-        let partners = snapshot.partners();
-        let bound = bound(snapshot);
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
                 for edge in [Some(router.out), router.inward].iter().flatten() {
                     for link in edge.primary.iter().chain(&edge.decaying) {
                         let here = Ref { process, router: router.key };
-                        let far = far(&partners, &bound, process, link).and_then(|far| snapshot.router(far.process, far.router));
-                        self.link(&partners, here, (edge, link), far, scope)?;
+                        let far = snapshot.far(process, link).and_then(|far| snapshot.router(far.process, far.router));
+                        self.link(snapshot, here, (edge, link), far, scope)?;
                     }
                 }
             }
         }
-        self.bindings(snapshot, &bound)?;
-        if scope > Scope::Links { self.pieces(&partners, ghost, snapshot) } else { Ok(()) }
+        self.bindings(snapshot)?;
+        if scope > Scope::Links { self.pieces(ghost, snapshot) } else { Ok(()) }
     }
 
     /// S6, L5, Q4: both ends of a link agree.
     fn link(
         &mut self,
-        partners: &Partners,
+        snapshot: &Snapshot,
         here: Ref,
         (edge, link): (&EdgeView, &LinkView),
         far: Option<&RouterView>,
@@ -77,7 +70,7 @@ impl Routes {
         let theirs = far.and_then(|far| {
             [Some(far.out), far.inward].into_iter().flatten().find_map(|edge| {
                 let mut links = edge.primary.into_iter().chain(edge.decaying);
-                Some((edge, links.find(|other| joined(partners, here, link, other))?))
+                Some((edge, links.find(|other| joined(snapshot, here, link, other))?))
             })
         });
         // What was announced and not yet heard of, or let go already, has one end.
@@ -103,15 +96,19 @@ impl Routes {
     }
 
     /// S4: whatever is bound is held by the router it is bound to.
-    fn bindings(&mut self, snapshot: &Snapshot, bound: &Bound) -> Checked {
-        for ((process, key, sublink), router) in bound {
-            self.tally.count();
-            let holds = |view: &RouterView| {
-                links(view).any(|(link, _)| matches!(link, LinkView::Remote { link, sublink: id, .. } if (link, id) == (*key, *sublink)))
-            };
-            if !snapshot.router(*process, *router).is_some_and(holds) {
-                let text = format!("{sublink:?} of {key:?} in process {process} is bound to {router:?}, which does not hold it");
-                return Err(Violation::new(NAME, "S4: whatever is bound is held", text).in_process(*process));
+    fn bindings(&mut self, snapshot: &Snapshot) -> Checked {
+        for (process, sight) in snapshot.alive() {
+            for link in sight.links.iter().filter(|link| !link.dead) {
+                for (sublink, router) in &link.sublinks {
+                    self.tally.count();
+                    let held = (link.key, *sublink);
+                    let is_it = |(link, _)| matches!(link, LinkView::Remote { link, sublink, .. } if (link, sublink) == held);
+                    if !snapshot.router(process, *router).is_some_and(|router| links(router).any(is_it)) {
+                        let text =
+                            format!("{sublink:?} of {:?} in process {process} is bound to {router:?}, which does not hold it", link.key);
+                        return Err(Violation::new(NAME, "S4: whatever is bound is held", text).in_process(process));
+                    }
+                }
             }
         }
         Ok(())
@@ -119,12 +116,14 @@ impl Routes {
 
     /// G1, G2, G5: each pipe whose ends are held is one piece, and no other pipe's; of its central links one is in use at both ends, and one
     /// more for each bridge.
-    fn pieces(&mut self, partners: &Partners, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
+    fn pieces(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
         let graph = snapshot.graph();
         let piece_of = pieces(graph);
-        let portals = snapshot.portals();
-        let router = |end: EndId| router_of(ghost, &portals, end);
-        let mut owners: BTreeMap<usize, EndId> = BTreeMap::new();
+        let router = |end: EndId| {
+            let (process, handle) = ghost.holder(end)?;
+            Some(Ref { process, router: snapshot.portal(process, handle)?.key })
+        };
+        let mut owners: Vec<Option<EndId>> = vec![None; piece_of.len()];
         for (a, pipe) in ghost.pipes() {
             let b = ghost.peer(a);
             let open = [a, b].into_iter().all(|end| matches!(ghost.end(end).place, Place::Held { .. }) && !ghost.end(end).saw_closed);
@@ -132,21 +131,22 @@ impl Routes {
                 continue;
             }
             let (Some(x), Some(y)) = (router(a), router(b)) else { continue };
-            let (Some(piece), Some(other)) = (piece_of.get(&x), piece_of.get(&y)) else { continue };
+            let (Some(piece), Some(other)) = (snapshot.place(x), snapshot.place(y)) else { continue };
+            let (piece, other) = (piece_of[piece], piece_of[other]);
             self.tally.count();
             let no = |property, text: String| Err(Violation::new(NAME, property, text).at(a));
             if piece != other {
                 let text = format!("no way of links leads from {a}, {x:?}, to {b}, {y:?}");
                 return no("G2: a way leads from each portal to its peer", text);
             }
-            if let Some(first) = owners.insert(*piece, a) {
+            if let Some(first) = owners[piece].replace(a) {
                 let text = format!("the routes of {first} and of {a} meet: {x:?} and {y:?}");
                 return no("G5: the routes of two pipes never meet", text);
             }
         }
-        let used = used(partners, snapshot, graph, &piece_of);
-        for (piece, a) in owners {
-            let (central, bridges) = used.get(&piece).copied().unwrap_or_default();
+        let used = used(snapshot, graph, &piece_of);
+        for (owner, (central, bridges)) in owners.into_iter().zip(used) {
+            let Some(a) = owner else { continue };
             if central > bridges + 1 {
                 let text = format!("the route of {a} has {central} central links that both ends use, and {bridges} bridges");
                 return Err(Violation::new(NAME, "G1: a route has one central link", text).at(a));
@@ -156,35 +156,13 @@ impl Routes {
     }
 }
 
-fn router_of(ghost: &Ghost, portals: &BTreeMap<(u32, Handle), RouterKey>, end: EndId) -> Option<Ref> {
-    let at = ghost.holder(end)?;
-    Some(Ref { process: at.0, router: *portals.get(&at)? })
-}
-
-fn bound(snapshot: &Snapshot) -> Bound {
-    let live = snapshot.alive().flat_map(|(process, sight)| sight.links.iter().filter(|link| !link.dead).map(move |link| (process, link)));
-    live.flat_map(|(process, link)| link.sublinks.iter().map(move |(id, router)| ((process, link.key, *id), *router))).collect()
-}
-
-/// The router at the other end of a link.
-fn far(partners: &Partners, bound: &Bound, process: u32, link: &LinkView) -> Option<Ref> {
-    match link {
-        LinkView::Local { peer, .. } => peer.map(|router| Ref { process, router }),
-        LinkView::Bridge { peer } => Some(Ref { process, router: *peer }),
-        LinkView::Remote { link, sublink, .. } => {
-            let (process, link) = partners.get(&(process, *link))?;
-            Some(Ref { process: *process, router: *bound.get(&(*process, *link, *sublink))? })
-        }
-    }
-}
-
 /// Whether `other`, which the router at the far end of `link` holds, is the far end of it.
-fn joined(partners: &Partners, here: Ref, link: &LinkView, other: &LinkView) -> bool {
+fn joined(snapshot: &Snapshot, here: Ref, link: &LinkView, other: &LinkView) -> bool {
     match (link, other) {
         (LinkView::Local { pair: a, .. }, LinkView::Local { pair: b, .. }) => a == b,
         (LinkView::Bridge { .. }, LinkView::Bridge { peer }) => *peer == here.router,
         (LinkView::Remote { link, sublink: a, .. }, LinkView::Remote { link: far, sublink: b, .. }) => {
-            a == b && partners.get(&(here.process, *link)).is_some_and(|(_, partner)| partner == far)
+            a == b && snapshot.partner(here.process, *link).is_some_and(|(_, partner)| partner == *far)
         }
         _ => false,
     }
@@ -218,29 +196,21 @@ fn disagree(link: &LinkView, other: &LinkView) -> Option<&'static str> {
 }
 
 /// Which piece of the graph each router is in.
-fn pieces(graph: &Graph) -> BTreeMap<Ref, usize> {
-    let mut piece_of = BTreeMap::new();
-    for (piece, start) in graph.index.keys().enumerate() {
-        let mut next = vec![*start];
-        while let Some(at) = next.pop() {
-            if piece_of.contains_key(&at) {
-                continue;
-            }
-            piece_of.insert(at, piece);
-            next.extend(graph.graph.neighbors(graph.index[&at]).map(|near| graph.graph[near]));
-        }
+fn pieces(graph: &Graph) -> Vec<usize> {
+    let mut pieces = UnionFind::new(graph.graph.node_count());
+    for edge in graph.graph.raw_edges() {
+        pieces.union(edge.source().index(), edge.target().index());
     }
-    piece_of
+    pieces.into_labeling()
 }
 
 /// By piece: central links that are primary at both ends, and bridges.
-fn used(partners: &Partners, snapshot: &Snapshot, graph: &Graph, piece_of: &BTreeMap<Ref, usize>) -> BTreeMap<usize, (usize, usize)> {
-    let mut used: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+fn used(snapshot: &Snapshot, graph: &Graph, piece_of: &[usize]) -> Vec<(usize, usize)> {
+    let mut used = vec![(0, 0); piece_of.len()];
     let mut bridges = BTreeSet::new();
     for edge in graph.graph.raw_edges() {
+        let counts = &mut used[piece_of[edge.source().index()]];
         let ends = [graph.graph[edge.source()], graph.graph[edge.target()]];
-        let Some(piece) = piece_of.get(&ends[0]) else { continue };
-        let counts = used.entry(*piece).or_default();
         let view = |at: Ref| snapshot.router(at.process, at.router);
         let [Some(a), Some(b)] = ends.map(view) else { continue };
         let inward = |router: &RouterView| router.inward.and_then(|edge| edge.primary.or(edge.decaying));
@@ -252,7 +222,7 @@ fn used(partners: &Partners, snapshot: &Snapshot, graph: &Graph, piece_of: &BTre
         if let (Some(x), Some(y)) = (a.out.primary, b.out.primary)
             && central(&x)
             && central(&y)
-            && joined(partners, ends[0], &x, &y)
+            && joined(snapshot, ends[0], &x, &y)
             && edge.weight.kind != crate::run::LinkKind::Decaying
         {
             counts.0 += 1;

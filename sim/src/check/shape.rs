@@ -1,9 +1,9 @@
 //! At rest every route has the shortest form there is: two routers, one central link, stable and unlocked, nothing decaying, no
 //! proxy (routing.md 19: E1, E2, E3, E4, E10).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ipcz::ids::{LinkKey, RouterKey};
+use ipcz::ids::{Handle, LinkKey, RouterKey};
 use ipcz::inspect::{LinkKind, LinkView, RouterView};
 
 use super::broken::LIE;
@@ -29,17 +29,13 @@ pub struct Shape {
     pub suspects: BTreeSet<Ref>,
 }
 
-type Partners = BTreeMap<(u32, LinkKey), (u32, LinkKey)>;
-
 impl Shape {
     /// Its name.
     pub const NAME: &str = NAME;
 
     /// Looks at every router of a world at rest.
     pub fn rest(&mut self, ghost: &Ghost, snapshot: &Snapshot) -> Checked {
-        let partners = snapshot.partners();
-        let portals = snapshot.portals();
-        let suspects = suspects(ghost, snapshot, &portals);
+        let suspects = suspects(ghost, snapshot);
         let starved = if self.scarce { starved(snapshot) } else { BTreeSet::new() };
         for (process, sight) in snapshot.alive() {
             for router in &sight.routers {
@@ -51,7 +47,7 @@ impl Shape {
                     self.tally.exempt(NO_MEMORY);
                     continue;
                 }
-                self.router(snapshot, &partners, process, router)?;
+                self.router(snapshot, process, router)?;
             }
             for link in sight.links.iter().filter(|link| link.established && !link.dead) {
                 let honest: Vec<_> =
@@ -60,19 +56,20 @@ impl Shape {
             }
         }
         for (a, _) in ghost.pipes() {
-            let router = ghost.holder(a).and_then(|at| Some(Ref { process: at.0, router: *portals.get(&at)? }));
+            let holder = ghost.holder(a).filter(|_| !starved.is_empty());
+            let router = holder.and_then(|(process, handle)| Some(Ref { process, router: snapshot.portal(process, handle)?.key }));
             if router.is_some_and(|router| starved.contains(&router)) {
                 self.tally.exempt(NO_MEMORY);
                 continue;
             }
-            self.route(ghost, snapshot, &partners, &portals, a)?;
+            self.route(ghost, snapshot, a)?;
         }
         self.suspects = suspects;
         Ok(())
     }
 
     /// A router by itself: a terminal, on at most one link, which is central, stable, unlocked and awaited by nobody.
-    fn router(&mut self, snapshot: &Snapshot, partners: &Partners, process: u32, router: &RouterView) -> Checked {
+    fn router(&mut self, snapshot: &Snapshot, process: u32, router: &RouterView) -> Checked {
         self.tally.count();
         let no = |property, text: String| Err(Violation::new(NAME, property, text).in_process(process));
         let key = router.key;
@@ -105,8 +102,7 @@ impl Shape {
                 return no("E1: a link has two ends", format!("{key:?} in process {process} has lost its local peer"));
             }
             LinkView::Remote { kind: LinkKind::Central, status, link, sublink, .. } => {
-                let far = partners.get(&(process, link)).and_then(|(p, l)| Some((*p, bound(snapshot, *p, *l, sublink)?)));
-                if far.is_none() {
+                if snapshot.far(process, &primary).is_none() {
                     let text = format!("{key:?} in process {process} is on {sublink:?} of {link:?}, which is not bound at the other end");
                     return no("E1: a link has two ends", text);
                 }
@@ -154,14 +150,7 @@ impl Shape {
     }
 
     /// E1: the two ends of a healthy pipe are on one link.
-    fn route(
-        &mut self,
-        ghost: &Ghost,
-        snapshot: &Snapshot,
-        partners: &Partners,
-        portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>,
-        a: EndId,
-    ) -> Checked {
+    fn route(&mut self, ghost: &Ghost, snapshot: &Snapshot, a: EndId) -> Checked {
         let b = ghost.peer(a);
         let ends = [a, b].map(|end| (ghost.end(end), ghost.holder(end)));
         let [(near, Some(here)), (far, Some(there))] = ends else {
@@ -178,7 +167,7 @@ impl Shape {
             return Ok(());
         }
         self.tally.count();
-        match direct(snapshot, partners, portals, here, there) {
+        match direct(snapshot, here, there) {
             Ok(()) => Ok(()),
             Err(text) => Err(Violation::new(NAME, "E1: the two ends of a pipe are on one link", format!("{a} and {b}: {text}")).at(a)),
         }
@@ -196,14 +185,14 @@ fn starved(snapshot: &Snapshot) -> BTreeSet<Ref> {
     let mut next: Vec<Ref> = proxies.collect();
     while let Some(at) = next.pop() {
         if found.insert(at) {
-            next.extend(graph.graph.neighbors(graph.index[&at]).map(|near| graph.graph[near]));
+            next.extend(graph.neighbours(snapshot, at));
         }
     }
     found
 }
 
 /// Routers of which nothing is known: what is left of a route that a lie touched, from its portals or without any.
-fn suspects(ghost: &Ghost, snapshot: &Snapshot, portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>) -> BTreeSet<Ref> {
+fn suspects(ghost: &Ghost, snapshot: &Snapshot) -> BTreeSet<Ref> {
     let mut suspects = BTreeSet::new();
     if !ghost.any_tainted() {
         return suspects;
@@ -214,9 +203,9 @@ fn suspects(ghost: &Ghost, snapshot: &Snapshot, portals: &BTreeMap<(u32, ipcz::i
         // A portal in a parcel of an honest pipe has no handle: its router is known by the parcel that carries it.
         if let Place::Held { process, handle } = state.place
             && !ghost.pipe(end).tainted
-            && let Some(router) = portals.get(&(process, handle))
+            && let Some(router) = snapshot.portal(process, handle)
         {
-            honest.push(Ref { process, router: *router });
+            honest.push(Ref { process, router: router.key });
         }
     }
     let mut known = BTreeSet::new();
@@ -224,36 +213,17 @@ fn suspects(ghost: &Ghost, snapshot: &Snapshot, portals: &BTreeMap<(u32, ipcz::i
         if !known.insert(at) {
             continue;
         }
-        let index = graph.index[&at];
-        honest.extend(graph.graph.neighbors(index).map(|near| graph.graph[near]));
+        honest.extend(graph.neighbours(snapshot, at));
         let carried = snapshot.router(at.process, at.router).map(|router| router.carried.clone()).unwrap_or_default();
         honest.extend(carried.into_iter().map(|router| Ref { process: at.process, router }));
     }
-    suspects.extend(graph.index.keys().filter(|at| !known.contains(at)));
+    suspects.extend(graph.graph.node_weights().filter(|at| !known.contains(at)));
     suspects
 }
 
-fn bound(snapshot: &Snapshot, process: u32, link: LinkKey, sublink: ipcz::ids::SublinkId) -> Option<RouterKey> {
-    let sight = snapshot.processes.get(process as usize)?.as_ref()?;
-    let place = sight.links.binary_search_by_key(&link, |l| l.key).ok()?;
-    let sublinks = &sight.links[place].sublinks;
-    match sublinks.binary_search_by_key(&sublink, |(id, _)| *id) {
-        Ok(found) => Some(sublinks[found].1),
-        Err(_) => sublinks.iter().find(|(id, _)| *id == sublink).map(|(_, router)| *router),
-    }
-}
-
 /// Whether two portals are on the two ends of one stable, unlocked central link; else why not.
-pub(super) fn direct(
-    snapshot: &Snapshot,
-    partners: &Partners,
-    portals: &BTreeMap<(u32, ipcz::ids::Handle), RouterKey>,
-    here: (u32, ipcz::ids::Handle),
-    there: (u32, ipcz::ids::Handle),
-) -> Result<(), String> {
-    let find = |at: (u32, ipcz::ids::Handle)| {
-        portals.get(&at).and_then(|key| snapshot.router(at.0, *key)).ok_or_else(|| format!("process {} has no router for {:?}", at.0, at.1))
-    };
+pub(super) fn direct(snapshot: &Snapshot, here: (u32, Handle), there: (u32, Handle)) -> Result<(), String> {
+    let find = |at: (u32, Handle)| snapshot.portal(at.0, at.1).ok_or_else(|| format!("process {} has no router for {:?}", at.0, at.1));
     let (a, b) = (find(here)?, find(there)?);
     match (a.out.primary, b.out.primary) {
         (Some(LinkView::Local { pair: x, side: s, status, .. }), Some(LinkView::Local { pair: y, side: t, .. }))
@@ -264,7 +234,7 @@ pub(super) fn direct(
         (
             Some(LinkView::Remote { link: k, sublink: x, side: s, status: v, kind: LinkKind::Central, .. }),
             Some(LinkView::Remote { link: l, sublink: y, side: t, status: w, kind: LinkKind::Central, .. }),
-        ) if x == y && s != t && v == Some(STABLE) && w == v && partners.get(&(here.0, k)) == Some(&(there.0, l)) => Ok(()),
+        ) if x == y && s != t && v == Some(STABLE) && w == v && snapshot.partner(here.0, k) == Some((there.0, l)) => Ok(()),
         (x, y) => Err(format!("{:?} in process {} has {x:?}, {:?} in process {} has {y:?}", a.key, here.0, b.key, there.0)),
     }
 }

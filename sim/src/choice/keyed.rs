@@ -11,20 +11,18 @@ use super::Site;
 
 /// Draws of one (site, actor): how many there were, and the values around the latest.
 #[derive(Clone, Copy, Debug)]
-struct Stream<const WINDOW: usize = BLOCK> {
+struct Stream {
     next: u64,
     /// Which window it is; [`u64::MAX`]: none yet.
     place: u64,
     window: [u64; WINDOW],
 }
 
-/// Values of eight bytes in a ChaCha block.
-const BLOCK: usize = 8;
-/// Values that the generator makes at a time.
-const BATCH: usize = 4 * BLOCK;
+/// Values of eight bytes that the generator makes at a time: four ChaCha blocks.
+const WINDOW: usize = 32;
 
-impl<const WINDOW: usize> Stream<WINDOW> {
-    const NEW: Stream<WINDOW> = Stream { next: 0, place: u64::MAX, window: [0; WINDOW] };
+impl Stream {
+    const NEW: Stream = Stream { next: 0, place: u64::MAX, window: [0; WINDOW] };
 
     /// The next value of the stream `number` of `rng`.
     #[inline]
@@ -50,7 +48,7 @@ pub(super) struct Keyed {
     pub scenario: Arc<str>,
     rng: ChaCha8Rng,
     /// Of [`PICK`], the only one that is drawn from at every operation of depth L1.
-    pick: Stream<BATCH>,
+    pick: Stream,
     /// By site, then actor: actors are small dense numbers as a rule.
     dense: BTreeMap<u32, Vec<Stream>>,
     /// Actors of [`DENSE`] and above.

@@ -115,7 +115,7 @@ pub fn line(scenario: &Scenario, file: &Path, played: &Played, replay: &str) -> 
         events: count(|o| o.events),
         messages: outcome.map(|o| Messages { set_up: part(&o.set_up), run: part(&o.run), closing: part(&o.closing) }),
         deliveries: count(|o| o.deliveries),
-        calls: count(|o| o.calls.total()),
+        calls: count(|o| o.calls.made),
         bypasses: count(|o| o.bypasses),
         faults: outcome
             .map(|outcome| outcome.struck.iter().map(|struck| (struck.fault.name(), [struck.could, struck.did])).collect())

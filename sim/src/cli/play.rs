@@ -244,7 +244,7 @@ fn compared(scenario: &Scenario, options: &RunOptions, gauge: &Gauge, side: Opti
     }
 }
 
-const NOWHERE: Progress = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0 };
+const NOWHERE: Progress = Progress { phase: Phase::SetUp, time: 0, events: 0, timers: 0, delivered: 0, calls: 0, moved: 0 };
 
 /// Takes a run to its end.
 pub fn drive(run: Run, gauge: &Gauge) -> Once {
@@ -357,7 +357,7 @@ mod tests {
         let text = caught(|| -> u32 { panic!("router {} lost its edge", 7) }).unwrap_err();
         assert!(text.starts_with("router 7 lost its edge (") && text.contains("play.rs:"), "{text}");
         assert_eq!(caught(|| 3), Ok(3));
-        let at = Progress { phase: Phase::Work, time: 5, events: 9, timers: 0, delivered: 0, calls: 0 };
+        let at = Progress { phase: Phase::Work, time: 5, events: 9, timers: 0, delivered: 0, calls: 0, moved: 0 };
         let found = find(None, Some(panicked(text, at)));
         assert_eq!(found.exit().code(), 42);
         let Finding::Violated(failure) = found else { panic!("not violated") };

@@ -27,6 +27,7 @@ const ONE_ROUTE: &str = "the workloads merge no portals of one route, which woul
 const RACE: &str = "only another process that takes a lock between two operations of ours: depth L1 (races/R28)";
 const REFUSED: &str = "a driver that will not send in the end what it took: drivers/tests/calls/boxes.rs";
 const SEVERAL: &str = "brokers whose names happen to be in the right order, or that cannot be reached: drivers/tests/peer_brokers.rs";
+const ORPHANS: &str = "more nodes that never greet than any one client may refer: drivers/tests/peer_referrals.rs";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
@@ -77,7 +78,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::IndirectAsked, SEVERAL),
     (Probe::IndirectRefused, SEVERAL),
     (Probe::IntroductionForRelays, SEVERAL),
-    (Probe::ReferralOverLimit, FOREIGN),
+    (Probe::ReferralForsaken, ORPHANS),
     (Probe::DelegateOverLimit, FOREIGN),
     (Probe::LinkReplaced, RARE),
     (Probe::MemoryRefused, RARE),

@@ -110,7 +110,7 @@ fn graph(outcome: &Outcome, data: &GraphData) -> page::RouteGraph {
     let named = |name: &String| page::GraphNode { name: name.clone(), routers: Vec::new() };
     let mut nodes: Vec<page::GraphNode> = outcome.processes.iter().map(named).collect();
     let mut places = Vec::with_capacity(data.routers.len());
-    for (process, name, kind) in &data.routers {
+    for (process, router, kind) in &data.routers {
         let node = *process as usize;
         if node >= nodes.len() {
             nodes.resize_with(node + 1, page::GraphNode::default);
@@ -121,7 +121,7 @@ fn graph(outcome: &Outcome, data: &GraphData) -> page::RouteGraph {
             RouterKind::Bridge => page::RouterKind::Bridge,
         };
         places.push(page::RouterRef { node, router: nodes[node].routers.len() });
-        nodes[node].routers.push(page::GraphRouter { name: name.clone(), kind });
+        nodes[node].routers.push(page::GraphRouter { name: format!("{router:?}"), kind });
     }
     let link = |&(a, b, kind): &(usize, usize, LinkKind)| {
         let kind = match kind {

@@ -75,7 +75,7 @@ pub fn single(played: &Played) -> String {
         "parcels",
         &format!("{} taken at their destination, {} passed on by proxies", number(outcome.deliveries), number(outcome.forwarded)),
     );
-    line(&mut out, "calls", &number(outcome.calls.total()));
+    line(&mut out, "calls", &format!("{}, {} of which moved something", number(outcome.calls.made), number(outcome.calls.moved())));
     line(&mut out, "introductions", &number(outcome.introductions));
     line(&mut out, "bypasses", &number(outcome.bypasses));
     line(&mut out, "peak proxies", &number(outcome.peaks.proxies));

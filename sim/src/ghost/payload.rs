@@ -34,10 +34,11 @@ pub fn write(from: EndId, number: u64, length: usize, out: &mut Vec<u8>) {
     for (out, word) in words.iter_mut().zip([first, second]) {
         *out = word.to_le_bytes();
     }
-    let mut state = first ^ second;
+    // Each word once in a parcel, and no two parcels alike; and added up only, which is done for several words at a time.
+    let mut word = first ^ second;
     for out in words.iter_mut().skip(2) {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        *out = (state ^ (state >> 29)).wrapping_mul(SECOND).to_le_bytes();
+        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        *out = word.to_le_bytes();
     }
     out.truncate(length);
 }

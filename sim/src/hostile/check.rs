@@ -93,6 +93,9 @@ impl Hostility {
                 ("buffers of its peer", spent.buffers as u64, limits.link_buffers as u64),
                 ("bytes of its peer's buffers", spent.buffer_bytes, limits.link_memory_bytes),
                 ("bound sublinks", spent.sublinks as u64, limits.link_sublinks as u64),
+                ("pieces of parcels", spent.pieces as u64, limits.link_pieces as u64),
+                ("bytes of pieces of parcels", spent.piece_bytes as u64, limits.link_piece_bytes as u64),
+                ("referrals under way", spent.referrals as u64, limits.pending_referrals as u64),
                 ("introductions under way", spent.introductions as u64, limits.pending_introductions as u64),
             ];
             self.tally.add(rows.len() as u64);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipcz::probe::Probe;
 
 use super::{ALL, About, Guard, Lie};
+use crate::policy::PolicySpec;
 use crate::run::{Outcome, RunOptions, Verdict, run};
 use crate::scenario::Scenario;
 
@@ -108,4 +109,14 @@ fn every_lie_is_told_and_meets_its_guard() {
         }
     }
     assert_eq!(unmet, [""; 0]);
+}
+
+/// Its broker may not yet know that it is gone, and still passes its routes on to it.
+#[test]
+fn who_came_back_may_lose_links_to_its_former_self() {
+    let scenario = Scenario::parse("former-selves", include_str!("../../../scenarios/former-selves.toml"), &[]).unwrap();
+    for seed in 0..100 {
+        let outcome = run(&scenario, &RunOptions { seed, policy: PolicySpec::Random, ..RunOptions::default() });
+        assert_eq!(outcome.verdict, Verdict::Held, "seed {seed}");
+    }
 }

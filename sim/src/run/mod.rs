@@ -209,6 +209,7 @@ impl Run {
         }
         self.stage.suffer();
         self.react()?;
+        self.read_sent();
         if let Some(process) = process {
             self.look(process)?;
             self.beset(process)?;
@@ -242,6 +243,7 @@ impl Run {
 
     /// What the wire has shown.
     fn watched(&mut self) -> Checked {
+        self.read_sent();
         let (violation, seen) = {
             let mut watch = self.watch.lock();
             for (name, process) in watch.named.drain(..) {
@@ -260,6 +262,17 @@ impl Run {
                 self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
             }
             None => Ok(()),
+        }
+    }
+
+    /// Parcels in link memory that have just been sent are looked at before anybody can free their blocks: at depth L1 somebody can.
+    fn read_sent(&mut self) {
+        let mut watch = self.watch.lock();
+        if self.engine.is_some() {
+            return watch.sent.clear();
+        }
+        for sent in watch.sent.drain(..) {
+            self.stage.checks.secrecy.sent(&self.stage.world, &self.stage.names, sent);
         }
     }
 
@@ -398,7 +411,7 @@ impl Run {
 
     /// A world that nobody calls must come to rest, also while steps wait for what never comes.
     fn storm(&mut self) -> Checked {
-        let calls = self.stage.calls.total();
+        let calls = self.stage.calls.moved();
         if calls != self.calm.0 || self.calm.1 == u64::MAX {
             self.calm = (calls, self.events + self.enough(self.scenario.run.settle.unwrap_or(SETTLE)));
         }
@@ -697,7 +710,9 @@ impl Run {
     pub fn progress(&self) -> Progress {
         let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
         let delivered = self.stage.world.trace(|trace| trace.totals().delivered);
-        Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: self.stage.calls.total() }
+        let Calls { made, .. } = self.stage.calls;
+        let moved = self.stage.calls.moved();
+        Progress { phase: self.phase, time, events: self.events, timers: self.turns, delivered, calls: made, moved }
     }
 
     /// What has decided it so far; for an [`Odometer`](crate::choice::Odometer).

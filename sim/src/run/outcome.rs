@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ipcz::ids::RouterKey;
 use ipcz::probe::Counts;
 
 use crate::app::Act;
@@ -116,8 +117,10 @@ pub struct Progress {
     pub timers: u64,
     /// Messages delivered.
     pub delivered: u64,
-    /// Workload calls made.
+    /// Calls of the library that returned.
     pub calls: u64,
+    /// Of those, calls that moved something ([`Calls::moved`]).
+    pub moved: u64,
 }
 
 /// What came of a run.
@@ -219,6 +222,8 @@ pub struct CheckCount {
 /// Calls that the workload made.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Calls {
+    /// Calls of the library that returned, of every kind: also gets that found nothing, traps and queries.
+    pub made: u64,
     /// Pipes opened.
     pub opens: u64,
     /// Parcels put, those that carry a portal included.
@@ -236,8 +241,8 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// All calls of the library: what a speed is counted by. A `hand` is a put, a cut is no call.
-    pub fn total(&self) -> u64 {
+    /// Those calls that put, took, opened, closed or merged something. A `hand` is a put, a cut is no call.
+    pub fn moved(&self) -> u64 {
         self.opens + self.puts + self.gets + self.closes + self.merges
     }
 }
@@ -353,8 +358,8 @@ pub enum LinkKind {
 /// The route graph of a whole world, for drawing.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct GraphData {
-    /// Each router: its process, its name there and what it is.
-    pub routers: Vec<(u32, String, RouterKind)>,
+    /// Each router: its process, its key there and what it is.
+    pub routers: Vec<(u32, RouterKey, RouterKind)>,
     /// Each link: the routers at its ends (indexes of `routers`) and what it is.
     pub links: Vec<(usize, usize, LinkKind)>,
 }

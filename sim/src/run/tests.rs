@@ -23,11 +23,11 @@ fn measure(name: &str, sets: &[(&str, &str)], seed: u64) -> Outcome {
     let scenario = load(name, sets);
     let outcome = run(&scenario, &RunOptions { seed, ..RunOptions::default() });
     let seconds = start.elapsed().as_secs_f64();
-    let work = outcome.set_up.delivered + outcome.run.delivered + outcome.closing.delivered + outcome.calls.total();
+    let work = outcome.set_up.delivered + outcome.run.delivered + outcome.closing.delivered + outcome.calls.made;
     println!(
         "{name} {sets:?} seed {seed}: {seconds:.2} s, {} events, {} delivered, {:?}, {:.0}/s; bypasses {}, peaks {:?}, work {} rest {}",
         outcome.events,
-        work - outcome.calls.total(),
+        work - outcome.calls.made,
         outcome.calls,
         work as f64 / seconds,
         outcome.bypasses,

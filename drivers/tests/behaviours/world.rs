@@ -34,7 +34,7 @@ pub const DELEGATED: Over = Over { delegated: true, ..ASYNCHRONOUS };
 pub const BROKERING_DELEGATED: Over = Over { brokering: true, delegated: true, ..PLAIN };
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The end of a test that waits in vain.
 #[track_caller]
@@ -524,21 +524,20 @@ pub struct Stranger {
     heard: Arc<Heard>,
 }
 
-#[derive(Default)]
 struct Heard {
-    told: Mutex<(Vec<Vec<u8>>, bool)>,
+    driver: Arc<dyn Driver>,
+    broken: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Activity for Heard {
-    fn message(self: Arc<Self>, _: u64, data: &[u8], _: &[ObjectId], _: Option<ObjectId>) -> Verdict {
-        self.told.lock().unwrap().0.push(data.to_vec());
-        self.changed.notify_all();
+    fn message(self: Arc<Self>, _: u64, _: &[u8], handles: &[ObjectId], _: Option<ObjectId>) -> Verdict {
+        handles.iter().for_each(|handle| self.driver.close(*handle));
         Verdict::Accepted
     }
 
     fn error(self: Arc<Self>, _: u64) {
-        self.told.lock().unwrap().1 = true;
+        *self.broken.lock().unwrap() = true;
         self.changed.notify_all();
     }
 
@@ -548,7 +547,8 @@ impl Activity for Heard {
 impl Stranger {
     /// Listens at this end.
     pub fn at(port: &Port, transport: IpczDriverHandle) -> Stranger {
-        let (driver, transport, heard) = (port.base.get(), object(transport), Arc::<Heard>::default());
+        let (driver, transport) = (port.base.get(), object(transport));
+        let heard = Arc::new(Heard { driver: driver.clone(), broken: Mutex::default(), changed: Condvar::new() });
         driver.activate(transport, Listener::new(heard.clone(), 0)).unwrap();
         Stranger { driver, transport, heard }
     }
@@ -560,7 +560,8 @@ impl Stranger {
     /// Waits until the transport is told to be broken.
     #[track_caller]
     pub fn wait_broken(&self) {
-        let (_told, late) = self.heard.changed.wait_timeout_while(self.heard.told.lock().unwrap(), PATIENCE, |told| !told.1).unwrap();
+        let broken = self.heard.broken.lock().unwrap();
+        let (_broken, late) = self.heard.changed.wait_timeout_while(broken, PATIENCE, |broken| !*broken).unwrap();
         assert!(!late.timed_out(), "the transport is broken");
     }
 

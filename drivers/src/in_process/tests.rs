@@ -1,4 +1,5 @@
 //! What listeners hear, of a synchronous driver and of one with a thread.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "waits for a thread, but not for ever")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -134,6 +135,23 @@ fn the_peer_hears_once_of_an_end_that_is_deactivated_and_then_closed() {
         ear.heard("deactivated");
         assert!(driver.activate(b, Listener::new(ear.clone(), 0)).is_err(), "once is enough");
         assert!(driver.activate(a, Listener::new(ear.clone(), 0)).is_err());
+    });
+}
+
+#[test]
+fn an_active_transport_that_is_closed_is_stopped_and_then_gone() {
+    each(|driver, ear| {
+        let [a, b] = driver.transport_pair();
+        let other = Arc::new(Ear::default());
+        listen(driver, a, &other);
+        listen(driver, b, ear);
+        driver.close(b);
+        ear.heard("deactivated");
+        other.heard("error");
+        send(driver, a, b"to nobody", &[driver.token(1)]);
+        driver.close(a);
+        other.heard("deactivated");
+        assert_eq!(driver.live_objects(), 0);
     });
 }
 

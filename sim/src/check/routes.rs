@@ -104,7 +104,8 @@ impl Routes {
                     let held = (link.key, *sublink);
                     let is_it = |(link, _)| matches!(link, LinkView::Remote { link, sublink, .. } if (link, sublink) == held);
                     if !snapshot.router(process, *router).is_some_and(|router| links(router).any(is_it)) {
-                        let text = format!("{sublink:?} of {:?} in process {process} is bound to {router:?}, which does not hold it", link.key);
+                        let text =
+                            format!("{sublink:?} of {:?} in process {process} is bound to {router:?}, which does not hold it", link.key);
                         return Err(Violation::new(NAME, "S4: whatever is bound is held", text).in_process(process));
                     }
                 }

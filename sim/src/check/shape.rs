@@ -223,8 +223,7 @@ fn suspects(ghost: &Ghost, snapshot: &Snapshot) -> BTreeSet<Ref> {
 
 /// Whether two portals are on the two ends of one stable, unlocked central link; else why not.
 pub(super) fn direct(snapshot: &Snapshot, here: (u32, Handle), there: (u32, Handle)) -> Result<(), String> {
-    let find =
-        |at: (u32, Handle)| snapshot.portal(at.0, at.1).ok_or_else(|| format!("process {} has no router for {:?}", at.0, at.1));
+    let find = |at: (u32, Handle)| snapshot.portal(at.0, at.1).ok_or_else(|| format!("process {} has no router for {:?}", at.0, at.1));
     let (a, b) = (find(here)?, find(there)?);
     match (a.out.primary, b.out.primary) {
         (Some(LinkView::Local { pair: x, side: s, status, .. }), Some(LinkView::Local { pair: y, side: t, .. }))

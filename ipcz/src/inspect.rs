@@ -4,7 +4,7 @@
 
 use crate::core::{Core, Entry};
 use crate::ids::{FragmentDescriptor, Handle, LinkKey, LinkSide, NodeKey, NodeName, NodeType, PairKey, RouterKey, SublinkId};
-use crate::memory::{Origin, status};
+use crate::memory::{Opened, Origin, status};
 use crate::node::introduction::Waiter;
 use crate::node::link::{Greeting, Role};
 use crate::node::{MemoryWait, Node, NodeLink, Phase};
@@ -340,6 +340,15 @@ impl<'a> View<'a> {
         let kept = |parcel: &Parcel| matches!(parcel.payload, Payload::Block { link: of, .. } if of == link);
         let keeps = |router: &Router| router.inbound.iter().chain(router.outbound.iter()).any(kept);
         self.core.routing.routers.iter().filter(|(_, router)| keeps(router)).map(|(key, _)| key).collect()
+    }
+
+    /// The first bytes of the data of a parcel in the memory of the link to a node that `is` knows; none if it has less, or if that is
+    /// no parcel.
+    pub fn parcel_begins<const N: usize>(&self, at: FragmentDescriptor, is: impl Fn(NodeName) -> bool) -> Option<[u8; N]> {
+        let peer = self.core.net.links.iter().filter_map(|(_, link)| link.peer()).find(|peer| is(peer.remote_name))?;
+        let Ok(Opened::Block(block)) = peer.memory.open_parcel(at) else { return None };
+        let mut bytes = [0; N];
+        (block.read(&mut bytes) == N).then_some(bytes)
     }
 
     /// The name of the node at the far end of a link; the invalid one while that is not known.

@@ -1,11 +1,17 @@
 //! No byte of a parcel is in a process that was not sent it: by a message from one that knew it, or through the memory of a link
-//! between the two (design.md 5). What is seen on the wire names parcels by the tags they begin with; of a parcel in link memory only
-//! its number is seen, so that it counts as told to whoever is told of a parcel with this number.
+//! between the two (design.md 5). What is seen on the wire names parcels by the tags they begin with; in link memory the tag is read when
+//! the message about it leaves. Where it can't be, only the number is known: then it counts as told to whoever is told of a parcel with
+//! this number.
 
-use super::broken::LIE;
-use super::wire::Seen;
+use std::collections::BTreeMap;
+
+use ipcz::ids::SublinkId;
+
+use super::broken::{LIE, Names};
+use super::wire::{Seen, Sent};
 use super::{Checked, Tally, Violation};
-use crate::ghost::{EndId, Ghost, Knowers, TAG_BYTES, Taken};
+use crate::ghost::{EndId, Ghost, Knowers, TAG_BYTES, Taken, read_tag};
+use crate::world::World;
 
 const NAME: &str = "secrecy";
 
@@ -14,6 +20,8 @@ const NAME: &str = "secrecy";
 pub struct Secrecy {
     /// Its counts.
     pub tally: Tally,
+    /// Parcels under way in link memory whose tags were read: from, to, sublink and number.
+    tags: BTreeMap<(u32, u32, SublinkId, u64), (EndId, u64)>,
     blocks: Blocks,
 }
 
@@ -100,13 +108,23 @@ impl Secrecy {
     /// Its name.
     pub const NAME: &str = NAME;
 
+    /// A parcel in link memory was sent.
+    pub fn sent(&mut self, world: &World, names: &Names, sent: Sent) {
+        let Some(body) = world.process(sent.from).filter(|body| !body.is_busy()) else { return };
+        let begins: Option<[u8; TAG_BYTES]> =
+            body.inspect(|view| view.parcel_begins(sent.fragment, |name| names.process(name) == Some(sent.to)));
+        if let Some(tag) = begins.and_then(|bytes| read_tag(&bytes)) {
+            self.tags.insert((sent.from, sent.to, sent.sublink, sent.number), tag);
+        }
+    }
+
     /// A parcel was delivered to a process.
     pub fn delivered(&mut self, ghost: &mut Ghost, seen: Seen, processes: u32) -> Checked {
-        if seen.block {
+        let tag = if seen.block { self.tags.remove(&(seen.from, seen.to, seen.sublink, seen.number)) } else { seen.tag };
+        if seen.block && tag.is_none() {
             self.blocks.told(seen.to, seen.from, seen.number);
-            return Ok(());
         }
-        let Some((end, number)) = seen.tag else { return Ok(()) };
+        let Some((end, number)) = tag else { return Ok(()) };
         // Where its reader has closed or died, what is left of it interests nobody.
         if !ghost.knows(end) {
             return Ok(());
@@ -182,6 +200,21 @@ mod tests {
             assert!((0..=number).all(|number| blocks.may(1, 0, number)), "{number}");
         }
         assert!((0..200).filter(|number| blocks.may(2, 0, *number)).count() < 3);
+    }
+
+    #[test]
+    fn who_was_not_sent_a_parcel_may_not_send_it_on_in_link_memory_either() {
+        let (mut ghost, end) = ghost();
+        let mut checker = Secrecy::default();
+        let block = |from, to| Seen { block: true, tag: None, ..inline(from, to) };
+        let mut read = |checker: &mut Secrecy, from, to| {
+            checker.tags.insert((from, to, SublinkId(12), 0), (end, 0));
+            checker.delivered(&mut ghost, block(from, to), 9)
+        };
+        read(&mut checker, 0, 2).unwrap();
+        read(&mut checker, 2, 1).unwrap();
+        assert!(read(&mut checker, 3, 1).is_err());
+        assert!(checker.tags.is_empty(), "what has arrived is forgotten");
     }
 
     #[test]

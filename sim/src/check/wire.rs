@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipcz::ids::{NodeName, SublinkId};
+use ipcz::ids::{FragmentDescriptor, NodeName, SublinkId};
 use ipcz::wire::{Envelope, Message, ObjectBytes};
 
 use super::{Tally, Violation};
@@ -23,10 +23,25 @@ pub struct Seen {
     pub sublink: SublinkId,
     /// Its number in its sequence.
     pub number: u64,
-    /// What its data says it is, if that came in the message.
+    /// What its data says it is, if that came in the message ([`Secrecy`](super::Secrecy) knows it of others).
     pub tag: Option<(EndId, u64)>,
     /// Its data lies in the link's memory.
     pub block: bool,
+}
+
+/// A parcel whose data lies in the memory of the link that it leaves over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The process that sends it.
+    pub from: u32,
+    /// The process at the other end of the transport.
+    pub to: u32,
+    /// The sublink it goes over.
+    pub sublink: SublinkId,
+    /// Its number in its sequence.
+    pub number: u64,
+    /// Where the data lies.
+    pub fragment: FragmentDescriptor,
 }
 
 /// A message for a recording.
@@ -61,6 +76,8 @@ pub struct State {
     pub violation: Option<Box<Violation>>,
     /// The parcel of the last delivered message, if it was one.
     pub seen: Option<Seen>,
+    /// Parcels in link memory that were sent since somebody last looked.
+    pub sent: Vec<Sent>,
     /// Everything, if asked for.
     pub notes: Option<Vec<Noted>>,
     /// Names that brokers have given since somebody last looked, and to whom.
@@ -144,6 +161,12 @@ impl State {
             _ => None,
         };
         self.named.extend(named.filter(|(_, to)| *to != u32::MAX));
+        if let Message::AcceptParcel(parcel) = &message
+            && !parcel.parcel_fragment.is_null()
+        {
+            let (sublink, number, fragment) = (parcel.sublink, parcel.sequence_number, parcel.parcel_fragment);
+            self.sent.push(Sent { from, to, sublink, number, fragment });
+        }
         self.role(from, to, &message).map_err(|text| ("I14: only those send a message who may", text))
     }
 

@@ -319,6 +319,9 @@ pub struct BenchArgs {
     /// Wall time to measure for, set-up not counted
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: u64,
+    /// Threads that measure, each on a core of its own: of `four-hands`, whose schedules have nothing to do with each other
+    #[arg(long, value_name = "J", default_value = "1")]
+    pub jobs: NonZeroUsize,
     /// Replace a number, flag or string of the bench's scenario, as in `run`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<Setting>,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::panic::resume_unwind;
+use std::{io, thread};
 
 use ipcz_reports::format::{bytes, measured, number, plural, rate};
 use xxhash_rust::xxh3::Xxh3;
@@ -10,10 +12,11 @@ use super::again;
 use super::args::{BenchArgs, Setting};
 use super::exit::Exit;
 use super::out::{Trouble, print, tell};
+use super::pool::STACK;
 use super::stopwatch::{Stopwatch, peak_memory, processor_ns};
 use crate::choice::Source;
 use crate::fine::{Counts, Fine};
-use crate::run::{Outcome, Phase, Progress, Run, RunOptions, Verdict};
+use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 use crate::world::bare_heap;
 
@@ -35,6 +38,10 @@ pub fn bench(args: &BenchArgs) -> Result<Exit, Trouble> {
             )?;
             Ok(Exit::Held)
         }
+        Some("crowd") if args.jobs.get() > 1 => {
+            tell("ipcz-sim: crowd is one world, which one core runs: leave out --jobs\n");
+            Ok(Exit::Usage)
+        }
         Some("crowd") => crowd(args),
         Some("four-hands") => hands(args),
         Some(other) => {
@@ -53,34 +60,84 @@ fn hands(args: &BenchArgs) -> Result<Exit, Trouble> {
             return Ok(Exit::Usage);
         }
     };
-    print(&format!("four-hands: {}\n  {}, one core\n", scenario.purpose, plural(scenario.nodes.len() as u64, "node")))?;
-    let mut base = Run::new(&scenario, &RunOptions { recent: 0, graph: false, fine: Some(Fine::default()), ..RunOptions::default() });
-    if !base.go_to_fine() {
+    let jobs = args.jobs.get() as u64;
+    let nodes = plural(scenario.nodes.len() as u64, "node");
+    print(&format!(
+        "four-hands: {}\n  {nodes}, {}\n",
+        scenario.purpose,
+        if jobs == 1 { "one core".into() } else { format!("{jobs} threads") }
+    ))?;
+    let of = |job: u64| schedules(&scenario, args.seconds.saturating_mul(1_000_000_000), job, jobs);
+    let done: Vec<Hands> = thread::scope(|scope| {
+        let start = |job| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || of(job));
+        let threads: Vec<_> = (0..jobs).map(start).collect::<Result<_, _>>()?;
+        Ok(threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect())
+    })
+    .map_err(|error: io::Error| Trouble(format!("can't start a thread: {error}")))?;
+    let mut all = Hands::default();
+    for hands in done {
+        if let Some((schedule, failure)) = hands.violated {
+            let replay = again::bench(args, FILE, schedule);
+            print(&format!("VIOLATED: {}: {}; schedule {schedule}; replay: {replay} --depth 1\n", failure.property, failure.text))?;
+            return Ok(Exit::Violated);
+        }
+        all.schedules += hands.schedules;
+        all.fine.add(hands.fine);
+        all.fine_ns += hands.fine_ns;
+        all.wall_ns += hands.wall_ns;
+        all.core_ns += hands.core_ns;
+        all.orders.extend(hands.orders);
+    }
+    if all.schedules == 0 {
         print("  the run was over before depth L1 began: nothing was measured\n")?;
         return Ok(Exit::Unmet);
     }
-    let (mut schedules, mut fine, mut fine_ns, mut orders) = (0_u64, Counts::default(), 0_u64, BTreeSet::new());
+    print(&hands_text(&all, jobs))?;
+    Ok(Exit::Held)
+}
+
+/// What one thread came to, or all together.
+#[derive(Default)]
+struct Hands {
+    schedules: u64,
+    fine: Counts,
+    /// From the copied worlds to rest.
+    fine_ns: u64,
+    wall_ns: u64,
+    /// Of that, for how long it had a processor.
+    core_ns: u64,
+    /// Their fingerprints.
+    orders: BTreeSet<u128>,
+    violated: Option<(u64, Box<Failure>)>,
+}
+
+/// Every `jobs`-th schedule for so long; none if the run is over before depth L1 begins.
+fn schedules(scenario: &Scenario, budget_ns: u64, job: u64, jobs: u64) -> Hands {
+    let mut done = Hands::default();
+    let mut base = Run::new(scenario, &RunOptions { recent: 0, graph: false, fine: Some(Fine::default()), ..RunOptions::default() });
+    if !base.go_to_fine() {
+        return done;
+    }
     let (processor, watch) = (processor_ns(), Stopwatch::start());
-    while watch.ns() < args.seconds.saturating_mul(1_000_000_000) {
+    while watch.ns() < budget_ns {
         for _ in 0..64 {
-            schedules += 1;
+            let schedule = done.schedules * jobs + job + 1;
+            done.schedules += 1;
             let mut run = base.fork();
-            run.close_at_end(schedules.is_multiple_of(CLOSE_EVERY));
-            run.decide_by(schedules, Source::seeded(schedules, &scenario.name));
-            let outcome = play(run, &mut fine_ns);
+            run.close_at_end(done.schedules.is_multiple_of(CLOSE_EVERY));
+            run.decide_by(schedule, Source::seeded(schedule, &scenario.name));
+            let outcome = play(run, &mut done.fine_ns);
             if let Verdict::Violated(failure) = outcome.verdict {
-                let replay = again::bench(args, FILE, schedules);
-                let text = format!("VIOLATED: {}: {}; schedule {schedules}; replay: {replay} --depth 1\n", failure.property, failure.text);
-                print(&text)?;
-                return Ok(Exit::Violated);
+                done.violated = Some((schedule, failure));
+                return done;
             }
-            fine.add(outcome.fine);
-            orders.insert(outcome.fingerprint);
+            done.fine.add(outcome.fine);
+            done.orders.insert(outcome.fingerprint);
         }
     }
-    let (wall_ns, processor) = (watch.ns(), processor_ns().zip(processor).map(|(now, then)| now.saturating_sub(then)));
-    print(&hands_text(schedules, fine, wall_ns, processor, fine_ns, orders.len() as u64))?;
-    Ok(Exit::Held)
+    done.wall_ns = watch.ns();
+    done.core_ns = processor_ns().zip(processor).map_or(done.wall_ns, |(now, then)| now.saturating_sub(then));
+    done
 }
 
 /// One schedule in so many goes on to the closing of everything and the search for leaks, which takes longer than the schedule; the
@@ -96,18 +153,23 @@ fn play(mut run: Run, fine_ns: &mut u64) -> Outcome {
     run.finish()
 }
 
-fn hands_text(schedules: u64, fine: Counts, wall_ns: u64, processor: Option<u64>, fine_ns: u64, distinct: u64) -> String {
+fn hands_text(all: &Hands, jobs: u64) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "  {name:20} {value}");
     };
-    let a_second = |count: u64, ns: u64| rate(count, ns).map_or_else(|| "-".to_owned(), number);
+    let Hands { schedules, fine, wall_ns, core_ns, .. } = *all;
+    // Of all threads together, each on a core of its own.
+    let a_second = |count: u64, ns: u64| rate(count.saturating_mul(jobs), ns).map_or_else(|| "-".to_owned(), number);
     let each = |count: u64| number(count.checked_div(schedules).unwrap_or(0));
-    let core_ns = processor.unwrap_or(wall_ns);
     // Who else runs here takes away the same share of both.
-    let fine_ns = (u128::from(fine_ns) * u128::from(core_ns) / u128::from(wall_ns.max(1))) as u64;
-    line("measured", format!("{}, of which this thread had a processor for {}", measured(wall_ns), measured(core_ns)));
-    line("schedules", format!("{} a second, {} in all, {} distinct", a_second(schedules, core_ns), number(schedules), number(distinct)));
+    let fine_ns = (u128::from(all.fine_ns) * u128::from(core_ns) / u128::from(wall_ns.max(1))) as u64;
+    let (wall, core) = (measured(wall_ns / jobs), measured(core_ns / jobs));
+    line("measured", format!("{wall}, of which {} had a processor for {core}", if jobs == 1 { "this thread" } else { "a thread" }));
+    line(
+        "schedules",
+        format!("{} a second, {} in all, {} distinct", a_second(schedules, core_ns), number(schedules), number(all.orders.len() as u64)),
+    );
     line("  each", format!("a copy of the world at L0, the race, the checks at rest; one in {CLOSE_EVERY} is closed down too"));
     line("shared operations", format!("{} a second, from the copied world to rest", a_second(fine.operations(), fine_ns)));
     line("  all included", format!("{} a second: copy, checks and closing count too", a_second(fine.operations(), core_ns)));

@@ -209,6 +209,7 @@ impl Run {
         }
         self.stage.suffer();
         self.react()?;
+        self.read_sent();
         if let Some(process) = process {
             self.look(process)?;
             self.beset(process)?;
@@ -242,6 +243,7 @@ impl Run {
 
     /// What the wire has shown.
     fn watched(&mut self) -> Checked {
+        self.read_sent();
         let (violation, seen) = {
             let mut watch = self.watch.lock();
             for (name, process) in watch.named.drain(..) {
@@ -260,6 +262,17 @@ impl Run {
                 self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
             }
             None => Ok(()),
+        }
+    }
+
+    /// Parcels in link memory that have just been sent are looked at before anybody can free their blocks: at depth L1 somebody can.
+    fn read_sent(&mut self) {
+        let mut watch = self.watch.lock();
+        if self.engine.is_some() {
+            return watch.sent.clear();
+        }
+        for sent in watch.sent.drain(..) {
+            self.stage.checks.secrecy.sent(&self.stage.world, &self.stage.names, sent);
         }
     }
 

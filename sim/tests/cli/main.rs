@@ -127,6 +127,7 @@ fn wrong_arguments() {
         (&["run", abc, abc, "--report", "x.html"], "expected one SCENARIO"),
         (&["run", abc, "--verify-with", "2"], "--verify"),
         (&["bench", "nothing"], "expected crowd"),
+        (&["bench", "crowd", "--jobs", "2"], "one core"),
         (&["list", "no such folder"], "no such folder"),
         (&["list", "docs"], "no scenario in docs"),
     ] {
@@ -214,6 +215,20 @@ fn nothing_to_happen_shows_nothing() {
 fn bench_lists_its_benches() {
     let (out, _) = ends_with(0, &["bench"]);
     assert!(out.starts_with("crowd"), "{out}");
+}
+
+#[test]
+fn four_hands_are_measured_by_as_many_threads_as_asked() {
+    let all = |jobs: &str| {
+        let (out, _) = ends_with(0, &["bench", "four-hands", "--seconds", "1", "--jobs", jobs]);
+        let line = out.lines().find(|line| line.contains("distinct")).unwrap_or_default().to_owned();
+        // As many distinct schedules as there were: no two threads do the same ones.
+        let numbers: Vec<u64> = line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+        assert!(numbers.last().is_some_and(|distinct| *distinct > 0), "{out}");
+        out
+    };
+    assert!(all("1").contains("one core"));
+    assert!(all("2").contains("2 threads"));
 }
 
 #[test]

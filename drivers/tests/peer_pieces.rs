@@ -469,7 +469,8 @@ fn bad_relayed_content_costs_its_source_the_link_and_not_the_broker() {
 fn what_is_relayed_from_nobody_or_is_not_relayable_is_ignored() {
     let (driver, client, broker, friend, (portal, on)) = introduced();
     let live = driver.live_objects();
-    relayed(&broker, name(99), &object_half(on, 0, 1), &[driver.token(8)]);
+    relayed(&broker, NodeName::INVALID, &object_half(on, 0, 1), &[driver.token(8)]);
+    relayed(&broker, CLIENT, &object_half(on, 0, 1), &[driver.token(8)]);
     let closed = inner(Message::RouteClosed(RouteClosed { sublink: SublinkId(on), sequence_length: 0 }));
     relayed(&broker, friend.name, &closed, &[driver.token(9)]);
     assert_eq!(driver.live_objects(), live);

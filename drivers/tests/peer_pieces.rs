@@ -307,6 +307,24 @@ fn more_halves_than_pieces_drop_the_link() {
 }
 
 #[test]
+fn halves_that_would_be_left_over_drop_the_link_before_the_parcel_is_whole() {
+    // Two for the one piece.
+    let w = pair();
+    w.objects(0, &[1]);
+    w.objects(0, &[2]);
+    w.say(piece(0, 0, 1, &[RELAYED], b""), &[]);
+    w.ends_refused("more halves than the parcel has pieces");
+    // One for a piece that lacks none: seen when the last one comes that might.
+    let w = pair();
+    w.objects(0, &[1]);
+    w.objects(0, &[2]);
+    w.say(piece(0, 0, 2, &[PLACE, RELAYED], b""), &[]);
+    assert!(!w.client.is_dropped());
+    w.say(piece(0, 1, 2, &[], b""), &[]);
+    w.ends_refused("more halves than the parcel has pieces");
+}
+
+#[test]
 fn pieces_beyond_the_limits_drop_the_link() {
     let w = pair_with(Limits { link_pieces: 10, ..Limits::default() });
     for number in 0..11 {

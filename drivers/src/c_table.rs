@@ -5,8 +5,9 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::ops::Deref;
 use std::ptr::null;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use ipcz::abi::{
     ACTIVITY_DEACTIVATED, ACTIVITY_ERROR, IpczDriver, IpczDriverHandle, IpczHandle, IpczResult, IpczSharedMemoryInfo,
@@ -16,26 +17,46 @@ use ipcz::driver::{Activity, Driver, DriverError, Frame, Listener, Packed, Trave
 use ipcz::ids::ObjectId;
 use ipcz::mapping::Mapping;
 
-use crate::InProcess;
 #[cfg(target_os = "linux")]
 use crate::UnixDriver;
+use crate::{InProcess, InProcessOptions};
 
-/// A driver of which the whole program has one.
+/// A driver that a table of functions stands for: C passes none of its own.
 trait Exported: 'static {
-    /// What any of its objects becomes: bytes, and transmissible handles.
-    const PACKED: (usize, usize);
     /// The driver. Fails if the process is short of something it needs.
-    fn driver() -> Result<&'static dyn Driver, DriverError>;
+    fn driver() -> Result<impl Deref<Target = dyn Driver>, DriverError>;
+    /// What any of its objects becomes.
+    fn size() -> PackedSize;
 }
 
-struct TheInProcess;
+/// What any object of a driver becomes in a message: so many bytes, and so many transmissible handles. At least one of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the struct says it")]
+pub struct PackedSize {
+    pub bytes: usize,
+    pub handles: usize,
+}
 
-impl Exported for TheInProcess {
-    const PACKED: (usize, usize) = (0, 1);
+impl PackedSize {
+    /// Of [`InProcess`].
+    pub const IN_PROCESS: PackedSize = PackedSize { bytes: 0, handles: 1 };
+    /// Of the Unix driver.
+    pub const UNIX: PackedSize = PackedSize { bytes: 8, handles: 1 };
+}
 
-    fn driver() -> Result<&'static dyn Driver, DriverError> {
-        static DRIVER: std::sync::OnceLock<Arc<InProcess>> = std::sync::OnceLock::new();
-        Ok(&**DRIVER.get_or_init(InProcess::new))
+/// The in-process drivers of which the whole program has one each.
+struct TheInProcess<const ASYNCHRONOUS: bool, const BROKERING: bool>;
+
+impl<const ASYNCHRONOUS: bool, const BROKERING: bool> Exported for TheInProcess<ASYNCHRONOUS, BROKERING> {
+    fn driver() -> Result<impl Deref<Target = dyn Driver>, DriverError> {
+        static DRIVERS: [OnceLock<Arc<InProcess>>; 4] = [const { OnceLock::new() }; 4];
+        let options = InProcessOptions { asynchronous: ASYNCHRONOUS, brokering: BROKERING, ..InProcessOptions::default() };
+        let which = usize::from(ASYNCHRONOUS) + 2 * usize::from(BROKERING);
+        Ok(&**DRIVERS[which].get_or_init(|| InProcess::with(options)) as &dyn Driver)
+    }
+
+    fn size() -> PackedSize {
+        PackedSize::IN_PROCESS
     }
 }
 
@@ -57,20 +78,75 @@ impl TheUnix {
 
 #[cfg(target_os = "linux")]
 impl Exported for TheUnix {
-    const PACKED: (usize, usize) = (8, 1);
+    fn driver() -> Result<impl Deref<Target = dyn Driver>, DriverError> {
+        Ok(&**TheUnix::get()? as &dyn Driver)
+    }
 
-    fn driver() -> Result<&'static dyn Driver, DriverError> {
-        Ok(&**TheUnix::get()?)
+    fn size() -> PackedSize {
+        PackedSize::UNIX
     }
 }
 
-fn code(error: DriverError) -> IpczResult {
-    match error {
-        DriverError::InvalidArgument => result::INVALID_ARGUMENT,
-        DriverError::ResourceExhausted => result::RESOURCE_EXHAUSTED,
-        DriverError::PermissionDenied => result::PERMISSION_DENIED,
-        DriverError::Unimplemented => result::UNIMPLEMENTED,
-        DriverError::Disconnected | DriverError::Unknown => result::UNKNOWN,
+/// How many drivers made in Rust can have a table at the same time.
+pub const TABLES: usize = 64;
+
+/// A table for a driver made in Rust, one of [`TABLES`]. Given back when this is dropped; its entries answer `INVALID_ARGUMENT` then, until
+/// another driver gets it.
+#[derive(Debug)]
+pub struct Table {
+    place: usize,
+}
+
+type Tenant = Option<(Arc<dyn Driver>, PackedSize)>;
+
+static TENANTS: [RwLock<Tenant>; TABLES] = [const { RwLock::new(None) }; TABLES];
+
+impl Table {
+    /// A table for `driver`. `ResourceExhausted`: all are taken.
+    pub fn of(driver: Arc<dyn Driver>, size: PackedSize) -> Result<Table, DriverError> {
+        for (place, tenant) in TENANTS.iter().enumerate() {
+            let mut tenant = tenant.write().unwrap_or_else(PoisonError::into_inner);
+            if tenant.is_none() {
+                *tenant = Some((driver, size));
+                return Ok(Table { place });
+            }
+        }
+        Err(DriverError::ResourceExhausted)
+    }
+}
+
+impl Deref for Table {
+    type Target = IpczDriver;
+
+    fn deref(&self) -> &IpczDriver {
+        &FOR_RUST[self.place]
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        let left = TENANTS[self.place].write().unwrap_or_else(PoisonError::into_inner).take();
+        // Not under the lock: a driver may call others when it ends.
+        drop(left);
+    }
+}
+
+/// The driver that has this table now.
+struct Rented<const PLACE: usize>;
+
+impl<const PLACE: usize> Rented<PLACE> {
+    fn tenant<R>(look: impl FnOnce(&(Arc<dyn Driver>, PackedSize)) -> R) -> Option<R> {
+        TENANTS[PLACE].read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+impl<const PLACE: usize> Exported for Rented<PLACE> {
+    fn driver() -> Result<impl Deref<Target = dyn Driver>, DriverError> {
+        Self::tenant(|(driver, _)| Arc::clone(driver)).ok_or(DriverError::InvalidArgument)
+    }
+
+    fn size() -> PackedSize {
+        Self::tenant(|(_, size)| *size).unwrap_or(PackedSize { bytes: 0, handles: 0 })
     }
 }
 
@@ -78,7 +154,7 @@ fn code(error: DriverError) -> IpczResult {
 fn guarded(act: impl FnOnce() -> Result<(), DriverError>) -> IpczResult {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)) {
         Ok(Ok(())) => result::OK,
-        Ok(Err(error)) => code(error),
+        Ok(Err(error)) => result::of_driver(error),
         Err(_) => result::INTERNAL,
     }
 }
@@ -192,7 +268,8 @@ unsafe extern "C" fn serialize<D: Exported>(
             short = Some(result::ABORTED);
             return Ok(());
         }
-        let fits = room.0 >= D::PACKED.0 && room.1 >= D::PACKED.1 && (!data.is_null() || D::PACKED.0 == 0) && !handles.is_null();
+        let PackedSize { bytes, handles: count } = D::size();
+        let fits = room.0 >= bytes && room.1 >= count && (!data.is_null() || bytes == 0) && (!handles.is_null() || count == 0);
         let mut packed = Packed::default();
         if fits {
             driver.serialize(it, object(transport)?, &mut packed)?;
@@ -205,7 +282,7 @@ unsafe extern "C" fn serialize<D: Exported>(
             for (i, handle) in packed.handles.iter().enumerate() {
                 handles.add(i).write(raw(*handle));
             }
-            for (number, needed) in [(num_bytes, D::PACKED.0), (num_handles, D::PACKED.1)] {
+            for (number, needed) in [(num_bytes, bytes), (num_handles, count)] {
                 if !number.is_null() {
                     number.write(needed);
                 }
@@ -381,15 +458,43 @@ const fn table<D: Exported>() -> IpczDriver {
     }
 }
 
-static IN_PROCESS: IpczDriver = table::<TheInProcess>();
+static IN_PROCESS: IpczDriver = table::<TheInProcess<false, false>>();
+static ASYNCHRONOUS: IpczDriver = table::<TheInProcess<true, false>>();
+static BROKERING: IpczDriver = table::<TheInProcess<false, true>>();
+static ASYNCHRONOUS_BROKERING: IpczDriver = table::<TheInProcess<true, true>>();
 #[cfg(target_os = "linux")]
 static UNIX: IpczDriver = table::<TheUnix>();
+
+macro_rules! tables {
+    ($($place:literal)*) => {
+        [$(table::<Rented<$place>>()),*]
+    };
+}
+
+static FOR_RUST: [IpczDriver; TABLES] = tables!(
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
+);
 
 /// The synchronous driver for nodes of one process.
 #[unsafe(no_mangle)]
 pub extern "C" fn IpczInProcessDriver() -> *const IpczDriver {
     &raw const IN_PROCESS
 }
+
+/// The drivers for nodes of one process: with a thread of their own, and whose objects go only to or from a broker.
+#[unsafe(no_mangle)]
+pub extern "C" fn IpczInProcessDriverWith(flags: u32) -> *const IpczDriver {
+    match flags & (WITH_THREAD | WITH_BROKERING) {
+        0 => &raw const IN_PROCESS,
+        WITH_THREAD => &raw const ASYNCHRONOUS,
+        WITH_BROKERING => &raw const BROKERING,
+        _ => &raw const ASYNCHRONOUS_BROKERING,
+    }
+}
+
+const WITH_THREAD: u32 = 1;
+const WITH_BROKERING: u32 = 2;
 
 /// The driver for processes that are joined by Unix sockets.
 #[cfg(target_os = "linux")]

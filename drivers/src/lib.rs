@@ -1,8 +1,8 @@
 //! Drivers for ipcz.
 //!
-//! [`in_process`] connects nodes of one address space, synchronously: everything happens on the caller's stack, and a
-//! transmission re-enters the receiving process. `unix` (Linux only) connects processes by sockets and memfds. The
-//! machine's time is told by [`MonotonicClock`].
+//! [`in_process`] connects nodes of one address space, synchronously or by a thread of its own. `unix` (Linux only) connects
+//! processes by sockets and memfds. [`middleware`] watches, counts and breaks what any of them does. The machine's time is told by
+//! [`MonotonicClock`].
 //!
 //! Two nodes, a pipe between them, and a portal that is handed over it:
 //!
@@ -45,10 +45,11 @@
 #[cfg(feature = "capi")]
 pub mod c_table;
 pub mod in_process;
+pub mod middleware;
 #[cfg(target_os = "linux")]
 pub mod unix;
 
-pub use in_process::InProcess;
+pub use in_process::{InProcess, InProcessOptions};
 pub use ipcz::clock::MonotonicClock;
 #[cfg(target_os = "linux")]
 pub use unix::{UnixDriver, UnixLimits};

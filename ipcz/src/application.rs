@@ -21,6 +21,15 @@ pub struct Serialized {
 pub trait Application: Any + Send + Sync {
     /// Whether the object can become bytes. Asked once, when it is boxed.
     fn can_serialize(&self, object: u64) -> bool;
+    /// Whether [`Application::agrees`] has the last word. Asked once, when an object is boxed that can become bytes.
+    fn decides_late(&self, _object: u64) -> bool {
+        false
+    }
+    /// Whether the object can become bytes after all. Asked once, of one that [decides late](Application::decides_late), when it is first
+    /// put into a portal whose route leaves the node; a put of one that refuses is refused (api.md A3).
+    fn agrees(&self, _object: u64) -> bool {
+        true
+    }
     /// What the object becomes. None: it cannot, and an empty parcel goes in its place (api.md A3).
     fn serialize(&self, object: u64) -> Option<Serialized>;
     /// Releases the object; called once, last.

@@ -117,7 +117,15 @@ fn the_libraries_export_what_their_headers_declare() {
     if !has_binutils() {
         return;
     }
-    let drivers = ["IpczInProcessDriver", "IpczUnixDriver", "IpczUnixFile", "IpczUnixSocketPair", "IpczUnixTakeFile", "IpczUnixTransport"];
+    let drivers = [
+        "IpczInProcessDriver",
+        "IpczInProcessDriverWith",
+        "IpczUnixDriver",
+        "IpczUnixFile",
+        "IpczUnixSocketPair",
+        "IpczUnixTakeFile",
+        "IpczUnixTransport",
+    ];
     for (library, expected) in [("libipcz", &["IpczGetAPI"][..]), ("libipcz_drivers", &drivers[..])] {
         for (suffix, flag) in [("so", "-D"), ("a", "-g")] {
             let library = libraries().join(format!("{library}.{suffix}"));

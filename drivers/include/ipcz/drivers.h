@@ -12,6 +12,12 @@ extern "C" {
  * a pair of transports for ConnectNode. */
 const struct IpczDriver* IpczInProcessDriver(void);
 
+/* The same, but otherwise: calls return before the other side hears of them, which it does on a thread of the driver's;
+ * objects go only over transports that have a broker at one end, so that all others are relayed. */
+#define IPCZ_IN_PROCESS_ASYNCHRONOUS IPCZ_FLAG_BIT(0)
+#define IPCZ_IN_PROCESS_BROKERING IPCZ_FLAG_BIT(1)
+const struct IpczDriver* IpczInProcessDriverWith(uint32_t flags);
+
 /* Joins processes by Unix stream sockets, descriptors and memfds (Linux). A program that starts another one gives it
  * one end of a pair; any other connected Unix stream socket will do as well. */
 const struct IpczDriver* IpczUnixDriver(void);

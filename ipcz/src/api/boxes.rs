@@ -26,7 +26,8 @@ impl Process {
                 self.input(|core, _, _| core.box_driver_object(node, object, sendable))?
             }
             BoxContents::Application(object) => {
-                let serializable = object.owner.can_serialize(object.object);
+                let can = object.owner.can_serialize(object.object);
+                let serializable = if can && object.owner.decides_late(object.object) { None } else { Some(can) };
                 self.input(|core, _, _| core.box_application_object(node, object, serializable))?
             }
             BoxContents::Subparcel(_) => Err(Error::Unimplemented),

@@ -99,10 +99,15 @@ impl Process {
         Arc::clone(&drivers[crate::arena::Key::index(key) as usize])
     }
 
+    /// A driver is kept as long as the process, once however many nodes use it: links and boxes of a node that is closed still need it.
     pub(super) fn add_driver(&self, driver: Arc<dyn Driver>) -> DriverKey {
         let mut drivers = self.drivers.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        drivers.push(driver);
-        crate::arena::Key::new(drivers.len() as u32 - 1, 0)
+        let known = drivers.iter().position(|known| Arc::ptr_eq(known, &driver));
+        let place = known.unwrap_or_else(|| {
+            drivers.push(driver);
+            drivers.len() - 1
+        });
+        crate::arena::Key::new(place as u32, 0)
     }
 
     pub(super) fn me(&self) -> Arc<Process> {
@@ -136,7 +141,7 @@ impl Process {
         matches!(self.core.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order,
+    /// A copy of this process's core in a new shell. `drivers` replace those given to `create_node`, in that order and each once,
     /// `application` the owners of all boxed objects; `remap` swaps each virtual memory for its counterpart. Only between inputs.
     #[doc(hidden)]
     pub fn fork(

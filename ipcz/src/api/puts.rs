@@ -26,7 +26,8 @@ impl Process {
     /// `ResourceExhausted`: a limit of [`Limits`](crate::limits::Limits) is reached.
     pub fn put(self: &Arc<Self>, portal: Handle, data: &[u8], objects: &[Handle]) -> Result<(), Error> {
         let payload = self.payload(portal, data)?;
-        let sent = self.send(portal, payload, |payload| self.input(|core, now, fx| core.put(portal, payload, objects, now, fx)))?;
+        let act = |payload| self.input(|core, now, fx| core.put(portal, payload, objects, now, fx));
+        let sent = self.send(portal, payload, objects, act)?;
         sent.map_err(|(error, payload)| {
             if !self.planted.has(Bug::RefusedBlockKept) {
                 free(payload);
@@ -35,12 +36,33 @@ impl Process {
         })
     }
 
-    /// Tries once more if the link that was too busy for a parcel has written something meanwhile.
-    fn send(&self, portal: Handle, payload: Payload, act: impl Fn(Payload) -> Result<Sent, Error>) -> Result<Sent, Error> {
+    /// Tries once more if the link that was too busy for a parcel has written something meanwhile, or if an attachment could not be sent
+    /// before its owner was asked.
+    fn send(
+        &self,
+        portal: Handle,
+        payload: Payload,
+        objects: &[Handle],
+        act: impl Fn(Payload) -> Result<Sent, Error>,
+    ) -> Result<Sent, Error> {
         match act(payload)? {
             Err((Error::ResourceExhausted, payload)) if self.has_drained(portal)? => act(payload),
+            Err((Error::InvalidArgument, payload)) if self.ask_owners(portal, objects)? => act(payload),
             sent => Ok(sent),
         }
+    }
+
+    /// Asks the owners of attached objects whether these can leave the node, if they do and nobody has asked. True if somebody was asked.
+    fn ask_owners(&self, portal: Handle, objects: &[Handle]) -> Result<bool, Error> {
+        if objects.is_empty() {
+            return Ok(false);
+        }
+        let undecided = self.lock()?.undecided(portal, objects);
+        for (key, object) in &undecided {
+            let agrees = object.owner.agrees(object.object);
+            self.lock()?.decide(*key, agrees);
+        }
+        Ok(!undecided.is_empty())
     }
 
     /// Asks the driver how much it has yet to write for a portal; whether that is less than when it was last asked.
@@ -98,9 +120,13 @@ impl Process {
     /// that cannot be sent (the put stays open); `ResourceExhausted`: a limit is reached (it stays open); `NotFound`: the peer is
     /// closed (it is over). Attachments stay the caller's unless this succeeds.
     pub fn end_put(self: &Arc<Self>, portal: Handle, put: Transaction, produced: usize, objects: &[Handle]) -> Result<(), Error> {
-        let room = self.lock()?.open_put(portal, put, produced, objects)?;
+        let look = || self.lock()?.open_put(portal, put, produced, objects);
+        let room = match look() {
+            Err(Error::InvalidArgument) if self.ask_owners(portal, objects)? => look()?,
+            looked => looked?,
+        };
         let end = |copy| self.input(|core, now, fx| core.end_put(portal, put, (produced, copy), objects, now, fx));
-        self.send(portal, room.copied(produced), end)?.map_err(|(error, _)| error)
+        self.send(portal, room.copied(produced), objects, end)?.map_err(|(error, _)| error)
     }
 
     /// Ends a put without sending anything. `InvalidArgument`: not this portal's open put.

@@ -32,7 +32,7 @@ impl Core {
     }
 
     /// Boxes an object of the application. A refusal has not taken it.
-    pub fn box_application_object(&mut self, node: Handle, object: ApplicationObject, serializable: bool) -> Result<Handle, Error> {
+    pub fn box_application_object(&mut self, node: Handle, object: ApplicationObject, serializable: Option<bool>) -> Result<Handle, Error> {
         self.endpoint(node)?;
         Ok(self.insert_box(Boxed::Application { object, serializable }))
     }
@@ -117,11 +117,30 @@ impl Core {
         }
     }
 
+    /// Objects among these attachments whose owners must be asked before they leave the node by this portal.
+    pub fn undecided(&self, portal: Handle, objects: &[Handle]) -> Vec<(BoxKey, ApplicationObject)> {
+        if !self.portal(portal).is_ok_and(|router| self.routing.leaves(router)) {
+            return Vec::new();
+        }
+        let undecided = |handle: &Handle| match self.boxed(*handle) {
+            Ok((key, Boxed::Application { object, serializable: None })) => Some((key, object.clone())),
+            _ => None,
+        };
+        objects.iter().filter_map(undecided).collect()
+    }
+
+    /// What the owner of an object said, if that is still boxed.
+    pub fn decide(&mut self, key: BoxKey, agrees: bool) {
+        if let Some(Boxed::Application { serializable, .. }) = self.routing.boxes.get_mut(key) {
+            *serializable = Some(agrees);
+        }
+    }
+
     /// Whether what is in a box may be attached to a parcel (api.md 9).
     pub(super) fn may_attach(&self, key: BoxKey, sender: RouterKey) -> bool {
         match self.routing.boxes.get(key) {
             Some(Boxed::Driver { sendable, .. }) => *sendable,
-            Some(Boxed::Application { serializable, .. }) => *serializable || !self.routing.leaves(sender),
+            Some(Boxed::Application { serializable, .. }) => *serializable == Some(true) || !self.routing.leaves(sender),
             Some(Boxed::Parcel(parcel)) => self.looked_at(key).unwrap_or(parcel).objects.iter().all(|object| match object {
                 Object::Portal(router) => self.may_attach_portal(*router, sender),
                 Object::Box(key) => self.may_attach(*key, sender),

@@ -8,9 +8,30 @@ pub type IpczHandle = usize;
 pub type IpczDriverHandle = usize;
 pub type IpczTransaction = usize;
 
-/// Results (api.md 2).
+/// Results (api.md 2), and what they are of drivers.
 pub mod result {
     use super::IpczResult;
+    use crate::driver::DriverError;
+
+    /// One table for both directions. Of two errors with one result, the first is what C means by it.
+    const OF_DRIVERS: [(DriverError, IpczResult); 6] = [
+        (DriverError::InvalidArgument, INVALID_ARGUMENT),
+        (DriverError::ResourceExhausted, RESOURCE_EXHAUSTED),
+        (DriverError::PermissionDenied, PERMISSION_DENIED),
+        (DriverError::Unimplemented, UNIMPLEMENTED),
+        (DriverError::Unknown, UNKNOWN),
+        (DriverError::Disconnected, UNKNOWN),
+    ];
+
+    /// How a driver of ours says it to C.
+    pub fn of_driver(error: DriverError) -> IpczResult {
+        OF_DRIVERS.iter().find(|(ours, _)| *ours == error).map_or(UNKNOWN, |(_, theirs)| *theirs)
+    }
+
+    /// What a driver of C's means; any result but `OK` is an error.
+    pub fn from_driver(result: IpczResult) -> DriverError {
+        OF_DRIVERS.iter().find(|(_, theirs)| *theirs == result).map_or(DriverError::Unknown, |(ours, _)| *ours)
+    }
 
     pub const OK: IpczResult = 0;
     pub const UNKNOWN: IpczResult = 2;

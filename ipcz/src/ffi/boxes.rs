@@ -4,6 +4,7 @@ use std::any::Any;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::abi::{
     BOX_TYPE_APPLICATION_OBJECT, BOX_TYPE_DRIVER_OBJECT, BOX_TYPE_SUBPARCEL, IpczApplicationObjectDestructor,
@@ -18,10 +19,20 @@ use crate::ids::ObjectId;
 type Options = *const c_void;
 
 /// The functions that a C object was boxed with; either may be missing.
-#[derive(Clone, Copy)]
 struct CObject {
     serializer: Option<IpczApplicationObjectSerializer>,
     destructor: Option<IpczApplicationObjectDestructor>,
+    /// The serializer has said that it can.
+    agreed: AtomicBool,
+}
+
+impl CObject {
+    /// Calls the serializer, with pointers that are null or good for as much as their counts say.
+    fn ask(&self, object: u64, data: *mut c_void, bytes: *mut usize, handles: *mut IpczHandle, count: *mut usize) -> IpczResult {
+        let Some(serializer) = self.serializer else { return result::FAILED_PRECONDITION };
+        // SAFETY: the program gave a serializer for this object, and the caller's promise.
+        unsafe { serializer(object as usize, 0, null(), data, bytes, handles, count) }
+    }
 }
 
 impl Application for CObject {
@@ -29,17 +40,23 @@ impl Application for CObject {
         self.serializer.is_some()
     }
 
+    fn decides_late(&self, _object: u64) -> bool {
+        true
+    }
+
+    fn agrees(&self, object: u64) -> bool {
+        let agrees = self.ask(object, null_mut(), null_mut(), null_mut(), null_mut()) != result::FAILED_PRECONDITION;
+        self.agreed.store(agrees, Ordering::Relaxed);
+        agrees
+    }
+
     fn serialize(&self, object: u64) -> Option<Serialized> {
-        let serializer = self.serializer?;
-        // SAFETY: the program gave a serializer for this object; every pointer is null, or good for as much as its count says.
-        let call = |data: *mut c_void, bytes: *mut usize, handles: *mut IpczHandle, count: *mut usize| unsafe {
-            serializer(object as usize, 0, null(), data, bytes, handles, count)
-        };
-        if call(null_mut(), null_mut(), null_mut(), null_mut()) == result::FAILED_PRECONDITION {
+        // One that leaves later than it was put was not asked yet.
+        if !self.agreed.load(Ordering::Relaxed) && !self.agrees(object) {
             return None;
         }
         let (mut bytes, mut count) = (0, 0);
-        match call(null_mut(), &raw mut bytes, null_mut(), &raw mut count) {
+        match self.ask(object, null_mut(), &raw mut bytes, null_mut(), &raw mut count) {
             result::RESOURCE_EXHAUSTED => {}
             // It has nothing to say.
             result::OK => return Some(Serialized::default()),
@@ -47,7 +64,7 @@ impl Application for CObject {
         }
         let (mut data, mut handles): (Vec<u8>, Vec<IpczHandle>) = (vec![0; bytes], vec![0; count]);
         let (mut used, mut taken) = (bytes, count);
-        if call(data.as_mut_ptr().cast(), &raw mut used, handles.as_mut_ptr(), &raw mut taken) != result::OK {
+        if self.ask(object, data.as_mut_ptr().cast(), &raw mut used, handles.as_mut_ptr(), &raw mut taken) != result::OK {
             return None;
         }
         data.truncate(used);
@@ -81,7 +98,7 @@ pub unsafe extern "C" fn r#box(
         let inside = match contents.kind {
             BOX_TYPE_DRIVER_OBJECT => BoxContents::Driver(ObjectId::new(contents.object as u64).ok_or(Error::InvalidArgument)?),
             BOX_TYPE_APPLICATION_OBJECT => {
-                let owner = CObject { serializer: contents.serializer, destructor: contents.destructor };
+                let owner = CObject { serializer: contents.serializer, destructor: contents.destructor, agreed: AtomicBool::new(false) };
                 BoxContents::Application(ApplicationObject { object: contents.object as u64, owner: Arc::new(owner) })
             }
             _ => return Err(Error::Unimplemented),

@@ -1,7 +1,6 @@
 //! Nodes, portals and rejection (api.md 7, 8, 14).
 
 use std::ffi::c_void;
-use std::sync::Arc;
 
 use super::abi::{
     CONNECT_NODE_INHERIT_BROKER, CONNECT_NODE_SHARE_BROKER, CONNECT_NODE_TO_ALLOCATION_DELEGATE, CONNECT_NODE_TO_BROKER,
@@ -39,9 +38,9 @@ pub unsafe extern "C" fn create_node(
             // SAFETY: as big as it says.
             false => node_options(&unsafe { versioned(options) }?)?,
         };
-        let driver = CDriver::new(table).ok_or(Error::InvalidArgument)?;
+        let driver = CDriver::of(table).ok_or(Error::InvalidArgument)?;
         let kind = if flags & CREATE_NODE_AS_BROKER != 0 { NodeType::Broker } else { NodeType::Normal };
-        let made = process().create_node(kind, Arc::new(driver), options)?;
+        let made = process().create_node(kind, driver, options)?;
         // SAFETY: not null.
         unsafe { node.write(raw(made)) };
         Ok(())

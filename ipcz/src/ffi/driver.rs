@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::abi::{
     ACTIVITY_DEACTIVATED, ACTIVITY_ERROR, IpczDriver, IpczDriverHandle, IpczHandle, IpczResult, IpczSharedMemoryInfo,
@@ -28,18 +28,8 @@ fn listener_of(key: u64) -> u64 {
     (key | LISTENER) + 1
 }
 
-fn error_of(result: IpczResult) -> DriverError {
-    match result {
-        result::INVALID_ARGUMENT => DriverError::InvalidArgument,
-        result::RESOURCE_EXHAUSTED => DriverError::ResourceExhausted,
-        result::PERMISSION_DENIED => DriverError::PermissionDenied,
-        result::UNIMPLEMENTED => DriverError::Unimplemented,
-        _ => DriverError::Unknown,
-    }
-}
-
 fn check(result: IpczResult) -> Result<(), DriverError> {
-    if result == result::OK { Ok(()) } else { Err(error_of(result)) }
+    if result == result::OK { Ok(()) } else { Err(result::from_driver(result)) }
 }
 
 /// An object that the driver gave.
@@ -69,9 +59,12 @@ impl Drop for CMapping {
     }
 }
 
+/// One for each table, however many nodes use it: a process keeps its drivers.
+static DRIVERS: Mutex<Vec<Arc<CDriver>>> = Mutex::new(Vec::new());
+
 impl CDriver {
-    /// A driver of this table; none if an entry but `report_bad_transport_activity` is missing (api.md 7).
-    pub fn new(table: IpczDriver) -> Option<CDriver> {
+    /// The driver of this table; none if an entry but `report_bad_transport_activity` is missing (api.md 7).
+    pub fn of(table: IpczDriver) -> Option<Arc<CDriver>> {
         let IpczDriver { close, serialize, deserialize, create_transports, activate_transport, deactivate_transport, transmit, .. } = table;
         let complete = close.is_some()
             && serialize.is_some()
@@ -85,8 +78,25 @@ impl CDriver {
             && table.duplicate_shared_memory.is_some()
             && table.map_shared_memory.is_some()
             && table.generate_random_bytes.is_some();
-        complete.then_some(CDriver(table))
+        if !complete {
+            return None;
+        }
+        // Callers may know later, longer tables; what is theirs beyond ours is not ours to tell apart.
+        let table = IpczDriver { size: size_of::<IpczDriver>(), ..table };
+        let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = drivers.iter().find(|known| words(&known.0) == words(&table)) {
+            return Some(Arc::clone(known));
+        }
+        let driver = Arc::new(CDriver(table));
+        drivers.push(Arc::clone(&driver));
+        Some(driver)
     }
+}
+
+/// The table as plain words: two with the same entries are the same driver.
+fn words(table: &IpczDriver) -> [usize; size_of::<IpczDriver>() / size_of::<usize>()] {
+    // SAFETY: a size and functions, each a word, without a gap.
+    unsafe { std::mem::transmute(*table) }
 }
 
 /// Calls an entry of the table with flags 0 and options null where they stand.
@@ -119,7 +129,7 @@ impl Driver for CDriver {
             result::RESOURCE_EXHAUSTED => {}
             // It needs nothing at all, and is gone.
             result::OK => return Ok(()),
-            refused => return Err(error_of(refused)),
+            refused => return Err(result::from_driver(refused)),
         }
         let mut data = vec![0u8; bytes];
         let mut handles: Vec<IpczDriverHandle> = vec![0; count];
@@ -248,8 +258,7 @@ unsafe extern "C" fn activity(
     guarded(|| {
         if flags & ACTIVITY_DEACTIVATED != 0 {
             let (listener, _) = listeners_mut().remove(&key_of(listener)?).ok_or(Error::InvalidArgument)?;
-            // Unasked, it is the end as well (api.md A14).
-            listener.error();
+            // Unasked, it is the end of the link as well (api.md A14).
             listener.deactivated();
             return Ok(());
         }

@@ -22,8 +22,8 @@ pub enum Boxed {
     Application {
         /// The object.
         object: ApplicationObject,
-        /// Whether it can become bytes, as its owner said when it was boxed.
-        serializable: bool,
+        /// Whether it can become bytes, as its owner says; none if that is asked when it is first to leave.
+        serializable: Option<bool>,
     },
     /// A subparcel: what an object of the application becomes on its way. It holds no boxes but of driver objects.
     Parcel(Parcel),

@@ -307,6 +307,24 @@ fn more_halves_than_pieces_drop_the_link() {
 }
 
 #[test]
+fn halves_that_would_be_left_over_drop_the_link_before_the_parcel_is_whole() {
+    // Two for the one piece.
+    let w = pair();
+    w.objects(0, &[1]);
+    w.objects(0, &[2]);
+    w.say(piece(0, 0, 1, &[RELAYED], b""), &[]);
+    w.ends_refused("more halves than the parcel has pieces");
+    // One for a piece that lacks none: seen when the last one comes that might.
+    let w = pair();
+    w.objects(0, &[1]);
+    w.objects(0, &[2]);
+    w.say(piece(0, 0, 2, &[PLACE, RELAYED], b""), &[]);
+    assert!(!w.client.is_dropped());
+    w.say(piece(0, 1, 2, &[], b""), &[]);
+    w.ends_refused("more halves than the parcel has pieces");
+}
+
+#[test]
 fn pieces_beyond_the_limits_drop_the_link() {
     let w = pair_with(Limits { link_pieces: 10, ..Limits::default() });
     for number in 0..11 {
@@ -451,7 +469,8 @@ fn bad_relayed_content_costs_its_source_the_link_and_not_the_broker() {
 fn what_is_relayed_from_nobody_or_is_not_relayable_is_ignored() {
     let (driver, client, broker, friend, (portal, on)) = introduced();
     let live = driver.live_objects();
-    relayed(&broker, name(99), &object_half(on, 0, 1), &[driver.token(8)]);
+    relayed(&broker, NodeName::INVALID, &object_half(on, 0, 1), &[driver.token(8)]);
+    relayed(&broker, CLIENT, &object_half(on, 0, 1), &[driver.token(8)]);
     let closed = inner(Message::RouteClosed(RouteClosed { sublink: SublinkId(on), sequence_length: 0 }));
     relayed(&broker, friend.name, &closed, &[driver.token(9)]);
     assert_eq!(driver.live_objects(), live);

@@ -282,6 +282,7 @@ impl Core {
             }
             self.routing.release(portal);
         }
+        self.take_in_relayed(node, link);
     }
 
     /// What routers ask of node links.

@@ -411,7 +411,7 @@ impl<'a> View<'a> {
     /// Questions to the driver, waits for links and waits for memory that are open.
     pub fn waits(&self) -> usize {
         let net = &self.core.net;
-        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len();
+        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len() + node.parking.len();
         let introductions: usize = net.nodes.iter().map(|(_, node)| waits(node)).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
         let referred = |link: &NodeLink| match &link.phase {
@@ -434,7 +434,7 @@ impl<'a> View<'a> {
         let pending = nodes.flat_map(|(_, node)| &node.pending).filter(|(known, _)| name.is_none_or(|name| name == **known));
         let route = |waiter: &Waiter| match waiter {
             Waiter::Route(seek) => Some(seek.router),
-            Waiter::Request(_) | Waiter::Indirect { .. } => None,
+            Waiter::Request(_) | Waiter::Indirect { .. } | Waiter::Relays => None,
         };
         pending.flat_map(|(_, pending)| pending.waiters.iter().filter_map(route)).collect()
     }

@@ -50,8 +50,16 @@ pub struct Limits {
     pub pending_introductions: usize,
     /// The same for a broker, which asks for all its clients.
     pub broker_introductions: usize,
-    /// Until when an introduction that a broker asks others for must have been answered. Then: rejected.
+    /// Until when an introduction that a broker asks others for must have been answered. Then: rejected. So long relayed messages also wait for
+    /// a link to their source.
     pub introduction_deadline: Duration,
+    /// Relayed messages that may wait for a link: at a broker, of one client for nodes that it has yet to be linked with; at a node, from one
+    /// that it has yet to be linked with. Beyond: the client's link is dropped, the other one as soon as it comes.
+    pub parked_relays: usize,
+    /// Bytes of those. Beyond: the same.
+    pub parked_relay_bytes: usize,
+    /// Nodes of which relayed messages may wait here. Beyond: they are dropped.
+    pub parked_sources: usize,
     /// Referrals a client may have pending here. Beyond: rejected.
     pub pending_referrals: usize,
     /// Referrals pending here whose referrers are gone. Beyond: the oldest are given up.
@@ -111,6 +119,9 @@ impl Default for Limits {
             pending_introductions: 64,
             broker_introductions: 65_536,
             introduction_deadline: Duration::from_secs(10),
+            parked_relays: 256,
+            parked_relay_bytes: 4 << 20,
+            parked_sources: 256,
             pending_referrals: 16,
             orphaned_referrals: 64,
             referral_deadline: Duration::from_secs(60),

@@ -72,8 +72,7 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     if let Some(random) = world.random.as_mut().filter(|_| lies) {
         random.boxes = [0, 1];
     }
-    // Nor do brokers relay across networks (nodes.md D-5b).
-    world.brokered = !lies && swarm.brokers.max == 1 && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
+    world.brokered = !lies && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
 }
 

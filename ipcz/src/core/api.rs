@@ -48,6 +48,7 @@ impl Core {
             other_brokers: Default::default(),
             sharing: Default::default(),
             awaited: Default::default(),
+            parking: Default::default(),
             pending: Default::default(),
             introducing: Default::default(),
             indirect: Default::default(),

@@ -3,8 +3,10 @@
 use super::message::Incoming;
 use super::{Core, Effects};
 use crate::clock::Time;
-use crate::ids::{DriverKey, LinkKey, NodeType, ObjectId};
-use crate::node::Outgoing;
+use crate::ids::{DriverKey, LinkKey, NodeKey, NodeType, ObjectId};
+use crate::mapping::Mapping;
+use crate::node::parking::RELAY_ROOM;
+use crate::node::{Outgoing, Parked};
 use crate::planted::Bug;
 use crate::probe::Probe;
 use crate::routing::{Origin, Payload, Violation};
@@ -15,9 +17,6 @@ const RELAYED_BYTES: usize = 4096;
 
 /// AddBlockBuffer and AcceptParcelDriverObjects.
 const RELAYABLE: [u8; 2] = [14, 21];
-
-/// Bytes that a relay adds to its message.
-const RELAY_ROOM: usize = 96;
 
 /// The way round through the broker.
 #[derive(Clone, Copy, Debug)]
@@ -76,34 +75,38 @@ impl Core {
         if node.kind != NodeType::Broker {
             return Err(Violation("RelayMessage: this node is no broker"));
         }
-        let source = peer.remote_name;
-        let target = node.connections.get(&m.destination).copied().filter(|target| *target != on);
-        let Some(target) = target.filter(|_| is_relayable(m.data)) else {
+        let (source, limits) = (peer.remote_name, node.limits);
+        let target = node.connections.get(&m.destination).copied();
+        if target == Some(on) || !is_relayable(m.data) || (target.is_none() && node.compat_strict) {
             self.routing.probes.hit(Probe::RelayRefused);
             return Ok(());
-        };
-        let waiting = self.net.links.get(target).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
-        if waiting > node.limits.link_backlog_bytes {
+        }
+        let waiting = target.and_then(|target| self.net.links.get(target)).map_or(0, |link| link.outbox.bytes + link.outbox.backlog);
+        if waiting > limits.link_backlog_bytes {
             return Err(Violation("RelayMessage: more waits for its destination than Limits::link_backlog_bytes"));
         }
-        let from = if self.routing.planted.has(Bug::RelaySourceWrong) { m.destination } else { source };
-        let mut objects: Vec<ObjectId> = std::mem::take(objects).into_iter().flatten().collect();
+        let mut parked = Parked { data: m.data.to_vec(), objects: std::mem::take(objects), mapping: None };
         if self.routing.planted.has(Bug::RelayedTurned) {
-            objects.reverse();
+            parked.objects.reverse();
         }
-        self.routing.probes.hit(Probe::RelayPassedOn);
-        let bytes = RELAY_ROOM + m.data.len() + 32 * objects.len();
-        self.net.append(target, Outgoing::Relayed { from, data: m.data.to_vec() }, objects, bytes, false);
-        Ok(())
+        match target {
+            Some(target) => {
+                let from = if self.routing.planted.has(Bug::RelaySourceWrong) { m.destination } else { source };
+                self.net.pass_on(target, from, parked);
+                Ok(())
+            }
+            None if self.net.park_for(on, m.destination, parked) => Ok(()),
+            None => Err(Violation("RelayMessage: more waits for its destination than Limits::parked_relays")),
+        }
     }
 
-    /// AcceptRelayedMessage: handled as if it had come over the link to its source, which alone answers for it (nodes.md D-22).
+    /// AcceptRelayedMessage: handled as if it had come over the link to its source, as soon as there is one.
     pub(super) fn accept_relayed(
         &mut self,
         on: LinkKey,
         m: &AcceptRelayedMessage<'_>,
         objects: &mut Vec<Option<ObjectId>>,
-        mapping: &mut Option<crate::mapping::Mapping>,
+        mapping: &mut Option<Mapping>,
     ) -> Result<(), Violation> {
         let (Some(link), Some(peer)) = (self.net.links.get(on), self.net.peer(on)) else { return Ok(()) };
         if peer.remote_type != NodeType::Broker {
@@ -112,17 +115,29 @@ impl Core {
         if m.data.len() < crate::wire::HEADER_SIZE {
             return Err(Violation("AcceptRelayedMessage: no message inside"));
         }
-        let source = self.net.link_to(link.node, m.source).filter(|source| self.net.links.get(*source).is_some_and(|link| !link.poisoned));
-        let Some(source) = source.filter(|_| is_relayable(m.data)) else {
-            self.routing.probes.hit(Probe::RelayIgnored);
-            return Ok(());
-        };
-        let message = match Envelope::parse_relayed(m.data, objects.len()).and_then(|envelope| envelope.message()) {
-            Ok(message) => message,
-            Err(error) => {
-                self.drop_link(source, format!("relayed: {error}"));
-                return Ok(());
+        let key = link.node;
+        match self.net.link_to(key, m.source) {
+            _ if !is_relayable(m.data) || !m.source.is_valid() || m.source == peer.local_name => {
+                self.routing.probes.hit(Probe::RelayIgnored);
             }
+            Some(source) => self.handle_relayed(source, m.data, objects, mapping),
+            None => {
+                let parked = Parked { data: m.data.to_vec(), objects: std::mem::take(objects), mapping: mapping.take() };
+                self.net.park_from(key, m.source, parked);
+            }
+        }
+        Ok(())
+    }
+
+    /// The source alone answers for what it has had relayed (nodes.md D-22).
+    fn handle_relayed(&mut self, source: LinkKey, data: &[u8], objects: &mut Vec<Option<ObjectId>>, mapping: &mut Option<Mapping>) {
+        if self.net.links.get(source).is_none_or(|link| link.poisoned || link.peer().is_none()) {
+            self.routing.probes.hit(Probe::RelayIgnored);
+            return;
+        }
+        let message = match Envelope::parse_relayed(data, objects.len()).and_then(|envelope| envelope.message()) {
+            Ok(message) => message,
+            Err(error) => return self.drop_link(source, format!("relayed: {error}")),
         };
         self.routing.probes.hit(Probe::RelayArrived);
         let mut inner =
@@ -133,7 +148,21 @@ impl Core {
         if let Err(violation) = handled {
             self.drop_link(source, format!("relayed: {violation}"));
         }
-        Ok(())
+    }
+
+    /// A link works: what its far end has had relayed before is handled now.
+    pub(super) fn take_in_relayed(&mut self, node: NodeKey, link: LinkKey) {
+        let Some(source) = self.net.peer(link).map(|peer| peer.remote_name) else { return };
+        let Some(unknown) = self.net.take_relayed(node, source) else { return };
+        let Some(messages) = unknown.messages else {
+            // Some are missing, and nobody would ever send them again: its routes must not wait for them.
+            return self.net.lose(link);
+        };
+        for Parked { data, mut objects, mut mapping } in messages {
+            self.routing.probes.hit(Probe::RelayReleased);
+            self.handle_relayed(link, &data, &mut objects, &mut mapping);
+            self.net.give_up(node, Parked { data, objects, mapping });
+        }
     }
 }
 

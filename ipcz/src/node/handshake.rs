@@ -198,6 +198,7 @@ pub(super) fn new_peer(node: &Node, local_name: NodeName, far: Far<'_>, side: Li
         referrals: Default::default(),
         next_referral: 0,
         asked_once: Default::default(),
+        parked: Default::default(),
         known_to: Default::default(),
     })
 }

@@ -41,6 +41,8 @@ pub enum Waiter {
         /// Who is to be introduced.
         ours: NodeName,
     },
+    /// Relayed messages that this broker has parked for the wanted node.
+    Relays,
 }
 
 /// What a deadline ends (nodes.md D-3, hazards.md RE-10).
@@ -67,6 +69,13 @@ pub enum Deadline {
         /// The link to it.
         link: LinkKey,
     },
+    /// Relayed messages that wait for a link to their source.
+    Relayed {
+        /// The node.
+        node: NodeKey,
+        /// The source.
+        source: NodeName,
+    },
 }
 
 impl Network {
@@ -84,7 +93,7 @@ impl Network {
     pub(super) fn seek_link(&mut self, key: NodeKey, name: NodeName, waiter: Waiter) {
         let asker = match waiter {
             Waiter::Request(from) => self.peer(from).map(|peer| peer.remote_name),
-            Waiter::Route(_) | Waiter::Indirect { .. } => None,
+            Waiter::Route(_) | Waiter::Indirect { .. } | Waiter::Relays => None,
         };
         let broker = self.nodes.get(key).and_then(|n| n.broker_link).and_then(|link| Some(self.peer(link)?.remote_name));
         let forget = self.planted.has(Bug::WaiterForgotten);
@@ -232,7 +241,7 @@ impl Network {
     fn ask_again(&mut self, key: NodeKey, name: NodeName) -> bool {
         let waiting = |waiter: &Waiter| match waiter {
             Waiter::Request(from) => self.peer(*from).map(|peer| peer.remote_name),
-            Waiter::Route(_) | Waiter::Indirect { .. } => None,
+            Waiter::Route(_) | Waiter::Indirect { .. } | Waiter::Relays => None,
         };
         let Some(n) = self.nodes.get(key).filter(|n| n.kind == NodeType::Broker && !n.compat_strict) else { return false };
         let Some(pending) = n.pending.get(&name).filter(|pending| !pending.again) else { return false };
@@ -270,6 +279,7 @@ impl Network {
             }
             Waiter::Indirect { from, ours } if found => self.serve_indirect(from, ours, name),
             Waiter::Indirect { from, ours } => self.refuse_indirect(node, from, ours, name),
+            Waiter::Relays => self.release_relays(node, name, found),
         }
     }
 
@@ -297,7 +307,7 @@ impl Network {
     pub(super) fn set_deadline(&mut self, node: NodeKey, deadline: Deadline) -> Option<(Time, u64)> {
         let node = self.nodes.get(node).filter(|node| !node.compat_strict)?;
         let time = match deadline {
-            Deadline::Pending { .. } | Deadline::Indirect { .. } => node.limits.introduction_deadline,
+            Deadline::Pending { .. } | Deadline::Indirect { .. } | Deadline::Relayed { .. } => node.limits.introduction_deadline,
             Deadline::Referral { .. } => node.limits.referral_deadline,
         };
         let at = self.now + time;
@@ -315,6 +325,7 @@ impl Network {
                     self.answer_waiters(node, name, false);
                 }
                 Deadline::Indirect { node, asker, name } => self.end_indirect(node, asker, name),
+                Deadline::Relayed { node, source } => self.relayed_expired(node, source),
                 Deadline::Referral { link } => {
                     self.probes.hit(Probe::ReferralExpired);
                     self.lose(link);

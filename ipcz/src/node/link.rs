@@ -111,6 +111,8 @@ pub struct Peer {
     pub next_referral: u64,
     /// Nodes that it, a broker, has asked for once and that are no clients of this broker.
     pub asked_once: BTreeSet<NodeName>,
+    /// Messages of its own that it has a broker relay and that wait for a link there, and their bytes.
+    pub parked: (usize, usize),
     /// Other brokers to which this broker introduced it unasked, so that they can relay to it (nodes.md D-5).
     pub known_to: BTreeSet<NodeName>,
 }

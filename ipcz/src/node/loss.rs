@@ -90,6 +90,7 @@ impl Network {
         }
         if n.broker_link != Some(key) {
             self.asked_no_more(node, key, remote);
+            self.forget_relays(node, key);
             return Vec::new();
         }
         self.probes.hit(Probe::BrokerLost);
@@ -99,6 +100,7 @@ impl Network {
         if !self.planted.has(Bug::BrokerLossIgnored) {
             self.fail_introductions(node);
         }
+        self.empty_parking(node);
         others
     }
 
@@ -115,6 +117,7 @@ impl Network {
         }
         self.fail_introductions(key);
         self.fail_shares(key, true);
+        self.empty_parking(key);
         self.forget_closed(key);
     }
 

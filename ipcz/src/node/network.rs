@@ -6,6 +6,7 @@ use super::introducing::{Indirect, Introducing};
 use super::introduction::{Deadline, Pending};
 use super::link::{BufferWait, Greeting, MemoryWait, NodeLink, Peer, Phase, Role};
 use super::outbox::{Batch, Outbox, Outgoing};
+use super::parking::Parking;
 use super::pieces::Arrival;
 use super::referral::Share;
 use super::request::{Ask, Request};
@@ -62,6 +63,8 @@ pub struct Node {
     pub sharing: Vec<Share>,
     /// Nodes referred to it that are not taken up yet, in the order of coming; brokers only.
     pub awaited: BTreeMap<u64, LinkKey>,
+    /// Relayed messages that wait for a link.
+    pub parking: Parking,
     /// Introductions asked for.
     pub pending: BTreeMap<NodeName, Pending>,
     /// Introductions being made, by unordered pair of names; brokers only.
@@ -352,6 +355,7 @@ impl Network {
 
     /// Swaps every mapping for its counterpart in a cloned world.
     pub fn remap(&mut self, f: &mut dyn FnMut(&mut Mapping)) {
+        self.nodes.iter_mut().flat_map(|(_, node)| node.parking.mappings_mut()).for_each(&mut *f);
         for (_, link) in self.links.iter_mut() {
             match &mut link.phase {
                 Phase::Greeting(Greeting { role: Role::Broker { memory, .. } | Role::Fellow { memory }, .. }) => f(memory),

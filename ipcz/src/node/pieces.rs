@@ -101,6 +101,8 @@ struct Gathering {
     /// holds any.
     data: VecDeque<Piece>,
     objects: VecDeque<Vec<Object>>,
+    /// How many of the one have come, and of the other.
+    lacking: u32,
     object_halves: u32,
     whole: BTreeMap<u32, Piece>,
 }
@@ -123,7 +125,7 @@ impl Gathering {
     fn take_in(&mut self, arrival: Arrival, swapped: bool) -> Gathered {
         match arrival {
             Arrival::Piece(piece) => {
-                if let Err(violation) = self.enter(&piece) {
+                if let Err(violation) = self.enter(&piece).and_then(|()| self.count_halves()) {
                     return Gathered::Refused(violation, piece.into_parcel());
                 }
                 if piece.relayed() == 0 {
@@ -133,9 +135,8 @@ impl Gathering {
             }
             Arrival::Objects(objects) => {
                 self.object_halves += 1;
-                if self.object_halves > self.total.unwrap_or(MAX_SUBPARCELS) {
-                    let reason = "AcceptParcelDriverObjects: more halves than the parcel has pieces";
-                    return Gathered::Refused(Violation(reason), Parcel { objects, ..Parcel::default() });
+                if let Err(violation) = self.count_halves() {
+                    return Gathered::Refused(violation, Parcel { objects, ..Parcel::default() });
                 }
                 self.objects.push_back(objects);
             }
@@ -161,6 +162,16 @@ impl Gathering {
         }
         if !self.seen.insert(piece.index) {
             return Err(Violation("AcceptParcel: a piece of a parcel came twice"));
+        }
+        self.lacking += u32::from(piece.relayed() > 0);
+        Ok(())
+    }
+
+    /// No more driver objects have come than pieces lack or may lack: so none is left over when the parcel is complete.
+    fn count_halves(&self) -> Result<(), Violation> {
+        let total = self.total.unwrap_or(MAX_SUBPARCELS);
+        if self.object_halves > self.lacking + total.saturating_sub(self.seen.len() as u32) {
+            return Err(Violation("AcceptParcelDriverObjects: more halves than the parcel has pieces without objects"));
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ impl Network {
             let owned = match deadline {
                 Deadline::Pending { node, name } => self.nodes.get(*node).and_then(|n| n.pending.get(name)?.deadline),
                 Deadline::Indirect { node, asker, name } => self.nodes.get(*node).and_then(|n| n.indirect.get(&(*asker, *name))?.deadline),
+                Deadline::Relayed { node, source } => self.nodes.get(*node).and_then(|n| n.parking.from.get(source)?.deadline),
                 Deadline::Referral { link } => self.referral(*link).and_then(|referral| referral.deadline),
             };
             demand(owned == Some(*at), || format!("the deadline {deadline:?} is nobody's"))?;
@@ -48,6 +49,13 @@ impl Network {
         let named = node.broker_link.and_then(|link| Some((link, self.peer(link)?.remote_name)));
         demand(named.map(|(link, _)| link) == node.broker_link, || format!("I3: the broker link of {key:?} does not work"))?;
         demand(named.is_none_or(|(link, name)| node.connections.get(&name) == Some(&link)), || format!("I3: {key:?} lost its broker"))?;
+        for (name, parked) in &node.parking.to {
+            let sought = node.pending.get(name).is_some_and(|pending| pending.waiters.contains(&Waiter::Relays));
+            demand(sought || parked.is_empty(), || format!("{key:?} keeps messages for {name}, and asks nobody for it"))?;
+        }
+        for name in node.parking.from.keys() {
+            demand(!node.connections.contains_key(name), || format!("{key:?} keeps messages from {name}, which it is linked with"))?;
+        }
         for (number, link) in &node.awaited {
             let known = self.referral(*link).is_some_and(|referral| referral.number == *number);
             demand(known, || format!("{key:?} waits for {link:?}, which is not referred to it"))?;
@@ -66,7 +74,7 @@ impl Network {
         for (_, node) in self.nodes.iter() {
             let waiters = node.pending.values().flat_map(|pending| &pending.waiters).filter_map(|waiter| match waiter {
                 Waiter::Request(from) | Waiter::Indirect { from, .. } => Some(*from),
-                Waiter::Route(_) => None,
+                Waiter::Route(_) | Waiter::Relays => None,
             });
             let asked = node.introducing.values().map(|introducing| introducing.asked_by);
             for link in waiters.chain(asked).chain(node.indirect.keys().map(|(asker, _)| *asker)) {

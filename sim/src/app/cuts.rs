@@ -99,7 +99,7 @@ impl Stage {
                 self.doubt(&[a, b]);
                 let until = self.noticed();
                 // Of two networks: a broker that was not introduced to a node of the other one can't introduce it to its own.
-                let for_others = [a, b].iter().any(|process| self.homes[*process as usize].broker);
+                let for_others = [a, b].iter().any(|process| self.homes.get(*process as usize).is_some_and(|home| home.broker));
                 self.checks.broken.unintroduced((!for_others).then_some([a, b]), until);
                 self.introduce_by_others(until);
                 self.mark(None);

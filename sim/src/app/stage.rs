@@ -2,6 +2,8 @@
 //! A call has three steps (`call.rs`), which at depth L0 follow each other at once.
 
 mod boxing;
+mod closing;
+mod putting;
 mod reading;
 mod tests;
 
@@ -21,7 +23,7 @@ use super::connect::Attempt;
 use super::open::{Open, Style};
 use crate::check::{Checked, Checks, Names, Violation};
 use crate::fault::Fault;
-use crate::ghost::{EndId, Ghost, Role, TAG_BYTES, write_payload};
+use crate::ghost::{EndId, Ghost, Role};
 use crate::run::Calls;
 use crate::scenario::{NodeSpec, Way};
 use crate::world::{Strike, World};
@@ -371,34 +373,6 @@ impl Stage {
         }
     }
 
-    /// Puts a parcel of `length` bytes into an end, with another one attached if asked; false if the peer is closed. At depth L1 true:
-    /// that shows later.
-    pub fn put(&mut self, end: EndId, length: usize, attached: Option<EndId>) -> Checked<bool> {
-        let boxes = self.some_boxes(end);
-        self.put_all(end, length, attached, boxes)
-    }
-
-    /// Puts a parcel with so many boxes.
-    pub fn put_boxes(&mut self, end: EndId, length: usize, boxes: u8) -> Checked<bool> {
-        self.put_all(end, length, None, boxes)
-    }
-
-    fn put_all(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Checked<bool> {
-        self.note(match attached {
-            Some(attached) => Deed::Hand { end: attached, over: end },
-            None => Deed::Send { end, bytes: length as u64, boxes: boxes.into() },
-        });
-        let job = Job::Put { end, length, attached, boxes };
-        if self.threads.is_some() {
-            return self.later(end, job).map(|()| true);
-        }
-        let Some(call) = self.begin(job)? else { return Ok(false) };
-        let answer = perform(self.process(call.process)?, &call.doing);
-        let taken = matches!(answer, Answer::Put(Ok(())));
-        self.finish(call, answer)?;
-        Ok(taken)
-    }
-
     /// Closes an end, if its holder still has it.
     pub fn close(&mut self, end: EndId) -> Checked {
         if self.ghost.holder(end).is_some() {
@@ -532,159 +506,6 @@ impl Stage {
             }
             (doing, answer) => unreachable!("{doing:?} does not answer {answer:?}"),
         }
-    }
-
-    fn begin_put(&mut self, end: EndId, length: usize, attached: Option<EndId>, boxes: u8) -> Option<Call> {
-        let (process, portal) = self.holder(end)?;
-        let length = if attached.is_some() { TAG_BYTES } else { length };
-        let attached = match attached.map(|attached| (attached, self.ghost.holder(attached))) {
-            None => None,
-            Some((attached, Some((at, handle)))) if at == process => {
-                Some(Attached { end: attached, handle, slot: self.ghost.end(attached).slot })
-            }
-            Some(_) => return None,
-        };
-        // Who queued it could not know where the portals would be by now.
-        if self.threads.is_some() && attached.is_some_and(|it| self.ghost.are_related(it.end, end) || self.ghost.would_ring(it.end, end)) {
-            return None;
-        }
-        self.calls.puts += 1;
-        if let Some(Attached { end, .. }) = attached {
-            self.guard(end);
-        }
-        let mut data = std::mem::take(&mut self.payload);
-        write_payload(end, self.ghost.end(end).sent, length, &mut data);
-        let boxes = self.make_boxes(end, process, boxes);
-        self.ghost.begin_put(end, process, length as u32, attached.map(|it| it.end), attached.is_none());
-        if let Some((_, boxes)) = &boxes {
-            self.ghost.box_up(end, boxes.len() as u8);
-        }
-        Some(Call { process, end, doing: Doing::Put { portal, data, attached, boxes } })
-    }
-
-    pub(super) fn finish_put(&mut self, process: u32, end: EndId, attached: Option<Attached>, result: Result<(), Error>) -> Checked {
-        self.traps.append(&mut self.unsettled);
-        match result {
-            Ok(()) => {
-                if let Some(attached) = attached {
-                    self.calls.hands += 1;
-                    self.unhouse(attached.end, process, attached.slot);
-                }
-                self.ghost.finish_put(end, attached.map(|it| it.end));
-                // What this has brought to a link may be lost with it before the process is looked at again.
-                if self.threads.is_none() {
-                    self.mark(Some(process));
-                }
-                Ok(())
-            }
-            Err(Error::NotFound) => {
-                if !self.take_back(end, process, attached) {
-                    let text = format!("Put refused a parcel into {end}, but its peer got it");
-                    return Err(Violation::new(API, "a parcel that is refused does not arrive", text).in_process(process).at(end));
-                }
-                self.checks.closure.refused(&self.ghost, end)
-            }
-            // A lie may have made the two each other's peers.
-            Err(Error::InvalidArgument) if attached.is_some_and(|it| [it.end, end].iter().any(|end| self.ghost.pipe(*end).tainted)) => {
-                self.checks.delivery.tally.exempt("portals that a lie made peers");
-                self.take_back(end, process, attached);
-                Ok(())
-            }
-            // The peer has filled its link with portals of its own.
-            Err(Error::ResourceExhausted) if attached.is_some() && self.ghost.pipe(end).tainted => {
-                self.checks.delivery.tally.exempt("link that a hostile node has filled");
-                self.take_back(end, process, attached);
-                Ok(())
-            }
-            // Its owner has closed it inside this very call.
-            Err(Error::InvalidArgument) if self.was_closed(end) => {
-                self.take_back(end, process, attached);
-                Ok(())
-            }
-            // A portal that is being got from does not leave the node (api.md A6).
-            Err(Error::InvalidArgument) if attached.is_some_and(|it| self.may_stay(process, it.end)) => {
-                self.take_back(end, process, attached);
-                Ok(())
-            }
-            Err(error) => Err(unexpected("Put", error).in_process(process).at(end)),
-        }
-    }
-
-    /// A refused put gives its portal back. At depth L1 it may have been time to read that one while the call was under way.
-    fn take_back(&mut self, end: EndId, process: u32, attached: Option<Attached>) -> bool {
-        let slept = |end: EndId| !self.ghost.end(end).armed && !self.ghost.end(end).dead && !self.unread.contains(&end);
-        let missed = attached.map(|it| it.end).filter(|end| self.threads.is_some() && slept(*end));
-        self.to_read.extend(missed);
-        self.ghost.take_back(end, attached.map(|it| (it.end, process, it.handle)))
-    }
-
-    /// The closure is noted first: the peer may see it before the call returns.
-    fn begin_close(&mut self, end: EndId) -> Option<Call> {
-        let (process, portal) = self.holder(end)?;
-        self.guard(end);
-        self.calls.closes += 1;
-        self.unhouse(end, process, self.ghost.end(end).slot);
-        self.ghost.close(end);
-        Some(Call { process, end, doing: Doing::Close { portal } })
-    }
-
-    /// Handlers of traps leave this end alone: it is closed, merged, or put into a parcel.
-    fn guard(&mut self, end: EndId) {
-        if self.faulty {
-            self.world.may_close(end.0, None);
-        }
-    }
-
-    /// Whether the handler of a trap has closed an end since that was last noted: within the call that has just returned.
-    pub(super) fn was_closed(&mut self, end: EndId) -> bool {
-        if self.faulty {
-            self.world.take_closed(&mut self.closed);
-        }
-        self.closed.contains(&end.0)
-    }
-
-    /// Notes which ends handlers of traps have closed: before anybody can see it.
-    fn note_closed(&mut self) {
-        if !self.faulty {
-            return;
-        }
-        let mut closed = std::mem::take(&mut self.closed);
-        self.world.take_closed(&mut closed);
-        for end in closed.drain(..).map(EndId) {
-            let Some((process, _)) = self.ghost.holder(end) else { continue };
-            self.note(Deed::Close { end });
-            self.calls.closes += 1;
-            self.unhouse(end, process, self.ghost.end(end).slot);
-            self.ghost.close(end);
-        }
-        self.closed = closed;
-    }
-
-    /// A merger is noted first, too: their peers may see it before the call returns. One that would leave a parcel readable from nowhere
-    /// is not made.
-    fn begin_merge(&mut self, end: EndId, with: EndId) -> Option<Call> {
-        let ((process, portal), (there, other)) = (self.holder(end)?, self.holder(with)?);
-        if process != there || self.ghost.are_related(end, with) || self.ghost.merging_would_ring(end, with) {
-            return None;
-        }
-        // Nobody merges a portal that is being got from (api.md A6).
-        if self.may_stay(process, end) || self.may_stay(process, with) {
-            return None;
-        }
-        // What a liar has said of a route may forbid it.
-        if self.ghost.pipe(end).tainted || self.ghost.pipe(with).tainted {
-            return None;
-        }
-        self.calls.merges += 1;
-        let used = self.ghost.is_used(end) || self.ghost.is_used(with);
-        if !used {
-            for end in [end, with] {
-                self.guard(end);
-                self.unhouse(end, process, self.ghost.end(end).slot);
-            }
-            self.ghost.merge(end, with);
-        }
-        Some(Call { process, end, doing: Doing::Merge { portal, with: other, used } })
     }
 
     /// The end that a process holds by this handle.

@@ -28,6 +28,7 @@ const RACE: &str = "only another process that takes a lock between two operation
 const REFUSED: &str = "a driver that will not send in the end what it took: drivers/tests/calls/boxes.rs";
 const SEVERAL: &str = "brokers whose names happen to be in the right order, or that cannot be reached: drivers/tests/peer_brokers.rs";
 const ORPHANS: &str = "more nodes that never greet than any one client may refer: drivers/tests/peer_referrals.rs";
+const ACROSS: &str = "a relay across networks that overtakes an introduction: relays-across, by some seeds";
 const RARE: &str = "a cut, a refusal or a close at a rare moment: for sweeps, not for few seeds";
 
 /// Probes that a few seeds of the scenarios do not reach, or not reliably, each with the reason.
@@ -61,6 +62,10 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::EarlyParcelDropped, RARE),
     (Probe::BoxReplaced, REFUSED),
     (Probe::RelayRefused, RARE),
+    (Probe::RelayParked, ACROSS),
+    (Probe::RelayWaits, ACROSS),
+    (Probe::RelayReleased, ACROSS),
+    (Probe::RelayExpired, RARE),
     (Probe::PutAfterFinal, RARE),
     (Probe::MoveOverDead, LATE_FAULT),
     (Probe::ClosureBeyondCut, RARE),

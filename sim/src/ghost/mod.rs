@@ -312,15 +312,20 @@ impl Ghost {
         }
     }
 
-    /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken.
+    /// The parcel was refused, and what was attached (end, process, handle) stays where it was. False if it has been taken; where
+    /// somebody lied, another one may have been taken for it.
     pub fn take_back(&mut self, end: EndId, attached: Option<(EndId, u32, Handle)>) -> bool {
+        let tainted = self.pipe(end).tainted;
         let from = self.end_mut(end);
         from.putting = false;
         from.sent -= 1;
         if !from.awaited {
             from.next = from.sent;
         } else if from.unread.pop_back().is_none() {
-            return false;
+            if !tainted {
+                return false;
+            }
+            from.next = from.sent;
         }
         if let Some((attached, process, handle)) = attached {
             self.end_mut(attached).place = Place::Held { process, handle };

@@ -287,18 +287,19 @@ fn second_greeting(known: &Known, dice: &mut Dice<'_>) -> Vec<Said> {
     }
 }
 
-/// Halves of parcels: only the objects, or only the data, under one number or many, and never both under one.
+/// Halves of parcels: objects and data, under one number or many; some find each other, and fit or not.
 fn half_split(sublink: SublinkId, numbers: Numbers, dice: &mut Dice<'_>) -> Vec<Said> {
-    let (same, objects) = (dice.below(2) == 0, dice.below(2) == 0);
-    let number = |i: u64| numbers.sent + if objects { FLOOD as u64 } else { 0 } + if same { 0 } else { i };
+    let same = dice.below(2) == 0;
+    let number = |i: u64| numbers.sent + if same { 0 } else { i / 2 };
     let relayed: Cow<'static, [u32]> = Cow::Owned(vec![HandleType::RelayedBox.into()]);
+    let num = 1 + (dice.below(8) == 0) as u32;
     (0..1 + dice.below(FLOOD) as u64)
-        .map(|i| match objects {
-            true => Said::with(
-                AcceptParcelDriverObjects { sublink, sequence_number: number(i), driver_objects: ObjectRange { first: 0, num: 1 } },
-                &[Thing::Memory(4096)],
+        .map(|i| match dice.below(2) {
+            0 => Said::with(
+                AcceptParcelDriverObjects { sublink, sequence_number: number(i), driver_objects: ObjectRange { first: 0, num } },
+                &[Thing::Memory(4096); 2][..num as usize],
             ),
-            false => Said::with(AcceptParcel { handle_types: relayed.clone(), ..parcel(sublink, number(i)) }, &[]),
+            _ => Said::with(AcceptParcel { handle_types: relayed.clone(), ..parcel(sublink, number(i)) }, &[]),
         })
         .collect()
 }

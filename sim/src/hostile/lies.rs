@@ -143,7 +143,7 @@ table! {
     SelfIntroduction "self-introduction" "TR-05" "asks to be introduced to itself" [probe(Probe::IntroductionRejected)];
     IntroductionStorm "introduction-storm" "RE-09" "asks for many nodes that are not there" [probe(Probe::IntroductionRejected)];
     CuriousIntroduction "curious-introduction" "TR-04 RC-22" "asks to be introduced to everybody it has heard of" [Bystanders];
-    HalfSplit "half-split" "MV-12 RE-05" "sends halves of parcels that never become whole" [Bystanders];
+    HalfSplit "half-split" "MV-12 RE-05" "sends halves of parcels, too many, that fit or do not" [Blame("more halves"), Blame("came twice")];
     ReferralStorm "referral-storm" "RE-10 TR-02 RE-13" "refers nodes that never greet" [probe(Probe::ReferralOverLimit), probe(Probe::ReferralRejected)];
     MemoryRequest "memory-request" "RE-08 MV-18" "asks for memory without measure" [probe(Probe::DelegateOverLimit), Blame("size must not be 0")];
     UnaskedMemory "unasked-memory" "MV-18" "gives memory that nobody asked for" [Blame("nobody asked for memory")];

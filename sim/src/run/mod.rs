@@ -2,9 +2,11 @@
 //! `check/`.
 
 mod config;
+mod ending;
 #[cfg(test)]
 mod fault_tests;
 mod fine;
+mod looking;
 mod outcome;
 mod stall;
 #[cfg(test)]
@@ -12,26 +14,23 @@ mod tests;
 mod transcript;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub use outcome::{
     Calls, CheckCount, Failure, GraphData, LastProxy, LinkKind, Outcome, Peaks, Phase, Progress, Recorded, Requirement, RouterKind,
     RunOptions, Traffic, Verdict,
 };
 
-use ipcz::inspect::{RouterView, Totals, View};
+use ipcz::inspect::Totals;
 use ipcz::limits::Limits;
 
-use crate::app::{Act, LATE, Plan, SetUp, Stage, Workload};
+use crate::app::{LATE, Plan, SetUp, Stage, Workload};
 use crate::check::{
-    Broken, Checked, Checks, Closure, Delivery, Honesty, Leaks, Names, Reached, Routes, Scope, Secrecy, Seen, Shape, Snapshot, Status,
-    Steps, Tally, Violation, Watch, links, requirements,
+    Broken, Checked, Closure, Delivery, Honesty, Leaks, Names, Routes, Scope, Secrecy, Shape, Status, Steps, Tally, Violation, Watch,
 };
 use crate::choice::Source;
 use crate::fine::Engine;
 use crate::ghost::EndId;
 use crate::hostile::Hostility;
-use crate::leaks;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::swarm::expand;
@@ -46,23 +45,13 @@ const SCARCE: u64 = 700_000_000;
 /// Events a scheduled world may take for each thing it has to finish, and for each longest latency of [`SETTLE`].
 const EVENTS_EACH: u64 = 64;
 const FEW: u64 = 10;
-/// Requirements that hang on how long things take beside each other: without time nobody can demand them.
-const MATTERS_OF_TIME: [&str; 3] = ["proxies_peak", "forwarded", "messages_max"];
 /// Progress is told, and slow counts are taken, once in so many events.
 const SELDOM: u64 = 1 << 14;
-/// One router is looked at once in so many steps.
-const LOOK_EVERY: u64 = 8;
 
-/// In a world of so few processes what a step has flushed is always looked at, and where each parcel came from; else once in so many.
-const FEW_PROCESSES: usize = 16;
-/// A whole world of that size is looked at once in so many events.
+/// A small world as a whole is looked at once in so many events.
 const LOOK_AT_ALL_EVERY: u64 = 64;
 /// The same at depth L1, where an event is a turn.
 const LOOK_AT_ALL_TURNS: u64 = 512;
-
-/// Proxies are looked at once in so many steps, in processes that hold at most so many portals.
-const LOOK_AT_PROXIES_EVERY: u64 = 8;
-const FEW_HELD: u64 = 256;
 
 /// A run that can be taken step by step, and copied at any of them.
 pub struct Run {
@@ -241,41 +230,6 @@ impl Run {
         }
     }
 
-    /// What the wire has shown.
-    fn watched(&mut self) -> Checked {
-        self.read_sent();
-        let (violation, seen) = {
-            let mut watch = self.watch.lock();
-            for (name, process) in watch.named.drain(..) {
-                self.stage.names.learn(name, process);
-            }
-            (watch.violation.take(), watch.seen.take())
-        };
-        if let Some(violation) = violation {
-            return Err(violation);
-        }
-        match seen {
-            Some(seen) => {
-                self.stage.checks.hostility.delivered(&mut self.stage.ghost, seen)?;
-                self.took(seen)?;
-                let processes = self.stage.world.processes();
-                self.stage.checks.secrecy.delivered(&mut self.stage.ghost, seen, processes)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Parcels in link memory that have just been sent are looked at before anybody can free their blocks: at depth L1 somebody can.
-    fn read_sent(&mut self) {
-        let mut watch = self.watch.lock();
-        if self.engine.is_some() {
-            return watch.sent.clear();
-        }
-        for sent in watch.sent.drain(..) {
-            self.stage.checks.secrecy.sent(&self.stage.world, &self.stage.names, sent);
-        }
-    }
-
     /// The applications react to what they learn until there is nothing new.
     fn react(&mut self) -> Checked {
         loop {
@@ -295,117 +249,6 @@ impl Run {
             if self.stage.news.is_empty() {
                 self.stage.news = news;
             }
-        }
-    }
-
-    /// A process was called: its proxies are counted, and now and then one of its routers is looked at.
-    fn look(&mut self, process: u32) -> Checked {
-        let home = &self.stage.homes[process as usize];
-        let held = (home.free.len() + home.named.len() + home.connections.len()) as u64;
-        let now_and_then = self.events.is_multiple_of(LOOK_EVERY);
-        let chosen = (held > 0 && now_and_then).then(|| home.all().nth((self.events / LOOK_EVERY % held) as usize));
-        let handle = chosen.flatten().and_then(|end| Some(self.stage.ghost.holder(end)?.1));
-        let look_closely = self.small() || now_and_then;
-        let Stage { world, names, checks: Checks { steps, hostility, honesty, broken, .. }, .. } = &mut self.stage;
-        let Some(body) = world.process(process) else { return Ok(()) };
-        // Where all liars are known, only what is linked with one is beyond belief.
-        let (lied_to, precise) = (honesty.lied_to(process), hostility.any() && !broken.lied() && !hostility.is(process));
-        let liar = |name| names.process(name).is_none_or(|far| hostility.is(far));
-        let doubted = |view: &View<'_>, router: &RouterView| {
-            let of_liar = |link| view.remote_name(link).is_none_or(liar);
-            lied_to && (!precise || links(router).any(|(link, _)| link.node_link().is_some_and(of_liar)))
-        };
-        let proxies = body.inspect(|view| {
-            let routers =
-                [handle.and_then(|handle| view.router(view.router_of(handle)?)), if look_closely { view.last_flushed() } else { None }];
-            let bound = |link, sublink| view.bound(link, sublink);
-            routers.iter().flatten().try_for_each(|router| steps.router(process, router, bound, doubted(view, router)))?;
-            if held <= FEW_HELD {
-                steps.nodes(process, view)?;
-            }
-            Ok::<_, Box<Violation>>(view.proxies())
-        })?;
-        let known = &mut self.proxies[process as usize];
-        let were = self.proxies_now;
-        self.proxies_now = were + proxies - *known;
-        *known = proxies;
-        if matches!(self.phase, Phase::Work | Phase::Settle) && (were == 0) != (self.proxies_now == 0) {
-            self.outcome.last_proxy = (self.proxies_now == 0).then(|| LastProxy {
-                at_ns: world.now().saturating_sub(self.start),
-                traffic: config::traffic(world).since(&self.before.0),
-            });
-        }
-        if self.phase != Phase::SetUp {
-            self.outcome.peaks.proxies = self.outcome.peaks.proxies.max(self.proxies_now as u64);
-        }
-        if proxies > 0 && held <= FEW_HELD && self.events.is_multiple_of(LOOK_AT_PROXIES_EVERY) {
-            body.inspect(|view| {
-                let bound = |link, sublink| view.bound(link, sublink);
-                view.proxy_routers().try_for_each(|router| steps.router(process, &router, bound, doubted(view, &router)))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// What a process spends on liars; and a liar that was shut out comes back.
-    fn beset(&mut self, process: u32) -> Checked {
-        if !self.stage.checks.hostility.any() {
-            return Ok(());
-        }
-        let Stage { world, names, checks, .. } = &mut self.stage;
-        if let Some(body) = world.process(process) {
-            checks.hostility.spending(process, body, names)?;
-        }
-        if self.phase == Phase::Work && checks.hostility.is(process) {
-            let scenario = Arc::clone(&self.scenario);
-            self.stage.come_back(|liar| config::broker_of(&scenario, liar))?;
-        }
-        Ok(())
-    }
-
-    /// Whether a world is small enough to be looked at closely.
-    fn small(&self) -> bool {
-        self.stage.homes.len() <= FEW_PROCESSES
-    }
-
-    /// A parcel has come: was it counted for the link that it took?
-    fn took(&mut self, seen: Seen) -> Checked {
-        if !self.small() && !self.events.is_multiple_of(LOOK_AT_ALL_EVERY) {
-            return Ok(());
-        }
-        let Some((to, from)) = self.stage.world.process(seen.to).filter(|body| !body.is_busy()).zip(self.stage.names.name(seen.from))
-        else {
-            return Ok(());
-        };
-        let found = to.inspect(|view| {
-            let (link, router) = view.bound_from(from, seen.sublink)?;
-            Some((link, view.router(router)?))
-        });
-        let Some((link, router)) = found else { return Ok(()) };
-        let lied_to = self.stage.checks.honesty.lied_to(seen.to);
-        self.stage.checks.steps.parcel(seen.to, &router, (link, seen.sublink), seen.number, lied_to)
-    }
-
-    /// Links and whole routes of a world in which no link was cut and nobody lies: there is nothing to excuse.
-    fn look_at_all(&mut self, scope: Scope) -> Checked {
-        if self.stage.cuts > 0 || self.stage.checks.honesty.any_excuse() {
-            return Ok(());
-        }
-        let snapshot = Snapshot::of(&self.stage.world, false);
-        self.stage.checks.routes.look(&self.stage.ghost, &snapshot, scope)
-    }
-
-    /// Counts that cost more than an event.
-    fn seldom(&mut self) {
-        let population = self.stage.world.population();
-        let peaks = &mut self.outcome.peaks;
-        peaks.pipes = peaks.pipes.max(self.stage.ghost.open_pipes());
-        peaks.messages = peaks.messages.max(population.messages as u64);
-        peaks.events = peaks.events.max(population.events as u64);
-        peaks.pages = peaks.pages.max(population.resident_pages as u64);
-        if self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-            self.outcome.verdict = Verdict::Stopped;
-            self.phase = Phase::Done;
         }
     }
 
@@ -516,180 +359,6 @@ impl Run {
         settle.saturating_mul(FEW) + under_way * (proxies + 1) + EVENTS_EACH * (under_way + proxies + ends)
     }
 
-    /// Everything is at rest: what must be true now?
-    fn rest(&mut self) -> Checked {
-        self.liveness.count();
-        self.outcome.rest_ns = self.latest.saturating_sub(self.start);
-        self.outcome.undone = self.plan.waiting();
-        self.after = Some(config::traffic(&self.stage.world));
-        let snapshot = Snapshot::of(&self.stage.world, false);
-        let stage = &mut self.stage;
-        for process in 0..stage.world.processes() {
-            if let Some(body) = stage.world.process(process) {
-                let steps = &mut stage.checks.steps;
-                body.inspect(|view| steps.nodes(process, view))?;
-            }
-        }
-        let refused = stage.world.refusals();
-        stage.checks.honesty.refused(&refused)?;
-        let stale = stage.world.trace(|trace| trace.totals().stale);
-        stage.checks.honesty.stale(stale)?;
-        let closed_twice = stage.world.trace(|trace| trace.totals().closed_twice);
-        stage.checks.honesty.closed_twice(closed_twice)?;
-        stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.hostility.rest(&stage.world, &stage.ghost)?;
-        if stage.checks.hostility.any() {
-            let honest = snapshot.alive().filter(|(process, _)| !stage.checks.hostility.is(*process));
-            self.outcome.blames = honest.flat_map(|(_, sight)| sight.blames.iter().map(|(_, _, reason)| reason.clone())).collect();
-        }
-        stage.checks.broken.rest(&stage.ghost)?;
-        stage.checks.closure.rest(&stage.ghost)?;
-        stage.checks.delivery.rest(&stage.ghost)?;
-        stage.checks.shape.rest(&stage.ghost, &snapshot)?;
-        if !stage.checks.honesty.any_lie() {
-            stage.checks.routes.look(&stage.ghost, &snapshot, Scope::Rest)?;
-        }
-        if stage.cuts == 0 && !stage.checks.hostility.any() && !self.plan.is_done() && !self.scenario.run.partial {
-            return Err(self.stalled("steps wait for what will never happen"));
-        }
-        self.count_up();
-        let reached = Reached {
-            struck: self.stage.world.struck(),
-            told: self.stage.world.lies_told(),
-            delivered: self.stage.deliveries,
-            bypasses: self.outcome.bypasses,
-            proxies_peak: self.outcome.peaks.proxies,
-            forwarded: self.outcome.forwarded,
-            introductions: self.outcome.introductions,
-            closed: self.stage.closures,
-            messages: self.outcome.run.messages,
-            probes: self.outcome.probes,
-        };
-        self.outcome.requirements = requirements(&self.scenario, &reached, &self.plan.ends, &self.stage.ghost, &snapshot);
-        if self.scheduled {
-            self.outcome.requirements.retain(|requirement| !MATTERS_OF_TIME.contains(&requirement.name));
-        }
-        if self.options.graph {
-            self.outcome.graph = snapshot.graph().data(&snapshot);
-        }
-        if self.options.fine.as_ref().is_some_and(|fine| !fine.closing) {
-            self.counted = true;
-            return self.judge();
-        }
-        self.keep_acts();
-        self.phase = Phase::Closing;
-        self.closing = true;
-        self.half_closed = true;
-        self.close(EndId::is_first)
-    }
-
-    /// What was done until now is all that counts.
-    fn keep_acts(&mut self) {
-        let start = self.start;
-        let acts = self.stage.acts.take().into_iter().flatten();
-        self.outcome.acts.extend(acts.map(|act| Act { at_ns: act.at_ns - start, ..act }));
-    }
-
-    /// The applications close what they hold of these ends.
-    fn close(&mut self, which: impl Fn(EndId) -> bool) -> Checked {
-        self.allow();
-        self.stage.close_strays()?;
-        for process in 0..self.stage.homes.len() {
-            let held: Vec<_> = self.stage.homes[process].all().filter(|end| which(*end)).collect();
-            let held = leaks::through_a_map(held);
-            for end in held {
-                self.stage.close(end)?;
-            }
-        }
-        self.watched()?;
-        self.react()
-    }
-
-    /// One end of every pipe was closed, and everything is at rest again: the other ends know. Then they are closed too.
-    fn peers_told(&mut self) -> Checked {
-        self.half_closed = false;
-        self.stage.catch_up()?;
-        self.stage.checks.closure.rest(&self.stage.ghost)?;
-        self.close(|_| true)
-    }
-
-    fn leaks(&mut self) -> Checked {
-        let snapshot = Snapshot::of(&self.stage.world, true);
-        let stage = &mut self.stage;
-        stage.checks.honesty.rest(&snapshot, &stage.names)?;
-        stage.checks.leaks.rest(&stage.ghost, &snapshot, &stage.checks.shape.suspects)?;
-        self.judge()
-    }
-
-    /// Every property held; were the requirements met?
-    fn judge(&mut self) -> Checked {
-        let unmet: Vec<_> = self.outcome.requirements.iter().filter(|requirement| !requirement.met).cloned().collect();
-        self.outcome.verdict = if unmet.is_empty() { Verdict::Held } else { Verdict::Unmet(unmet) };
-        self.phase = Phase::Done;
-        Ok(())
-    }
-
-    fn stalled(&self, what: &str) -> Box<Violation> {
-        let due = if self.scheduled {
-            format!("rest was due with event {}", self.deadline)
-        } else {
-            format!("rest was due {} ns after set-up", self.deadline.saturating_sub(self.start))
-        };
-        stall::describe(what, &self.stage, &self.plan, &due)
-    }
-
-    fn fail(&mut self, violation: Violation) {
-        let Violation { checker, property, text, process, end } = violation;
-        let portal = end.map(|end| match self.plan.name(end) {
-            Some(name) => format!("{name} ({end})"),
-            None => end.to_string(),
-        });
-        let time = if self.phase == Phase::SetUp { 0 } else { self.stage.world.now().saturating_sub(self.start) };
-        let failure = Failure { property, checker, text, time, event: self.events, phase: self.phase, process, portal };
-        self.outcome.verdict = Verdict::Violated(Box::new(failure));
-        let snapshot = Snapshot::of(&self.stage.world, false);
-        self.outcome.graph = snapshot.graph().data(&snapshot);
-        self.phase = Phase::Done;
-    }
-
-    /// Running totals of all processes, dead ones too.
-    fn totals(&self) -> Totals {
-        let alive = (0..self.stage.world.processes()).filter_map(|process| self.stage.world.process(process));
-        // Who stands in the middle of an input of depth L1 can't be asked.
-        let alive = alive.filter(|body| !body.is_busy());
-        let mut totals = self.stage.lost_totals;
-        alive.for_each(|body| body.inspect(|view| view.add_totals(&mut totals)));
-        totals
-    }
-
-    /// Fills in what is counted.
-    fn count_up(&mut self) {
-        let now = config::traffic(&self.stage.world);
-        let (before, totals_before) = &self.before;
-        let totals = self.totals();
-        let outcome = &mut self.outcome;
-        if self.start == 0 && self.phase <= Phase::SetUp {
-            outcome.set_up = now;
-        } else {
-            let after = self.after.as_ref().unwrap_or(&now);
-            outcome.set_up = *before;
-            outcome.run = after.since(before);
-            outcome.closing = now.since(after);
-            outcome.bypasses = totals.bypasses.saturating_sub(totals_before.bypasses);
-            outcome.forwarded = totals.forwarded.saturating_sub(totals_before.forwarded);
-            outcome.answers = totals.answers.saturating_sub(totals_before.answers);
-            outcome.introductions = outcome.run.by_id[usize::from(ACCEPT_INTRODUCTION)] / 2;
-            outcome.set_up_ns = self.start;
-            outcome.work_ns = self.worked.saturating_sub(self.start);
-        }
-        if !self.closing {
-            outcome.probes = totals.probes;
-            outcome.calls = self.stage.calls;
-            outcome.deliveries = self.stage.deliveries;
-            outcome.delivery_order = self.stage.order;
-        }
-    }
-
     fn record(&mut self) {
         let time = self.stage.world.now();
         let said = self.stage.said.iter_mut().flat_map(|said| said.drain(..));
@@ -794,8 +463,6 @@ impl Run {
         self.outcome
     }
 }
-
-const ACCEPT_INTRODUCTION: u8 = 11;
 
 /// About how many events a run of the scenario takes from the end of set-up on: a quarter more than seed 1 in the default order.
 pub fn measure(scenario: &Scenario) -> Length {

@@ -94,8 +94,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The profile of links between two processes.
+    /// The profile of links between two processes. To and from a broker objects can go in any case.
     pub fn profile(&self, a: u32, b: u32) -> LinkProfile {
-        self.links.get(&(a.min(b), a.max(b))).copied().unwrap_or(self.link)
+        let profile = self.links.get(&(a.min(b), a.max(b))).copied().unwrap_or(self.link);
+        let broker = |process: u32| self.brokers.get(process as usize) == Some(&true);
+        LinkProfile { carries_objects: profile.carries_objects || broker(a) || broker(b), ..profile }
     }
 }

@@ -524,12 +524,12 @@ impl World {
         self.shared.lock().objects.open(process, Holds::Token(value))
     }
 
-    /// What such an object stands for; it is closed.
+    /// What such an object stands for; nothing if it is something else, as a liar may send. It is closed.
     pub fn take_object(&mut self, process: u32, object: ObjectId) -> Option<u64> {
         let mut state = self.shared.lock();
-        let Some(Holds::Token(value)) = state.objects.find(process, object) else { return None };
+        let held = state.objects.find(process, object)?;
         state.close(process, object);
-        Some(value)
+        if let Holds::Token(value) = held { Some(value) } else { None }
     }
 
     /// Owns a process's boxed objects.

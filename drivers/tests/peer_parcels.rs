@@ -208,6 +208,27 @@ fn a_link_works_before_the_buffer_of_its_state_comes_and_is_settled_after() {
 }
 
 #[test]
+fn a_state_that_nobody_wants_is_given_back_when_its_buffer_comes() {
+    let (broker, mut client, portals) = pair(Limits::default());
+    let grown = client.grow(64);
+    let (ignored, adopted, late) = (far_state(&client), far_state(&client), far_state(&client));
+    let offer = |sublink, new_sublink, state: &LinkState| BypassPeerWithLink {
+        sublink: SublinkId(sublink),
+        new_sublink: SublinkId(new_sublink),
+        new_link_state_fragment: state.share(),
+        inbound_sequence_length: 0,
+    };
+    client.say(offer(999, 100, &ignored));
+    client.say(offer(0, 101, &adopted));
+    client.say(offer(0, 102, &late));
+    let states = [&ignored, &adopted, &late];
+    assert_eq!((states.map(LinkState::references), waits(&broker)), ([Some(2); 3], 3));
+    client.announce(&grown);
+    assert_eq!((states.map(LinkState::references), waits(&broker)), ([Some(1), Some(2), Some(1)], 0));
+    broker.close(portals[0]);
+}
+
+#[test]
 fn a_closure_waits_for_the_state_that_it_must_lock() {
     let (broker, mut client, portals) = pair(Limits::default());
     let (portal, sublink, state, grown) = send_with_far_state(&broker, &mut client, portals[0]);

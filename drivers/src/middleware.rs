@@ -452,6 +452,27 @@ mod tests {
         assert_eq!((count.calls(Entry::CanTravel), count.failures(Entry::CanTravel)), (1, 1));
     }
 
+    /// Notes the keys of listeners.
+    #[derive(Default)]
+    struct Keys(Mutex<Vec<u64>>);
+
+    impl Watch for Keys {
+        fn before(&self, call: &Call<'_>) -> Result<(), DriverError> {
+            if let Call::Activate { listener, .. } = call {
+                self.0.lock().unwrap().push(*listener);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_driver_underneath_knows_the_listener_by_its_own_key() {
+        let (inner, under) = (InProcess::new(), Arc::new(Keys::default()));
+        let driver = Watched::new(Watched::new(inner.clone(), under.clone()), Arc::new(Count::default()));
+        driver.activate(inner.transport_pair()[0], Listener::new(Arc::new(Ears::default()), 9)).unwrap();
+        assert_eq!(*under.0.lock().unwrap(), [9]);
+    }
+
     #[test]
     fn faults_strike_as_planned_and_give_up_what_a_call_consumes() {
         let faults = Arc::new(Faults::default());

@@ -48,7 +48,7 @@ pub mod trap;
 pub mod wire;
 
 pub use api::{Attachment, BoxContents, ObjectBox, Unboxed};
-pub use api::{Connect, ConnectTo, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
+pub use api::{Connect, ConnectTo, LiveObjects, Node, NodeOptions, Parcel, Portal, Process, PutRefused, TrapRefused};
 pub use api::{EndGet, GetFlags, GetRefused, Received};
 pub use application::{Application, ApplicationObject, Serialized};
 pub use error::Error;

@@ -87,6 +87,8 @@ struct End {
     scheduled: bool,
     /// The listener was told, or will be, that the transport is broken: once.
     told: bool,
+    /// Closed while it was active: it goes once its listener has heard of the end.
+    closed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -217,6 +219,9 @@ impl Shared {
                     let listener = end.listener.take();
                     let dropped = end.clear();
                     end.delivering = false;
+                    if end.closed {
+                        state.objects.remove(&transport);
+                    }
                     state.active -= 1;
                     drop(state);
                     self.close_handles_of(dropped);
@@ -297,13 +302,16 @@ impl Shared {
     }
 
     fn close(&self, object: ObjectId) {
-        self.tell_peer(object);
         let mut state = self.lock();
-        let closed = state.objects.remove(&object);
-        if let Some(Object::Transport(end)) = closed {
-            state.active -= usize::from(end.stage == Stage::Active);
-            self.work.notify_all();
+        if let Some(end) = state.end(object).filter(|end| end.stage == Stage::Active) {
+            end.closed = true;
             drop(state);
+            return self.stop(object);
+        }
+        drop(state);
+        self.tell_peer(object);
+        let closed = self.lock().objects.remove(&object);
+        if let Some(Object::Transport(end)) = closed {
             self.close_handles_of(end.waiting);
         }
     }
@@ -321,6 +329,7 @@ impl End {
             delivering: false,
             scheduled: false,
             told: false,
+            closed: false,
         }
     }
 

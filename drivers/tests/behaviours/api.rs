@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::mem::zeroed;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 pub use ipcz::abi::result::*;
@@ -372,12 +373,19 @@ type Handler = Box<dyn FnOnce(Event) + Send>;
 
 static HANDLERS: Mutex<BTreeMap<usize, (usize, Handler)>> = Mutex::new(BTreeMap::new());
 
+/// A handler has panicked, of whatever test.
+pub static PANICKED: AtomicBool = AtomicBool::new(false);
+
 /// The one C function all traps of the tests have.
 pub unsafe extern "C" fn fired(event: *const IpczTrapEvent) {
     let event = unsafe { event.read() };
     let Some((context, handler)) = HANDLERS.lock().unwrap().remove(&event.context) else { return };
     let status = unsafe { event.status.read() };
-    handler(Event { size: event.size, context, flags: event.condition_flags, status, thread: std::thread::current().id() });
+    let event = Event { size: event.size, context, flags: event.condition_flags, status, thread: std::thread::current().id() };
+    // No panic may go through C.
+    if catch_unwind(AssertUnwindSafe(|| handler(event))).is_err() {
+        PANICKED.store(true, Ordering::Relaxed);
+    }
 }
 
 pub fn conditions(flags: u32, level: usize) -> IpczTrapConditions {

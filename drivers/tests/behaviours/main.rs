@@ -8,6 +8,7 @@
 //! ```
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "a C program in Rust: what it passes lives until the call returns")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "waits for threads, but not for ever, and asks on which one it is")]
 
 mod api;
 mod boxes;

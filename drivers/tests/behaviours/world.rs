@@ -471,6 +471,7 @@ impl World {
 
     /// Closes whatever is left open; nothing of the drivers may remain then.
     pub fn end(self) {
+        assert!(!PANICKED.load(Ordering::Relaxed), "a trap handler has panicked, of this test or another");
         let nodes: Vec<H> = self.three.get().iter().flat_map(|three| [&three.broker, &three.x, &three.z]).map(|node| node.handle).collect();
         for handle in take_given() {
             if !nodes.contains(&handle) {

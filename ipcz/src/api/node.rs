@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::calls::{Connect, TrapRefused};
+use super::live::LiveObjects;
 use super::object_box::ObjectBox;
 use super::portal::Portal;
 use super::process::Process;
@@ -133,6 +134,25 @@ impl Node {
     pub fn box_object(&self, contents: BoxContents) -> Result<ObjectBox, Error> {
         let handle = self.host.process.box_object(self.handle, contents)?;
         Ok(ObjectBox::new(Arc::clone(&self.host), handle))
+    }
+
+    /// What the program of this node holds, all its nodes together: for leak hunting.
+    ///
+    /// ```
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// assert_eq!((node.live_objects()?.handles, node.live_objects()?.routers), (3, 2));
+    /// drop((a, b));
+    /// assert_eq!((node.live_objects()?.handles, node.live_objects()?.routers), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn live_objects(&self) -> Result<LiveObjects, Error> {
+        self.host.process.live_objects()
     }
 
     /// The process beneath, which knows nodes and portals by handles, and this node's handle in it.

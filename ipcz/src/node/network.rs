@@ -418,12 +418,13 @@ impl Network {
         self.lose(key);
     }
 
-    /// Whether a link of the node's driver has this transport already.
+    /// Whether a link of the node's driver has this transport already. One that it has closed may have been given to somebody else since,
+    /// by a driver whose handles are addresses.
     pub fn has_transport(&self, node: NodeKey, transport: ObjectId) -> bool {
         let driver = |node: NodeKey| self.nodes.get(node).map(|node| node.driver);
         let shares = |n: &Node| Some(n.driver) == driver(node) && n.sharing.iter().any(|share| share.transport == transport);
-        self.links.iter().any(|(_, link)| link.outbox.transport == transport && driver(link.node) == driver(node))
-            || self.nodes.iter().any(|(_, n)| shares(n))
+        let has = |link: &NodeLink| link.outbox.transport == transport && !link.outbox.is_closed() && driver(link.node) == driver(node);
+        self.links.iter().any(|(_, link)| has(link)) || self.nodes.iter().any(|(_, n)| shares(n))
     }
 
     /// The transport was closed by the drainer.

@@ -254,3 +254,39 @@ fn a_waiting_state_that_does_not_lie_in_its_buffer_ends_the_link() {
     assert!(client.is_dropped() && broker.violation().contains("link state"));
     assert!(broker.is_dead(broker.get_portal(portals[0])));
 }
+
+/// A portal of a real broker's that stands for a route from one hand-made client to another: the sublinks at either of them.
+fn proxy(limits: Limits) -> (Program, [Hand; 2], [Handle; 2], [SublinkId; 2]) {
+    let driver = InProcess::new();
+    let broker = Program::with(driver.clone(), NodeType::Broker, NodeOptions { limits, ..NodeOptions::default() });
+    let ((a, of_a), (b, of_b)) = (Hand::client(&driver, &broker, 1), Hand::client(&driver, &broker, 1));
+    let (p, q) = broker.process.open_portals(broker.node).unwrap();
+    let sublinks = [(&b, of_b[0], q), (&a, of_a[0], p)].map(|(hand, over, portal)| {
+        broker.process.put(over, b"", &[portal]).unwrap();
+        let heard = hand.hear_one();
+        let Message::AcceptParcel(m) = heard.message() else { panic!("{}", heard.message()) };
+        m.new_routers[0].new_sublink
+    });
+    let [at_b, at_a] = sublinks;
+    (broker, [a, b], [of_a[0], of_b[0]], [at_a, at_b])
+}
+
+#[test]
+fn what_is_only_passed_on_may_fill_a_quarter_of_a_link() {
+    let limits = Limits { link_sublinks: 32, ..Limits::default() };
+    let portals = |hand: &mut Hand, count: usize| -> Vec<RouterDescriptor> { (0..count).map(|_| proxied(hand.sublinks(1))).collect() };
+    let bound = |broker: &Program, hand: &Hand| broker.link(hand.name).unwrap().sublinks.len();
+    // Two are bound: of eight, three portals may still be passed on, at two sublinks at most for each, and not four.
+    for (count, fits) in [(3, true), (4, false)] {
+        let (broker, [mut a, b], [of_a, of_b], [at_a, _]) = proxy(limits);
+        assert_eq!(bound(&broker, &b), 2);
+        let routers = portals(&mut a, count);
+        a.portals(at_a.0, 0, routers);
+        let passed = b.hear().iter().filter(|heard| heard.id() == 20).count();
+        assert_eq!((passed == 1, broker.violations()), (fits, vec![]));
+        assert!(!broker.is_dead(of_a) && !broker.is_dead(of_b), "the links and all else stay");
+        // Its own may fill a half.
+        let (_, own): (Vec<_>, Vec<_>) = (0..4).map(|_| broker.process.open_portals(broker.node).unwrap()).unzip();
+        assert_eq!(broker.process.put(of_b, b"", &own), Ok(()));
+    }
+}

@@ -555,3 +555,31 @@ fn a_client_that_says_it_met_as_a_node_has_no_more_rights() {
     client.say(RejectIntroduction { name: name(9) });
     assert!(client.is_dropped() && broker.violation().contains("RejectIntroduction: its sender is no broker"));
 }
+
+#[test]
+fn a_separate_network_is_introduced_to_nobody() {
+    let options = NodeOptions { separate: true, ..NodeOptions::default() };
+    let between = Between::with(SMALL, options);
+    let Between { broker, client, fellow, .. } = &between;
+    client.say(wants(name(7)));
+    assert!(refused(client, name(7)) && fellow.hear().is_empty(), "nobody is asked");
+    client.say(wants(SMALL));
+    assert!(refused(client, SMALL));
+    for _ in 0..2 {
+        fellow.say(wants(client.name));
+        assert!(refused(fellow, client.name) && client.hear().is_empty());
+    }
+    let theirs = fellow.introduced(name(7), LinkSide::A);
+    assert!(theirs.is_dropped() && broker.link(name(7)).is_none());
+    client.say(wants(name(7)));
+    assert!(refused(client, name(7)));
+    // What passes the brokers themselves goes on, and clients know each other as ever.
+    let (other, _) = Hand::client(&between.driver, broker, 1);
+    client.say(wants(other.name));
+    assert_eq!((client.hear_ids(), other.hear_ids()), (vec![11], vec![11]));
+    assert!(!fellow.is_dropped() && broker.waits() == 0 && broker.violations().is_empty());
+    // Nor on behalf of another broker.
+    let between = Between::with(SMALL, options);
+    between.fellow.say(indirectly(name(7), between.client.name));
+    assert!(refused(&between.fellow, between.client.name) && between.client.hear().is_empty() && between.broker.waits() == 0);
+}

@@ -208,6 +208,27 @@ fn a_link_works_before_the_buffer_of_its_state_comes_and_is_settled_after() {
 }
 
 #[test]
+fn a_state_that_nobody_wants_is_given_back_when_its_buffer_comes() {
+    let (broker, mut client, portals) = pair(Limits::default());
+    let grown = client.grow(64);
+    let (ignored, adopted, late) = (far_state(&client), far_state(&client), far_state(&client));
+    let offer = |sublink, new_sublink, state: &LinkState| BypassPeerWithLink {
+        sublink: SublinkId(sublink),
+        new_sublink: SublinkId(new_sublink),
+        new_link_state_fragment: state.share(),
+        inbound_sequence_length: 0,
+    };
+    client.say(offer(999, 100, &ignored));
+    client.say(offer(0, 101, &adopted));
+    client.say(offer(0, 102, &late));
+    let states = [&ignored, &adopted, &late];
+    assert_eq!((states.map(LinkState::references), waits(&broker)), ([Some(2); 3], 3));
+    client.announce(&grown);
+    assert_eq!((states.map(LinkState::references), waits(&broker)), ([Some(1), Some(2), Some(1)], 0));
+    broker.close(portals[0]);
+}
+
+#[test]
 fn a_closure_waits_for_the_state_that_it_must_lock() {
     let (broker, mut client, portals) = pair(Limits::default());
     let (portal, sublink, state, grown) = send_with_far_state(&broker, &mut client, portals[0]);
@@ -232,4 +253,40 @@ fn a_waiting_state_that_does_not_lie_in_its_buffer_ends_the_link() {
     client.announce(&grown);
     assert!(client.is_dropped() && broker.violation().contains("link state"));
     assert!(broker.is_dead(broker.get_portal(portals[0])));
+}
+
+/// A portal of a real broker's that stands for a route from one hand-made client to another: the sublinks at either of them.
+fn proxy(limits: Limits) -> (Program, [Hand; 2], [Handle; 2], [SublinkId; 2]) {
+    let driver = InProcess::new();
+    let broker = Program::with(driver.clone(), NodeType::Broker, NodeOptions { limits, ..NodeOptions::default() });
+    let ((a, of_a), (b, of_b)) = (Hand::client(&driver, &broker, 1), Hand::client(&driver, &broker, 1));
+    let (p, q) = broker.process.open_portals(broker.node).unwrap();
+    let sublinks = [(&b, of_b[0], q), (&a, of_a[0], p)].map(|(hand, over, portal)| {
+        broker.process.put(over, b"", &[portal]).unwrap();
+        let heard = hand.hear_one();
+        let Message::AcceptParcel(m) = heard.message() else { panic!("{}", heard.message()) };
+        m.new_routers[0].new_sublink
+    });
+    let [at_b, at_a] = sublinks;
+    (broker, [a, b], [of_a[0], of_b[0]], [at_a, at_b])
+}
+
+#[test]
+fn what_is_only_passed_on_may_fill_a_quarter_of_a_link() {
+    let limits = Limits { link_sublinks: 32, ..Limits::default() };
+    let portals = |hand: &mut Hand, count: usize| -> Vec<RouterDescriptor> { (0..count).map(|_| proxied(hand.sublinks(1))).collect() };
+    let bound = |broker: &Program, hand: &Hand| broker.link(hand.name).unwrap().sublinks.len();
+    // Two are bound: of eight, three portals may still be passed on, at two sublinks at most for each, and not four.
+    for (count, fits) in [(3, true), (4, false)] {
+        let (broker, [mut a, b], [of_a, of_b], [at_a, _]) = proxy(limits);
+        assert_eq!(bound(&broker, &b), 2);
+        let routers = portals(&mut a, count);
+        a.portals(at_a.0, 0, routers);
+        let passed = b.hear().iter().filter(|heard| heard.id() == 20).count();
+        assert_eq!((passed == 1, broker.violations()), (fits, vec![]));
+        assert!(!broker.is_dead(of_a) && !broker.is_dead(of_b), "the links and all else stay");
+        // Its own may fill a half.
+        let (_, own): (Vec<_>, Vec<_>) = (0..4).map(|_| broker.process.open_portals(broker.node).unwrap()).unzip();
+        assert_eq!(broker.process.put(of_b, b"", &own), Ok(()));
+    }
 }

@@ -429,10 +429,10 @@ impl Core {
             match wait {
                 BufferWait::Parcel { sublink, number, piece } => self.resume_parcel(Sublink { link, id: sublink }, number, piece),
                 BufferWait::State { sublink, fragment } => {
-                    let at = Sublink { link, id: sublink };
                     let adopted = self.net.peer(link).map(|peer| peer.memory.adopt_link_state(fragment));
-                    match (adopted, self.net.bound(at)) {
-                        (Some(Ok(Adopted::State(state))), Some(router)) => self.routing.state_arrived(router, at, state),
+                    let bound = sublink.map(|id| Sublink { link, id }).and_then(|at| Some((at, self.net.bound(at)?)));
+                    match (adopted, bound) {
+                        (Some(Ok(Adopted::State(state))), Some((at, router))) => self.routing.state_arrived(router, at, state),
                         (Some(Ok(Adopted::State(state))), None) => give_back(state),
                         (Some(_), _) => self.drop_link(link, "link state: not within its buffer".into()),
                         (None, _) => {}

@@ -411,7 +411,7 @@ impl<'a> View<'a> {
     /// Questions to the driver, waits for links and waits for memory that are open.
     pub fn waits(&self) -> usize {
         let net = &self.core.net;
-        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len() + node.parking.len();
+        let waits = |node: &Node| node.pending.len() + node.introducing.len() + node.sharing.len() + node.parking.waiting();
         let introductions: usize = net.nodes.iter().map(|(_, node)| waits(node)).sum();
         let growing: usize = net.links.iter().filter_map(|(_, link)| Some(link.peer()?.growing.len())).sum();
         let referred = |link: &NodeLink| match &link.phase {

@@ -33,7 +33,7 @@ pub enum Way {
 impl Core {
     /// A node. `name` is a broker's own; a normal node gets one from its broker.
     pub fn create_node(&mut self, kind: NodeType, driver: DriverKey, name: NodeName, options: NodeOptions) -> Handle {
-        let NodeOptions { limits, features, compat_strict } = options;
+        let NodeOptions { limits, features, compat_strict, separate } = options;
         self.limits = if self.net.nodes.is_empty() { limits } else { self.limits.and(limits) };
         let node = Node {
             kind,
@@ -42,6 +42,7 @@ impl Core {
             features,
             limits,
             compat_strict,
+            separate: separate && kind == NodeType::Broker,
             connections: Default::default(),
             broker_link: None,
             delegate: None,

@@ -211,10 +211,25 @@ impl Core {
     pub(super) fn await_state(&mut self, at: Sublink, fragment: FragmentDescriptor) -> Result<(), Violation> {
         if self.net.peer(at.link).is_some_and(|peer| !peer.memory.has_buffer(fragment.buffer)) {
             self.routing.probes.hit(Probe::StatePending);
-            let wait = BufferWait::State { sublink: at.id, fragment };
+            let wait = BufferWait::State { sublink: Some(at.id), fragment };
             return self.net.wait_for_buffer(at.link, fragment.buffer, wait);
         }
         Ok(())
+    }
+
+    /// Gives back the reference on a link state that nobody here wants: now, or when its buffer is known (routing.md 18, D15).
+    fn return_state(&mut self, on: LinkKey, state: State) -> Result<(), Violation> {
+        match state {
+            State::Ready(state) => {
+                state.release();
+                Ok(())
+            }
+            State::Pending { fragment, .. } => self.await_to_return(on, fragment),
+        }
+    }
+
+    fn await_to_return(&mut self, on: LinkKey, fragment: FragmentDescriptor) -> Result<(), Violation> {
+        self.net.wait_for_buffer(on, fragment.buffer, BufferWait::State { sublink: None, fragment })
     }
 
     /// X is told of a link that replaces the one to its proxy (routing.md 12.4).
@@ -229,9 +244,8 @@ impl Core {
         let new = Sublink { link: on, id: m.new_sublink };
         let Some((old, router)) = target else {
             self.routing.probes.hit(Probe::BypassIgnored);
-            release(state);
             self.forget_early(new);
-            return Ok(());
+            return self.return_state(on, state);
         };
         let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length_from_bypassed_link };
         self.offer(router, offer, m.new_link_state_fragment)
@@ -244,9 +258,8 @@ impl Core {
         let new = Sublink { link: on, id: m.new_sublink };
         let Some(router) = self.net.bound(old) else {
             self.routing.probes.hit(Probe::BypassIgnored);
-            release(state);
             self.forget_early(new);
-            return Ok(());
+            return self.return_state(on, state);
         };
         let offer = bypass::Offer { old, new, state, inbound_length: m.inbound_sequence_length };
         self.offer(router, offer, m.new_link_state_fragment)
@@ -264,10 +277,14 @@ impl Core {
     fn offer(&mut self, router: RouterKey, offer: bypass::Offer, fragment: FragmentDescriptor) -> Result<(), Violation> {
         let new = offer.new;
         let free = self.net.is_free(new);
+        let pending = matches!(offer.state, State::Pending { .. });
         let offerer = self.net.peer(new.link).map(|peer| peer.remote_name).unwrap_or_default();
         let outcome = self.routing.accept_bypass_link(router, offer, offerer, free)?;
         if outcome != Outcome::Adopted && free {
             self.forget_early(new);
+        }
+        if outcome != Outcome::Adopted && pending {
+            self.await_to_return(new.link, fragment)?;
         }
         match outcome {
             Outcome::Adopted => {

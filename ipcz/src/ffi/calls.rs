@@ -55,7 +55,7 @@ fn node_options(options: &IpczCreateNodeOptions) -> Result<NodeOptions, Error> {
     };
     let wanted = on.contains(&FEATURE_MEM_V2) && !off.contains(&FEATURE_MEM_V2);
     let limits = Limits { grow_parcel_capacity: options.memory_flags & MEMORY_FIXED_PARCEL_CAPACITY == 0, ..Limits::default() };
-    Ok(NodeOptions { limits, features: if wanted { Features::MEM_V2 } else { Features::default() }, compat_strict: false })
+    Ok(NodeOptions { limits, features: if wanted { Features::MEM_V2 } else { Features::default() }, ..NodeOptions::default() })
 }
 
 pub unsafe extern "C" fn connect_node(

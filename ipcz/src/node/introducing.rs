@@ -133,9 +133,14 @@ impl Network {
         if wanted == asker || wanted == node.name || !wanted.is_valid() {
             return Serve::Refuse;
         }
-        let Some(target) = node.connections.get(&wanted).copied() else { return Serve::Seek };
+        let Some(target) = node.connections.get(&wanted).copied() else {
+            return if node.separate { Serve::Refuse } else { Serve::Seek };
+        };
         let Some(peer) = self.peer(target) else { return Serve::Refuse };
         let by_broker = node.other_brokers.contains(&asker);
+        if node.separate && (by_broker || peer.via.is_some()) {
+            return Serve::Refuse;
+        }
         let is_broker = node.other_brokers.contains(&wanted);
         match peer.via.and_then(|via| Some((via, node.connections.get(&via).copied()?))) {
             // As brokers they only meet through ConnectNode; as nodes between which a route leads they may.
@@ -267,7 +272,10 @@ impl Network {
         if peer.side != LinkSide::A {
             return Err(Violation("RequestIndirectIntroduction: it is for the other side to introduce"));
         }
-        if self.asked_by(from) >= self.introductions_allowed(NodeType::Broker, from) {
+        if node.separate {
+            self.probes.hit(Probe::IntroductionRejected);
+            self.refuse_introduction(from, ours);
+        } else if self.asked_by(from) >= self.introductions_allowed(NodeType::Broker, from) {
             self.probes.hit(Probe::IntroductionOverLimit);
             self.refuse_introduction(from, ours);
         } else {

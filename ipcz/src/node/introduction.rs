@@ -110,7 +110,7 @@ impl Network {
             NodeType::Normal => broker.into_iter().collect(),
             NodeType::Broker => n.other_brokers.iter().copied().filter(|name| Some(*name) != asker).collect(),
         };
-        if to_answer.is_empty() || !name.is_valid() || name == n.name {
+        if to_answer.is_empty() || n.separate || !name.is_valid() || name == n.name {
             return self.answer_waiter(key, name, waiter, false);
         }
         let links: Vec<LinkKey> = to_answer.iter().filter_map(|broker| n.connections.get(broker).copied()).collect();
@@ -175,7 +175,7 @@ impl Network {
         let unwanted = node.closed
             || (node.kind == NodeType::Normal && node.broker_link.is_none())
             // As brokers they meet through ConnectNode alone (nodes.md 7.2).
-            || (node.kind == NodeType::Broker && message.remote_node_type == NodeType::Broker)
+            || (node.kind == NodeType::Broker && (node.separate || message.remote_node_type == NodeType::Broker))
             || !node.connections.values().any(|link| *link == from)
             || node.connections.contains_key(&message.name);
         if unwanted {

@@ -163,8 +163,8 @@ pub enum BufferWait {
     },
     /// The state of a central link.
     State {
-        /// The link.
-        sublink: SublinkId,
+        /// The link; none if nobody here wanted it: then its reference on the state is given back.
+        sublink: Option<SublinkId>,
         /// Where the state lies.
         fragment: FragmentDescriptor,
     },

@@ -34,6 +34,9 @@ pub struct NodeOptions {
     /// Leaves out what other nodes can see of our deviations from the original implementation (nodes.md 17: D-3's deadline, D-4, D-5,
     /// D-12, D-14), to compare with it. What then hangs or is lost is lost.
     pub compat_strict: bool,
+    /// Of a broker: nobody of another network is introduced to its clients, nor they to anybody there, and it has no link to foreign
+    /// clients itself. Routes between them, that would lead around the brokers, end.
+    pub separate: bool,
 }
 
 /// A node of this process.
@@ -51,6 +54,8 @@ pub struct Node {
     pub limits: Limits,
     /// Whether it leaves out the deviations that another node can see (nodes.md 17).
     pub compat_strict: bool,
+    /// Whether its network is kept apart from others.
+    pub separate: bool,
     /// Links by the name of the node they lead to.
     pub connections: BTreeMap<NodeName, LinkKey>,
     /// The link to its broker; normal nodes only.

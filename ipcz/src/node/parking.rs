@@ -52,7 +52,7 @@ pub struct Parking {
 
 impl Parking {
     /// How many messages wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         let unknown = |unknown: &Unknown| unknown.messages.as_ref().map_or(0, Vec::len);
         self.to.values().map(Vec::len).sum::<usize>() + self.from.values().map(unknown).sum::<usize>()
     }

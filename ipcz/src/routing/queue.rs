@@ -219,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn room_grows_with_what_waits_not_with_what_passes() {
+        let mut q = ParcelQueue::default();
+        for number in 0..100_000 {
+            // Never empty.
+            q.push(parcel(number)).unwrap();
+            if number > 0 {
+                q.pop().unwrap();
+            }
+        }
+        assert!(q.available() == 1 && q.run.capacity() < 16, "{}", q.run.capacity());
+    }
+
+    #[test]
     fn skipping_needs_an_empty_queue() {
         let mut q = ParcelQueue::starting_at(5);
         assert!(!q.skip(4));

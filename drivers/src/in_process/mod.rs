@@ -26,8 +26,8 @@ use ipcz::mapping::{Mapping, NativeMapping};
 pub struct InProcessOptions {
     /// Listeners are called by a thread of the driver's, which runs while a transport is active; else on the stack of whoever transmits.
     pub asynchronous: bool,
-    /// Objects go only over the transports of [`InProcess::transport_pair`], not over those that a broker makes for two nodes it
-    /// introduces: they must be relayed.
+    /// Objects go only over the transports that a program makes, not over those that a broker makes for two nodes it introduces: they
+    /// must be relayed.
     pub brokering: bool,
     /// Bytes that wait to be delivered on one transport. Beyond: `transmit` fails, and the link is lost.
     pub queued_bytes: usize,
@@ -419,8 +419,9 @@ impl Driver for InProcess {
         }
     }
 
-    fn create_transports(&self, _toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
-        Ok(self.shared.pair(self.shared.options.brokering))
+    fn create_transports(&self, toward: Option<[ObjectId; 2]>) -> Result<[ObjectId; 2], DriverError> {
+        // Toward nobody it is for a program to connect a node to its broker.
+        Ok(self.shared.pair(self.shared.options.brokering && toward.is_some()))
     }
 
     fn activate(&self, transport: ObjectId, listener: Listener) -> Result<(), DriverError> {

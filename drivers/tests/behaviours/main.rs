@@ -14,6 +14,7 @@ mod api;
 mod boxes;
 mod gets;
 mod loading;
+mod misuse;
 mod nodes;
 mod portals;
 mod puts;
@@ -30,6 +31,7 @@ mod all {
     pub use super::boxes::*;
     pub use super::gets::*;
     pub use super::loading::*;
+    pub use super::misuse::*;
     pub use super::nodes::*;
     pub use super::portals::*;
     pub use super::puts::*;
@@ -62,6 +64,18 @@ macro_rules! every {
     };
 }
 
+/// What is not in that section.
+macro_rules! others {
+    ($with:ident) => {
+        $with! {
+            am09_a_serializer_that_calls_back_and_answers_otherwise_each_time
+            am15_a_driver_that_says_ok_and_gives_nothing
+            am15_a_driver_that_notifies_when_it_must_not
+            am17_sizes_that_overflow
+        }
+    };
+}
+
 macro_rules! tests {
     ($($name:ident)*) => {
         $(
@@ -84,31 +98,37 @@ every!(names);
 mod synchronous {
     const OVER: crate::Over = crate::world::SYNCHRONOUS;
     every!(tests);
+    others!(tests);
 }
 
 mod asynchronous {
     const OVER: crate::Over = crate::world::ASYNCHRONOUS;
     every!(tests);
+    others!(tests);
 }
 
 mod socket {
     const OVER: crate::Over = crate::world::SOCKET;
     every!(tests);
+    others!(tests);
 }
 
 mod brokering {
     const OVER: crate::Over = crate::world::BROKERING;
     every!(tests);
+    others!(tests);
 }
 
 mod delegated {
     const OVER: crate::Over = crate::world::DELEGATED;
     every!(tests);
+    others!(tests);
 }
 
 mod brokering_delegated {
     const OVER: crate::Over = crate::world::BROKERING_DELEGATED;
     every!(tests);
+    others!(tests);
 }
 
 #[test]

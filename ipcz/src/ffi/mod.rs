@@ -161,3 +161,14 @@ pub unsafe extern "C" fn IpczGetAPI(api: *mut IpczApi) -> IpczResult {
     unsafe { api.write(TABLE) };
     result::OK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_and_goes_no_further() {
+        assert_eq!(guarded(|| panic!("a defect")), result::INTERNAL);
+        assert_eq!((guarded(|| Ok(())), guarded(|| Err(Error::NotFound))), (result::OK, result::NOT_FOUND));
+    }
+}

@@ -1,4 +1,8 @@
 /* What a C program can rely on, by the numbers of docs/spec/api.md 17. C99 and C++11. */
+#define _POSIX_C_SOURCE 200809L
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "driver.h"
 
 static struct IpczAPI ipcz;
@@ -625,6 +629,27 @@ static void boxes(void) {
   disconnect(p, 1);
 }
 
+/* A child without exec has a copy of the library that it cannot use (hazards.md AM-13). */
+static void forking(void) {
+  IpczHandle node = lone_node(), a, b;
+  int status = -1;
+  pid_t child;
+  number = 0;
+  IS(OK, ipcz.OpenPortals(node, 0, NULL, &a, &b));
+  child = fork();
+  if (child == 0) {
+    int useless = put(a, "x") == IPCZ_RESULT_UNKNOWN && ipcz.Close(node, 0, NULL) == IPCZ_RESULT_UNKNOWN &&
+                  ipcz.CreateNode(&table, IPCZ_NO_FLAGS, NULL, &node) == IPCZ_RESULT_UNKNOWN;
+    _exit(useless ? 0 : 1);
+  }
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  IS(OK, put(a, "the parent's"));
+  CHECK(says(b, "the parent's"));
+  IS(OK, ipcz.Close(a, 0, NULL));
+  IS(OK, ipcz.Close(b, 0, NULL));
+  IS(OK, ipcz.Close(node, 0, NULL));
+}
+
 int main(void) {
   struct Pair p;
   IpczHandle node, a, b;
@@ -649,6 +674,7 @@ int main(void) {
   rejection();
   merging();
   boxes();
+  forking();
   number = 0;
   CHECK(driver_seen.objects == 0);
   if (failures) {

@@ -90,7 +90,7 @@ probes! {
     RelayWaits "relay.waits" "nodes.md D-6" "a relayed message came before the introduction to its source"
     RelayReleased "relay.released" "nodes.md D-6" "it was handled once the introduction came"
     RelayExpired "relay.expired" "nodes.md D-6" "it was thrown away: no introduction came in time"
-    RelayIgnored "relay.ignored" "nodes.md 8.2" "a relayed message came of a node that there is no link to"
+    RelayIgnored "relay.ignored" "nodes.md 8.2" "a relayed message was of a kind that is not relayed, of too many nodes unknown, or of one whose link is being dropped"
     ParcelForPastSublink "parcel.for-past-sublink" "hazards.md RC-04" "a parcel arrived for a sublink that was let go"
     ParcelLateOnDecayed "parcel.late-on-decayed-link" "routing.md 7 (a)" "a parcel followed the StopProxying that counts it, over the same link"
     ParcelBehindClosure "parcel.behind-closure" "routing.md 8" "a parcel followed the RouteClosed that counts it, over the same link"

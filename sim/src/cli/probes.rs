@@ -66,6 +66,7 @@ pub const UNREACHED: &[(Probe, &str)] = &[
     (Probe::RelayWaits, ACROSS),
     (Probe::RelayReleased, ACROSS),
     (Probe::RelayExpired, RARE),
+    (Probe::RelayIgnored, FOREIGN),
     (Probe::PutAfterFinal, RARE),
     (Probe::MoveOverDead, LATE_FAULT),
     (Probe::ClosureBeyondCut, RARE),

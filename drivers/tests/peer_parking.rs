@@ -95,6 +95,21 @@ fn memory_that_is_announced_before_the_introduction_is_there_with_it() {
     assert_eq!(client.process.inspect(|view| view.objects_owned()), 0);
 }
 
+/// Buffers are numbered anew on each link: one that was announced for a lost link is another one on the next.
+#[test]
+fn what_was_relayed_over_a_lost_link_is_not_taken_for_the_next_ones() {
+    let (driver, client, _, broker) = client(Limits::default());
+    broker.introduced(name(6), LinkSide::A).die();
+    let announcement = AddBlockBuffer { id: ipcz::ids::BufferId(9), block_size: 64, buffer: Some(0) };
+    relayed(&broker, name(6), &inner(announcement.into()), driver.allocate(65_536).unwrap());
+    relayed(&broker, name(6), &half(0), driver.token(0));
+    assert_eq!((client.waits(), probed(&client, Probe::RelayIgnored)), (0, 2));
+    let friend = broker.introduced(name(6), LinkSide::A);
+    let buffers = |name| client.process.inspect(|view| view.spending().find(|spent| spent.remote == name).unwrap().buffers);
+    assert_eq!((buffers(name(6)), pieces(&client, name(6)), client.violations()), (0, 0, vec![]));
+    friend.die();
+}
+
 #[test]
 fn what_has_no_source_in_time_is_thrown_away() {
     let (driver, client, clock, broker) = client(Limits::default());

@@ -30,6 +30,7 @@ impl Network {
                     self.probes.hit(Probe::LinkLost);
                     let remote = peer.remote_name;
                     self.fail_waits(key, *peer);
+                    self.note_former(node, remote);
                     lost.extend(self.drop_connection(node, key, remote));
                     lost.extend(self.forsaken(node));
                 }

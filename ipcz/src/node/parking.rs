@@ -1,7 +1,7 @@
 //! Relayed messages that wait for a link: at a broker for one to whom they are for, at a node for one to whom they are from, since brokers
 //! of two networks introduce and relay over links of their own (nodes.md 8.4, D-5, D-6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::introduction::{Deadline, Waiter};
 use super::network::{Doomed, Network};
@@ -48,6 +48,9 @@ pub struct Parking {
     pub to: BTreeMap<NodeName, Vec<(LinkKey, Parked)>>,
     /// By whom they are from.
     pub from: BTreeMap<NodeName, Unknown>,
+    /// Nodes that a link was lost to, the latest last: what they had relayed over it may still come, and must not be taken for a message of
+    /// the next link, where its buffer would be another one.
+    former: VecDeque<NodeName>,
 }
 
 impl Parking {
@@ -127,6 +130,10 @@ impl Network {
     /// A message from a node that no link leads to. Its introduction may be on its way over another link: until then it waits.
     pub fn park_from(&mut self, key: NodeKey, source: NodeName, parked: Parked) {
         let Some(node) = self.nodes.get_mut(key) else { return };
+        if node.parking.former.contains(&source) {
+            self.probes.hit(Probe::RelayIgnored);
+            return self.give_up(key, parked);
+        }
         let limits = node.limits;
         if !node.parking.from.contains_key(&source) {
             let deadline = if node.parking.from.len() < limits.parked_sources {
@@ -154,9 +161,20 @@ impl Network {
         }
     }
 
+    /// A link to `name` was lost. Only the latest [`Limits::parked_sources`](crate::limits::Limits::parked_sources) are remembered.
+    pub(super) fn note_former(&mut self, key: NodeKey, name: NodeName) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        let former = &mut node.parking.former;
+        former.retain(|known| *known != name);
+        former.push_back(name);
+        former.drain(..former.len().saturating_sub(node.limits.parked_sources));
+    }
+
     /// What waited for a link to `source`, which is there now.
     pub fn take_relayed(&mut self, key: NodeKey, source: NodeName) -> Option<Unknown> {
-        let unknown = self.nodes.get_mut(key)?.parking.from.remove(&source)?;
+        let parking = &mut self.nodes.get_mut(key)?.parking;
+        parking.former.retain(|known| *known != source);
+        let unknown = parking.from.remove(&source)?;
         unknown.deadline.and_then(|at| self.deadlines.remove(&at));
         Some(unknown)
     }

@@ -98,9 +98,10 @@ impl Stage {
                 self.cuts += 1;
                 self.doubt(&[a, b]);
                 let until = self.noticed();
-                // Of two networks: a broker that was not introduced to a node of the other one can't introduce it to its own.
-                let for_others = [a, b].iter().any(|process| self.homes.get(*process as usize).is_some_and(|home| home.broker));
-                self.checks.broken.unintroduced((!for_others).then_some([a, b]), until);
+                // Of two networks: a broker that was not introduced to a node of the other one can't introduce it to its own. And one end of
+                // a link is nobody's while the message that brings it is under way: then it may be about anybody.
+                let clients = [a, b].iter().all(|process| self.homes.get(*process as usize).is_some_and(|home| !home.broker));
+                self.checks.broken.unintroduced(clients.then_some([a, b]), until);
                 self.introduce_by_others(until);
                 self.mark(None);
             }

@@ -211,7 +211,7 @@ fn many_descriptors_travel_with_one_message_each_to_its_place() {
 
 #[test]
 fn more_than_a_message_may_have_is_refused_and_closed() {
-    let limits = UnixLimits { frame_bytes: 1000, queued_bytes: 1 << 20 };
+    let limits = UnixLimits { frame_bytes: 1000, ..UnixLimits::default() };
     let driver = UnixDriver::with_limits(limits).unwrap();
     let [a, _b] = driver.create_transports(None).unwrap();
     assert_eq!(driver.limits().message_bytes, 992);

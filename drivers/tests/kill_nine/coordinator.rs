@@ -62,7 +62,6 @@ struct Coordinator<F> {
 
 /// Runs it all. `command` makes the command that starts a worker, which is to call [`super::worker::work`] with its standard input, the
 /// socket of the number that it is told, and the seed.
-#[allow(clippy::disallowed_methods, reason = "real processes in real time")]
 pub fn run<F: Fn() -> process::Command>(command: F, settings: Settings, tell: fn(&mut process::Command, i32, u64)) -> Result {
     let before = Holdings::now();
     let (report, reports) = channel();
@@ -142,7 +141,6 @@ impl<F: Fn() -> process::Command> Coordinator<F> {
         }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "real processes in real time")]
     fn round(&mut self, round: u32, tell: fn(&mut process::Command, i32, u64)) {
         while self.truth.open_routes() < self.settings.pipes {
             let ids: Vec<u32> = self.workers.keys().copied().collect();
@@ -193,7 +191,6 @@ impl<F: Fn() -> process::Command> Coordinator<F> {
         let _ = self.program.process.close(worker.bootstrap);
     }
 
-    #[allow(clippy::disallowed_methods, reason = "real processes in real time")]
     fn hear_until(&mut self, end: Instant) {
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             match self.reports.recv_timeout(left) {

@@ -15,6 +15,7 @@
 //! | `worker` | a process that is killed or not |
 //! | `said` | what they say to each other |
 #![allow(dead_code, reason = "a test and an example each use a part")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real processes in real time")]
 
 pub mod coordinator;
 pub mod said;

@@ -263,7 +263,7 @@ impl Worker {
             std::thread::sleep(Duration::from_millis(1));
         }
         // And no end.
-        while self.ends.iter().any(|end| !end.progress.closed && !(end.said && end.heard)) {
+        while !self.ends.iter().all(|end| end.progress.closed || end.said && end.heard) {
             self.speak_and_listen()?;
             // A command means that the coordinator has lost patience.
             if let Some((command, _)) = self.command(Duration::from_millis(1))? {

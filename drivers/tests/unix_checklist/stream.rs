@@ -222,3 +222,19 @@ fn row23_a_peer_that_only_stops_sending_is_gone_once_all_is_read() {
     settle(&driver);
     assert_eq!(hearing.so_far(), [Heard::Message(b"last".to_vec(), Vec::new()), Heard::Error]);
 }
+
+#[test]
+fn what_waits_since_before_activation_is_written_after_it() {
+    let _alone = alone();
+    let driver = unthreaded();
+    let [a, b] = driver.create_transports(None).unwrap();
+    let hearing = listen(&driver, b);
+    let sent = (0..1000).take_while(|_| driver.backlog(a) == 0).map(|_| send(&driver, a, &[0; 10_000], &[])).count();
+    assert!(driver.backlog(a) > 0);
+    settle(&driver);
+    let before = hearing.so_far().len();
+    assert!(before < sent, "nobody writes for one that is not active");
+    let _near = listen(&driver, a);
+    settle(&driver);
+    assert_eq!(before + hearing.so_far().len(), sent);
+}

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use super::message::release;
 use crate::ids::{FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
 use crate::memory::Opened;
 use crate::node::{Arrival, BufferWait, Gathered, MemoryWait, Outgoing, ParcelData, Piece, Place};
@@ -349,9 +348,7 @@ impl Core {
             match self.check_descriptor(on, descriptor, &mut named) {
                 Ok(state) => states.push(state),
                 Err(violation) => {
-                    for state in states.into_iter().flatten() {
-                        release(state);
-                    }
+                    states.into_iter().flatten().for_each(State::release);
                     return Err(violation);
                 }
             }

@@ -427,7 +427,8 @@ const LAST_NUMBER: u64 = 1 << 62;
 const IMPOSSIBLE_NUMBER: u64 = 1 << 63;
 
 fn highest(d: &RouterDescriptor) -> u64 {
-    d.next_incoming_sequence_number.max(d.next_outgoing_sequence_number)
+    let closed = if d.peer_closed { d.closed_peer_sequence_length } else { 0 };
+    closed.max(d.next_incoming_sequence_number).max(d.next_outgoing_sequence_number)
 }
 
 /// Where a parcel's data is.

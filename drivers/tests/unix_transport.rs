@@ -1,130 +1,23 @@
 //! The Unix driver's transports and objects, over socket pairs within this process (driver.md 12 and 13).
 #![cfg(target_os = "linux")]
 
-use std::io::{IoSlice, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod ears;
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use ipcz::driver::{Activity, Driver, DriverError, Frame, Listener, Packed, Travel, Verdict};
+use ears::*;
+use ipcz::driver::{Driver, DriverError, Frame, Listener, Packed, Travel};
 use ipcz::ids::{NodeType, ObjectId};
 use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::{BoxContents, ConnectTo, Error, NodeOptions, Process};
 use ipcz_drivers::{MonotonicClock, UnixDriver, UnixLimits};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg, sockopt};
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Heard {
-    Message(Vec<u8>, Vec<ObjectId>),
-    Error,
-    Deactivated,
-}
-
-/// Passes on what its listener hears; refuses the message "bad", deactivates its own transport on "stop".
-struct Ear {
-    heard: Mutex<mpsc::Sender<Heard>>,
-    driver: Arc<UnixDriver>,
-    transport: ObjectId,
-}
-
-impl Activity for Ear {
-    fn message(self: Arc<Self>, _: u64, data: &[u8], handles: &[ObjectId], _: Option<ObjectId>) -> Verdict {
-        let _ = self.heard.lock().unwrap().send(Heard::Message(data.to_vec(), handles.to_vec()));
-        match data {
-            b"bad" => Verdict::Refused,
-            b"panic" => panic!("a listener that fails, as the test wants it"),
-            b"stop" => {
-                self.driver.deactivate(self.transport);
-                Verdict::Accepted
-            }
-            _ => Verdict::Accepted,
-        }
-    }
-
-    fn error(self: Arc<Self>, _: u64) {
-        let _ = self.heard.lock().unwrap().send(Heard::Error);
-    }
-
-    fn deactivated(self: Arc<Self>, _: u64) {
-        let _ = self.heard.lock().unwrap().send(Heard::Deactivated);
-    }
-}
-
-/// A listener's end.
-struct Hearing(mpsc::Receiver<Heard>);
-
-impl Hearing {
-    fn next(&self) -> Heard {
-        self.0.recv_timeout(Duration::from_secs(60)).expect("a notification")
-    }
-
-    fn message(&self) -> (Vec<u8>, Vec<ObjectId>) {
-        match self.next() {
-            Heard::Message(data, handles) => (data, handles),
-            other => panic!("{other:?} instead of a message"),
-        }
-    }
-
-    /// The listener was dropped: nothing was said and nothing ever will be.
-    fn is_over(&self) -> bool {
-        matches!(self.0.recv_timeout(Duration::from_secs(60)), Err(mpsc::RecvTimeoutError::Disconnected))
-    }
-}
-
-fn listen(driver: &Arc<UnixDriver>, transport: ObjectId) -> Hearing {
-    let (heard, hearing) = mpsc::channel();
-    let ear = Ear { heard: Mutex::new(heard), driver: driver.clone(), transport };
-    driver.activate(transport, Listener::new(Arc::new(ear), 0)).unwrap();
-    Hearing(hearing)
-}
-
-fn send(driver: &UnixDriver, over: ObjectId, data: &[u8], handles: &[ObjectId]) {
-    driver.transmit(over, &[Frame { data, handles }]).unwrap();
-}
-
-fn pair() -> (Arc<UnixDriver>, ObjectId, ObjectId) {
-    let driver = UnixDriver::new().unwrap();
-    let [a, b] = driver.create_transports(None).unwrap();
-    (driver, a, b)
-}
-
-/// A transport, and the bare socket at its other end.
-fn against_socket() -> (Arc<UnixDriver>, ObjectId, UnixStream) {
-    let driver = UnixDriver::new().unwrap();
-    let [ours, theirs] = UnixDriver::socket_pair().unwrap();
-    (driver.clone(), driver.adopt(ours).unwrap(), UnixStream::from(theirs))
-}
-
-fn head(total: u32, descriptors: u32) -> Vec<u8> {
-    [total.to_ne_bytes(), descriptors.to_ne_bytes()].concat()
-}
-
-fn send_raw(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
-    assert_eq!(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()), Ok(bytes.len()));
-}
-
-/// A descriptor as a message carries it; and what is at the other end of it.
-fn passenger(driver: &UnixDriver, via: ObjectId) -> (ObjectId, Vec<u8>, UnixStream) {
-    let [given, kept] = UnixDriver::socket_pair().unwrap();
-    let mut packed = Packed::default();
-    driver.serialize(driver.adopt(given).unwrap(), via, &mut packed).unwrap();
-    let kept = UnixStream::from(kept);
-    kept.set_nonblocking(false).unwrap();
-    kept.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    (packed.handles[0], packed.data, kept)
-}
-
-/// Whether the other end of what this was connected to is gone.
-fn is_hung_up(socket: &mut UnixStream) -> bool {
-    matches!(socket.read(&mut [0]), Ok(0))
-}
+use rustix::net::sockopt;
 
 #[test]
 fn what_was_sent_before_activation_comes_first_and_in_order() {
@@ -211,7 +104,7 @@ fn many_descriptors_travel_with_one_message_each_to_its_place() {
 
 #[test]
 fn more_than_a_message_may_have_is_refused_and_closed() {
-    let limits = UnixLimits { frame_bytes: 1000, queued_bytes: 1 << 20 };
+    let limits = UnixLimits { frame_bytes: 1000, ..UnixLimits::default() };
     let driver = UnixDriver::with_limits(limits).unwrap();
     let [a, _b] = driver.create_transports(None).unwrap();
     assert_eq!(driver.limits().message_bytes, 992);

@@ -187,4 +187,32 @@ mod tests {
             assert_eq!(inbox.next().unwrap_err(), damage, "{total} bytes, {count} descriptors");
         }
     }
+
+    #[test]
+    fn garbage_is_damage_or_waits_for_the_rest() {
+        let mut seed = 7u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (seed >> 33) as usize
+        };
+        let (mut whole, mut damaged) = (0, 0);
+        for _ in 0..2000 {
+            let mut inbox = Inbox::new(1000);
+            for _ in 0..20 {
+                let noise: Vec<u8> = (0..random() % 200).map(|_| random() as u8).collect();
+                let bytes = if random() % 8 > 0 { frame(&noise) } else { noise };
+                feed(&mut inbox, &bytes);
+                let more = std::iter::from_fn(|| inbox.next().transpose());
+                match more.map(|arrived| arrived.map(|arrived| assert!(arrived.at.len() <= 992))).collect::<Result<Vec<()>, _>>() {
+                    Ok(messages) => whole += messages.len(),
+                    Err(_) => {
+                        damaged += 1;
+                        break;
+                    }
+                }
+            }
+            assert!(inbox.buffer.len() <= BUFFER);
+        }
+        assert!(whole > 1000 && damaged > 1000, "{whole} messages, {damaged} damaged streams");
+    }
 }

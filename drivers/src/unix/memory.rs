@@ -6,8 +6,13 @@ use std::sync::Arc;
 use ipcz::driver::DriverError;
 use ipcz::mapping::{Mapping, NativeMapping};
 use memmap2::MmapOptions;
-use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FsWord, MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, fstatfs, ftruncate, memfd_create,
+};
 use rustix::io::Errno;
+
+/// What memfds of ordinary pages are files of (statfs(2)).
+const TMPFS: FsWord = 0x0102_1994;
 
 /// Shared memory of a verified size.
 pub(super) struct Memory {
@@ -45,7 +50,9 @@ impl Memory {
         let writable = fcntl_getfl(&file).is_ok_and(|mode| mode & OFlags::RWMODE == OFlags::RDWR);
         // Only memory has seals.
         let sealed = fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
-        if bytes > 0 && large && writable && sealed { Ok(Memory { file, bytes }) } else { Err(DriverError::InvalidArgument) }
+        // Of ordinary pages: huge ones may run out after their peer punched a hole, and an access fail.
+        let ordinary = fstatfs(&file).is_ok_and(|system| system.f_type == TMPFS);
+        if bytes > 0 && large && writable && sealed && ordinary { Ok(Memory { file, bytes }) } else { Err(DriverError::InvalidArgument) }
     }
 
     /// Bytes.

@@ -267,8 +267,10 @@ impl Run {
         self.seldom();
         match self.phase {
             Phase::SetUp => {
+                let done = self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)?;
+                // For what it has begun.
                 self.allow();
-                if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
+                if done {
                     if self.descent == Descent::AfterSetUp {
                         self.descent = Descent::Due;
                         return Ok(());

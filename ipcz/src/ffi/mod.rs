@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use crate::abi;
 use abi::{IpczApi, IpczHandle, IpczResult, result};
+pub use driver::CDriver;
 
 use crate::Process;
 use crate::clock::MonotonicClock;

@@ -162,7 +162,8 @@ impl Level {
     fn enter() -> Option<Level> {
         let depth = DEPTH.get();
         DEPTH.set(depth + u32::from(depth < LEVELS));
-        (depth < LEVELS).then_some(Level)
+        // Made only if counted: one that is made and dropped counts, too.
+        (depth < LEVELS).then(|| Level)
     }
 }
 
@@ -444,4 +445,21 @@ pub(super) fn transmit_parcel(
         }
     };
     driver.transmit(transport, &[Frame { data: buffer, handles: &[] }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_too_deep_is_not_counted_out_again() {
+        let levels: Vec<_> = (0..LEVELS).map(|_| Level::enter()).collect();
+        assert!(levels.iter().all(Option::is_some));
+        for _ in 0..3 {
+            assert!(Level::enter().is_none());
+        }
+        drop(levels);
+        assert_eq!(DEPTH.get(), 0);
+        assert!(Level::enter().is_some());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,17 @@ pub fn launch(broker: &Node, driver: &UnixDriver, command: Command, portals: usi
 /// The node of a program that was started with [`launch`], and its portals to the parent, by the parent's indices. None in a program that
 /// was not. Once a process.
 pub fn from_parent(portals: usize) -> io::Result<Option<(Node, Vec<Portal>)>> {
+    let Some(socket) = socket_from_parent()? else { return Ok(None) };
+    let driver = UnixDriver::new().map_err(|error| failed("the driver", error))?;
+    let node = Node::normal(Arc::clone(&driver) as _).map_err(|error| failed("the node", error))?;
+    let transport = driver.adopt(socket).map_err(|error| failed("the socket to the parent", error))?;
+    let portals = node.connect(transport, portals, ConnectTo::Broker).map_err(|error| failed("connecting to the parent", error))?;
+    Ok(Some((node, portals)))
+}
+
+/// The socket of [`from_parent`], for programs that make their driver and node themselves. None in a program that was not started with
+/// [`launch`]. Once a process.
+pub fn socket_from_parent() -> io::Result<Option<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     #[allow(clippy::disallowed_methods, reason = "this is how a parent tells its child")]
     let Ok(number) = std::env::var(VARIABLE) else { return Ok(None) };
@@ -52,10 +63,5 @@ pub fn from_parent(portals: usize) -> io::Result<Option<(Node, Vec<Portal>)>> {
     }
     // SAFETY: the parent's launch() left it open for this process, and it is taken up once.
     #[allow(unsafe_code)]
-    let socket = unsafe { inherited(number) }?;
-    let driver = UnixDriver::new().map_err(|error| failed("the driver", error))?;
-    let node = Node::normal(Arc::clone(&driver) as _).map_err(|error| failed("the node", error))?;
-    let transport = driver.adopt(socket).map_err(|error| failed("the socket to the parent", error))?;
-    let portals = node.connect(transport, portals, ConnectTo::Broker).map_err(|error| failed("connecting to the parent", error))?;
-    Ok(Some((node, portals)))
+    Ok(Some(unsafe { inherited(number) }?))
 }

@@ -35,7 +35,7 @@ use ipcz::mapping::Mapping;
 pub use child::{inherited, spawn};
 use frame::{HEADER, MAX_DESCRIPTORS};
 use io::Reactor;
-pub use launch::{VARIABLE, from_parent, launch};
+pub use launch::{VARIABLE, from_parent, launch, socket_from_parent};
 use memory::{Memory, exhausted};
 use transport::{Stage, Transport};
 

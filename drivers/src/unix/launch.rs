@@ -21,6 +21,30 @@ fn failed(what: &str, error: impl Display) -> io::Error {
 
 /// Starts a program that calls [`from_parent`], and connects it to `broker`, a node of `driver`, by as many portals as both name, at most
 /// 12. When the child dies, its portals' peers are closed.
+///
+/// ```
+/// use std::process::Command;
+///
+/// use ipcz::Node;
+/// use ipcz_drivers::UnixDriver;
+/// use ipcz_drivers::unix::{from_parent, launch};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some((_node, portals)) = from_parent(1)? {
+///     portals[0].put(b"hello from the child")?;
+///     // Until the parent closes its end: what was put is sent before the node goes.
+///     let _ = portals[0].recv();
+///     return Ok(());
+/// }
+/// let driver = UnixDriver::new()?;
+/// let node = Node::broker(driver.clone())?;
+/// let (mut child, portals) = launch(&node, &driver, Command::new(std::env::current_exe()?), 1)?;
+/// assert_eq!(portals[0].recv()?.data, b"hello from the child");
+/// drop(portals);
+/// assert!(child.wait()?.success());
+/// # Ok(())
+/// # }
+/// ```
 pub fn launch(broker: &Node, driver: &UnixDriver, command: Command, portals: usize) -> io::Result<(Child, Vec<Portal>)> {
     let [near, far] = UnixDriver::socket_pair().map_err(|error| failed("a pair of sockets", error))?;
     let child = spawn(command, far, |command, number| {

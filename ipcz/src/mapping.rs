@@ -52,6 +52,12 @@ pub trait VirtualMemory: Any + Send + Sync {
     }
     /// Atomic load, little-endian.
     fn load(&self, at: usize, width: Width, order: Ordering) -> u64;
+    /// A load of a word that is looked at again and again, each time deciding anew, so that what a peer does to it between two looks harms
+    /// nobody: a counter, the status of a link state (memory.md 10.3), the front of a free list (memory.md 5.3). Every other word is
+    /// loaded once and then believed; who watches for second loads excuses these.
+    fn poll(&self, at: usize, width: Width, order: Ordering) -> u64 {
+        self.load(at, width, order)
+    }
     /// Atomic store, little-endian.
     fn store(&self, at: usize, width: Width, value: u64, order: Ordering);
     /// Atomic read-modify-write; `Ok` holds the value before, `Err` the one that a compare-exchange met instead.
@@ -194,6 +200,14 @@ impl Mapping {
         }
     }
 
+    /// [`load32`](Self::load32) of a word that is polled ([`VirtualMemory::poll`]).
+    pub fn poll32(&self, at: usize, order: Ordering) -> u32 {
+        match self {
+            Mapping::Native(m) => u32::from_le(m.word32(at).load(order)),
+            Mapping::Virtual(m) => m.poll(at, Width::W32, order) as u32,
+        }
+    }
+
     /// Atomic store of 32 bits at `at`, a multiple of 4.
     pub fn store32(&self, at: usize, value: u32, order: Ordering) {
         match self {
@@ -233,6 +247,14 @@ impl Mapping {
         match self {
             Mapping::Native(m) => u64::from_le(m.word64(at).load(order)),
             Mapping::Virtual(m) => m.load(at, Width::W64, order),
+        }
+    }
+
+    /// [`load64`](Self::load64) of a word that is polled ([`VirtualMemory::poll`]).
+    pub fn poll64(&self, at: usize, order: Ordering) -> u64 {
+        match self {
+            Mapping::Native(m) => u64::from_le(m.word64(at).load(order)),
+            Mapping::Virtual(m) => m.poll(at, Width::W64, order),
         }
     }
 

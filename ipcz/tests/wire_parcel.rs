@@ -115,12 +115,12 @@ fn a_descriptor_at_fault_is_named() {
 }
 
 #[test]
-fn a_closed_peer_sent_what_was_delivered_and_not_much_more() {
+fn a_closed_peer_sent_no_less_than_was_delivered() {
     let closed = |length| RouterDescriptor { peer_closed: true, closed_peer_sequence_length: length, ..PROXY }.validate(SublinkId(1));
-    for length in [2, 3, 1_000_002] {
+    for length in [2, 3, 1_000_002, 1_000_003, u64::MAX] {
         assert_eq!(closed(length), Ok(()));
     }
-    for length in [0, 1, 1_000_003, u64::MAX] {
+    for length in [0, 1] {
         assert_eq!(closed(length), Err(DescriptorFault::ClosedLength));
     }
     let open = RouterDescriptor { closed_peer_sequence_length: u64::MAX, ..PROXY };

@@ -345,7 +345,7 @@ mod tests {
         }
         if again.fine.turns > 0 {
             // At L1 the log alone says who is next.
-            again.policy = outcome.policy.clone();
+            (again.policy, again.length) = (outcome.policy.clone(), outcome.length);
         }
         assert_eq!(again.fingerprint, outcome.fingerprint, "{file}");
         assert_eq!(again, outcome, "{file}");

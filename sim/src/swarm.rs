@@ -47,7 +47,7 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     let Some(swarm) = &scenario.swarm else { return Arc::new(scenario.clone()) };
     let mut draw = Draw(source);
     let mut world = Scenario { swarm: None, ..scenario.clone() };
-    let clients = draw.within(site::NODES, swarm.nodes) as usize - 1;
+    let clients = size(swarm.nodes, &mut draw) - 1;
     let broker = world.nodes.iter().position(|node| node.broker).unwrap_or(0);
     world.nodes = vec![world.nodes[broker].clone()];
     let client = |n| NodeSpec { name: format!("n{n}"), broker: false, loose: None, delegate: false, mem_v2: false, hostile: false };
@@ -74,6 +74,12 @@ pub fn expand(scenario: &Scenario, source: &mut Source) -> Arc<Scenario> {
     }
     world.brokered = !lies && draw.one(site::LINKS, 5, &[0, 0, 1]) == 1;
     Arc::new(world)
+}
+
+/// How many nodes. Where worlds may be large a third have up to 16, and a third up to 64: what takes few nodes shows sooner among few.
+fn size(nodes: Range, draw: &mut Draw<'_>) -> usize {
+    let most = if nodes.max > 64 { draw.one(site::NODES, 1, &[16, 64, nodes.max]).clamp(nodes.min, nodes.max) } else { nodes.max };
+    draw.within(site::NODES, Range { max: most, ..nodes }) as usize
 }
 
 /// The last of the clients are hostile: each lie in half of the worlds, and limits that floods reach in half of them.
@@ -107,8 +113,10 @@ fn links(world: &mut Scenario, clients: usize, draw: &mut Draw<'_>) {
         world.connects.push(LinkSpec { client, broker: 0, pipe, ends, latency_ns, jitter_ns: world.jitter_ns });
     }
     if draw.half(site::LINKS, 3) {
+        // A third of all pairs, but not more than some eight for each node.
+        let odds = (clients as u32 / 8).max(3);
         for (a, b) in (1..=clients).flat_map(|a| (a + 1..=clients).map(move |b| (a, b))) {
-            if draw.one(site::LINKS, 4, &[0, 0, 1]) == 1 {
+            if draw.0.draw(site::LINKS, 4, odds) == odds - 1 {
                 let name = format!("k{a}x{b}");
                 let ends = portals(world, &name, [a, b]);
                 world.pipes.push(PipeSpec { name, a, b, broker: 0, links: [a - 1, b - 1], ends });

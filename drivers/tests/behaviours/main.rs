@@ -95,40 +95,25 @@ macro_rules! names {
 
 every!(names);
 
-mod synchronous {
-    const OVER: crate::Over = crate::world::SYNCHRONOUS;
-    every!(tests);
-    others!(tests);
+macro_rules! over {
+    ($($driver:ident: $over:ident),* $(,)?) => {
+        $(
+            mod $driver {
+                const OVER: crate::Over = crate::world::$over;
+                every!(tests);
+                others!(tests);
+            }
+        )*
+    };
 }
 
-mod asynchronous {
-    const OVER: crate::Over = crate::world::ASYNCHRONOUS;
-    every!(tests);
-    others!(tests);
-}
-
-mod socket {
-    const OVER: crate::Over = crate::world::SOCKET;
-    every!(tests);
-    others!(tests);
-}
-
-mod brokering {
-    const OVER: crate::Over = crate::world::BROKERING;
-    every!(tests);
-    others!(tests);
-}
-
-mod delegated {
-    const OVER: crate::Over = crate::world::DELEGATED;
-    every!(tests);
-    others!(tests);
-}
-
-mod brokering_delegated {
-    const OVER: crate::Over = crate::world::BROKERING_DELEGATED;
-    every!(tests);
-    others!(tests);
+over! {
+    synchronous: SYNCHRONOUS,
+    asynchronous: ASYNCHRONOUS,
+    socket: SOCKET,
+    brokering: BROKERING,
+    delegated: DELEGATED,
+    brokering_delegated: BROKERING_DELEGATED,
 }
 
 #[test]

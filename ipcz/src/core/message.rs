@@ -329,9 +329,3 @@ fn slot<'a>(objects: &'a mut [Option<ObjectId>], index: Option<u32>, none: &'a m
 fn named(message: &str, violation: Violation) -> String {
     if violation.0.starts_with(message) { violation.to_string() } else { format!("{message}: {violation}") }
 }
-
-pub(super) fn release(state: State) {
-    if let State::Ready(state) = state {
-        state.release();
-    }
-}

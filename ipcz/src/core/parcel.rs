@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use super::message::release;
 use crate::ids::{FragmentDescriptor, LinkKey, ObjectId, RouterKey, SublinkId};
 use crate::memory::Opened;
 use crate::node::{Arrival, BufferWait, Gathered, MemoryWait, Outgoing, ParcelData, Piece, Place};
@@ -349,9 +348,7 @@ impl Core {
             match self.check_descriptor(on, descriptor, &mut named) {
                 Ok(state) => states.push(state),
                 Err(violation) => {
-                    for state in states.into_iter().flatten() {
-                        release(state);
-                    }
+                    states.into_iter().flatten().for_each(State::release);
                     return Err(violation);
                 }
             }
@@ -430,7 +427,8 @@ const LAST_NUMBER: u64 = 1 << 62;
 const IMPOSSIBLE_NUMBER: u64 = 1 << 63;
 
 fn highest(d: &RouterDescriptor) -> u64 {
-    d.next_incoming_sequence_number.max(d.next_outgoing_sequence_number)
+    let closed = if d.peer_closed { d.closed_peer_sequence_length } else { 0 };
+    closed.max(d.next_incoming_sequence_number).max(d.next_outgoing_sequence_number)
 }
 
 /// Where a parcel's data is.

@@ -74,12 +74,6 @@ impl BlockAllocator {
         self.block_size
     }
 
-    /// Offset of the first block, which holds the front of the free list.
-    #[cfg(feature = "inspect")]
-    pub(super) const fn start(self) -> u32 {
-        self.start
-    }
-
     /// Blocks that can be handed out.
     pub fn capacity(self) -> u64 {
         self.blocks as u64 - 1
@@ -107,7 +101,7 @@ impl BlockAllocator {
     /// The front is read with acquire: the header of the block it leads to must not be older than it.
     pub fn allocate(self, m: &Mapping) -> Option<u32> {
         let front_at = self.offset(0);
-        let mut front = m.load32(front_at, Ordering::Acquire);
+        let mut front = m.poll32(front_at, Ordering::Acquire);
         for _ in 0..MAX_TRIES {
             let index = Header(front).successor(0);
             if index <= 0 || index >= self.blocks {
@@ -116,7 +110,7 @@ impl BlockAllocator {
             let after = Header(m.load32(self.offset(index), Ordering::Acquire)).successor(index);
             if after < 0 || after >= self.blocks {
                 // Corrupt, unless another took the block and wrote into it meanwhile.
-                let now = m.load32(front_at, Ordering::Acquire);
+                let now = m.poll32(front_at, Ordering::Acquire);
                 if now == front {
                     return None;
                 }
@@ -124,7 +118,7 @@ impl BlockAllocator {
                 continue;
             }
             if self.planted.has(Bug::FrontReadTwice) {
-                front = m.load32(front_at, Ordering::Acquire);
+                front = m.poll32(front_at, Ordering::Acquire);
             }
             let new = Header::toward(self.next_version(front), 0, after);
             match self.swing(m, front, new, Bug::PopLoadStore) {
@@ -140,7 +134,7 @@ impl BlockAllocator {
     pub fn free(self, m: &Mapping, offset: u32, size: u32) -> bool {
         let Some(index) = self.index_of(offset, size) else { return false };
         let (at, front_at) = (self.offset(index), self.offset(0));
-        let mut front = m.load32(front_at, Ordering::Acquire);
+        let mut front = m.poll32(front_at, Ordering::Acquire);
         for _ in 0..MAX_TRIES {
             let first = Header(front).successor(0);
             if first < 0 || first >= self.blocks {
@@ -177,7 +171,7 @@ impl BlockAllocator {
         if !self.planted.has(split) {
             return m.exchange32(at, old, new.0, Ordering::AcqRel);
         }
-        let now = m.load32(at, Ordering::Acquire);
+        let now = m.poll32(at, Ordering::Acquire);
         if now != old {
             return Err(now);
         }

@@ -34,7 +34,7 @@ impl Counters {
         match self {
             Counters::Private { sublinks, .. } => *sublinks = base.max(*sublinks),
             Counters::Shared => {
-                let mut now = primary.load64(NEXT_SUBLINK, Ordering::Relaxed);
+                let mut now = primary.poll64(NEXT_SUBLINK, Ordering::Relaxed);
                 for _ in 0..MAX_TRIES {
                     if now >= base {
                         return;
@@ -60,7 +60,7 @@ impl Counters {
         (0..MAX_DRAWS).find_map(|_| {
             let first = match self {
                 Counters::Shared if planted.has(Bug::SublinksLoadStore) => {
-                    let first = primary.load64(NEXT_SUBLINK, Ordering::Relaxed);
+                    let first = primary.poll64(NEXT_SUBLINK, Ordering::Relaxed);
                     primary.store64(NEXT_SUBLINK, first.wrapping_add(counted), Ordering::Relaxed);
                     first
                 }

@@ -84,13 +84,13 @@ impl LinkState {
     fn count_down(&self) -> i32 {
         let (m, at) = (self.mapping(), self.at(COUNT_AT));
         if self.planted(Bug::CountLoadStore) {
-            let before = m.load32(at, Ordering::Acquire) as i32;
+            let before = m.poll32(at, Ordering::Acquire) as i32;
             m.store32(at, before.wrapping_sub(1) as u32, Ordering::Release);
             return before;
         }
         let before = m.add32(at, -1, Ordering::AcqRel);
         if self.planted(Bug::CountReadAgain) {
-            return (m.load32(at, Ordering::Acquire) as i32).wrapping_add(1);
+            return (m.poll32(at, Ordering::Acquire) as i32).wrapping_add(1);
         }
         before
     }
@@ -98,12 +98,12 @@ impl LinkState {
     /// References on it; none if it is never freed, and so not counted.
     #[cfg(feature = "inspect")]
     pub fn references(&self) -> Option<i32> {
-        self.fragment.is_freed().then(|| self.mapping().load32(self.at(COUNT_AT), Ordering::Acquire) as i32)
+        self.fragment.is_freed().then(|| self.mapping().poll32(self.at(COUNT_AT), Ordering::Acquire) as i32)
     }
 
     /// The status word now ([`status`]).
     pub fn status(&self) -> u32 {
-        self.mapping().load32(self.at(STATUS_AT), Ordering::Acquire)
+        self.mapping().poll32(self.at(STATUS_AT), Ordering::Acquire)
     }
 
     /// Carries a transition of the status word out in one atomic step, unless `split` is planted.

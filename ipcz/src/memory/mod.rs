@@ -26,5 +26,3 @@ pub use link_memory::LinkMemory;
 pub use link_state::{Adopted, LinkState};
 pub use pool::Origin;
 pub use primary::initialise_primary;
-#[cfg(feature = "inspect")]
-pub use primary::is_polled;

@@ -43,18 +43,6 @@ pub(super) fn link_state_at(portal: u32) -> u32 {
     LINK_STATES + portal * LINK_STATE_BYTES
 }
 
-/// Whether the protocol reads the word at `at` of a buffer of `len` bytes again and again, each time deciding anew: a counter, the
-/// status of a link state (memory.md 10.3), the front of a free list (memory.md 5.3). Every other word is read once and then believed.
-#[cfg(feature = "inspect")]
-pub fn is_polled(len: usize, at: usize) -> bool {
-    if len != PRIMARY_BYTES {
-        return at == 0 || at % LINK_STATE_BYTES as usize == 4;
-    }
-    at < NEXT_SUBLINK + 8
-        || POOLS.iter().any(|pool| at == pool.start() as usize)
-        || (at >= LINK_STATES as usize && at < POOLS[1].start() as usize && at % LINK_STATE_BYTES as usize == 4)
-}
-
 /// Makes `m` a fresh primary buffer, whatever it held (memory.md 2.1). To be complete before anyone else sees it. A
 /// mapping shorter than [`PRIMARY_BYTES`], which no end accepts, is left alone.
 pub fn initialise_primary(m: &Mapping) {

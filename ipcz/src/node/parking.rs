@@ -182,10 +182,12 @@ impl Network {
     /// No link to `source` has come: it is a node that is gone, or that nobody introduces.
     pub(super) fn relayed_expired(&mut self, key: NodeKey, source: NodeName) {
         self.probes.hit(Probe::RelayExpired);
+        self.forget_relayed(key, source);
+    }
+
+    fn forget_relayed(&mut self, key: NodeKey, source: NodeName) {
         let unknown = self.take_relayed(key, source);
-        for parked in unknown.and_then(|unknown| unknown.messages).into_iter().flatten() {
-            self.give_up(key, parked);
-        }
+        unknown.and_then(|unknown| unknown.messages).into_iter().flatten().for_each(|parked| self.give_up(key, parked));
     }
 
     /// Nothing can be relayed to or by this node any more.
@@ -193,10 +195,7 @@ impl Network {
         let Some(node) = self.nodes.get(key) else { return };
         let (to, from): (Vec<_>, Vec<_>) = (node.parking.to.keys().copied().collect(), node.parking.from.keys().copied().collect());
         to.into_iter().for_each(|name| self.release_relays(key, name, false));
-        for name in from {
-            let unknown = self.take_relayed(key, name);
-            unknown.and_then(|unknown| unknown.messages).into_iter().flatten().for_each(|parked| self.give_up(key, parked));
-        }
+        from.into_iter().for_each(|name| self.forget_relayed(key, name));
     }
 
     /// What is left of a message that was parked.

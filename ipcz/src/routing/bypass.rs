@@ -99,14 +99,9 @@ impl Routing {
     /// X (or Z, when X is on Y's node): a link that replaces the outward one (routing.md 12.4, 12.5). `offerer` is the node it came
     /// from, `free` whether the new sublink can be bound. Only an adopted offer keeps its reference on the state; the caller binds the new sublink then.
     pub fn accept_bypass_link(&mut self, key: RouterKey, offer: Offer, offerer: NodeName, free: bool) -> Result<Offered, Violation> {
-        let give_back = |state: State| {
-            if let State::Ready(state) = state {
-                state.release();
-            }
-        };
         let verdict = self.judge(key, &offer, offerer, free);
         if verdict != Ok(Offered::Adopted) {
-            give_back(offer.state);
+            offer.state.release();
             return verdict;
         }
         let off_by_one = u64::from(self.planted(Bug::LengthOffByOne));

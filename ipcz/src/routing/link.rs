@@ -40,6 +40,15 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Gives the reference back. One on a state that is still pending cannot be (memory.md 8.2).
+    pub fn release(self) {
+        if let State::Ready(state) = self {
+            state.release();
+        }
+    }
+}
+
 /// What a remote link is to the route.
 #[derive(Clone, Debug)]
 pub enum Kind {

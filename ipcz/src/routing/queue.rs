@@ -24,6 +24,13 @@ impl ParcelQueue {
         ParcelQueue { next, ..ParcelQueue::default() }
     }
 
+    /// An empty queue of a sequence that is known to end before parcel `last`, however many are still to come: a million may wait at the
+    /// router it was moved from, and what somebody else said of the end is not its mover's to answer for.
+    pub fn between(next: u64, last: u64) -> ParcelQueue {
+        debug_assert!(next <= last, "checked by whoever took the numbers from a peer");
+        ParcelQueue { final_length: Some(last), ..ParcelQueue::starting_at(next) }
+    }
+
     /// Number of the next parcel to pop.
     pub fn next(&self) -> u64 {
         self.next

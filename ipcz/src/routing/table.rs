@@ -550,9 +550,9 @@ impl Hop {
     }
 }
 
-/// Gives a dying link's reference on its state back. One that is still pending cannot be (memory.md 8.2).
+/// Gives a dying link's reference on its state back, if it has one.
 pub(super) fn release_state(kind: Kind) {
-    if let Kind::Central(State::Ready(state)) = kind {
+    if let Kind::Central(state) = kind {
         state.release();
     }
 }

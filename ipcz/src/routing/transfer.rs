@@ -178,8 +178,7 @@ impl Routing {
         router.inbound = ParcelQueue::starting_at(descriptor.next_incoming_sequence_number);
         if descriptor.peer_closed {
             self.probes.hit(Probe::ArrivedPeerClosed);
-            let fits = router.inbound.set_final(descriptor.closed_peer_sequence_length);
-            assert!(fits, "validated by the core");
+            router.inbound = ParcelQueue::between(descriptor.next_incoming_sequence_number, descriptor.closed_peer_sequence_length);
             router.peer_closed = true;
             router.status_peer_closed = !router.inbound.expects_more();
             router.status_dead = router.inbound.fully_consumed();

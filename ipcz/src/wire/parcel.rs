@@ -13,7 +13,7 @@ use crate::ids::SublinkId;
 /// Most subparcels a parcel may have, itself included (wire.md 9.5).
 pub const MAX_SUBPARCELS: u32 = 1024;
 
-/// How far a sequence may run ahead of what has been taken from it (wire.md 7.1, 9.5).
+/// How far a number may run ahead of the parcels that have arrived in a row (wire.md 9.5, routing.md 4).
 pub const SEQUENCE_GAP_LIMIT: u64 = 1_000_000;
 
 /// Bytes of a router's link state, the least its fragment may have (memory.md 5).
@@ -138,7 +138,7 @@ impl ParcelError {
 /// What is wrong with a router descriptor by itself (wire.md 7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DescriptorFault {
-    /// The closed peer sent less than was delivered, or impossibly much.
+    /// The closed peer sent less than was delivered.
     #[error("impossible length of a closed peer's sequence")]
     ClosedLength,
     /// A bypassed proxy without a usable place for the link state, or a place where none belongs.
@@ -183,8 +183,7 @@ impl AcceptParcel<'_> {
 impl RouterDescriptor {
     /// The rules that need no link to judge, for a descriptor in a parcel for `sublink` (wire.md 7.1).
     pub fn validate(&self, sublink: SublinkId) -> Result<(), DescriptorFault> {
-        let left = self.closed_peer_sequence_length.wrapping_sub(self.next_incoming_sequence_number);
-        if self.peer_closed && left > SEQUENCE_GAP_LIMIT {
+        if self.peer_closed && self.closed_peer_sequence_length < self.next_incoming_sequence_number {
             return Err(DescriptorFault::ClosedLength);
         }
         let state = self.new_link_state_fragment;

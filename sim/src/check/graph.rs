@@ -49,21 +49,19 @@ impl Graph {
                 found.graph.add_node(Ref { process, router: router.key });
             }
         }
-        for (process, sight) in snapshot.alive() {
-            for router in &sight.routers {
-                let here = Ref { process, router: router.key };
-                for (link, decaying) in links(router) {
-                    found.add(snapshot, here, link, decaying);
-                }
+        let routers = snapshot.alive().flat_map(|(_, sight)| &sight.routers);
+        for (near, router) in found.graph.node_indices().zip(routers) {
+            for (link, decaying) in links(router) {
+                found.add(snapshot, near, link, decaying);
             }
         }
         found
     }
 
     /// Adds a link, unless its other end, which sees it too, adds it.
-    fn add(&mut self, snapshot: &Snapshot, here: Ref, link: LinkView, decaying: bool) {
-        let far = snapshot.far(here.process, &link);
-        let (Some(near), Some(far)) = (snapshot.place(here), far.and_then(|far| Some((far, snapshot.place(far)?)))) else {
+    fn add(&mut self, snapshot: &Snapshot, near: NodeIndex, link: LinkView, decaying: bool) {
+        let here = self.graph[near];
+        let Some(far) = snapshot.far(here.process, &link).and_then(|far| Some((far, snapshot.place(far)?))) else {
             self.loose.push((here, link));
             return;
         };
@@ -76,7 +74,7 @@ impl Graph {
         let seen_there = || snapshot.router(far.0.process, far.0.router).is_some_and(|router| links(router).any(|(l, _)| same(&link, &l)));
         if side == LinkSide::A || !seen_there() {
             let edge = Edge { kind: if decaying { LinkKind::Decaying } else { kind }, decaying };
-            self.graph.add_edge(NodeIndex::new(near), NodeIndex::new(far.1), edge);
+            self.graph.add_edge(near, NodeIndex::new(far.1), edge);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What one input has loaded from shared memory: a second load of the same bytes may meet others, and code that looks at the first and
 //! uses the second is at the peer's mercy.
 
-use ipcz::memory::is_polled;
+#[cfg(doc)]
+use ipcz::mapping::VirtualMemory;
 
 use crate::world::activity::{Access, Kind};
 
@@ -26,24 +27,23 @@ impl Fetches {
         self.stored = None;
     }
 
-    /// Whether `access` loads what was loaded before, and nothing excuses it: words that the protocol polls, each time deciding anew;
+    /// Whether `access` loads what was loaded before, and nothing excuses it: words that the protocol polls ([`VirtualMemory::poll`]);
     /// the header of a free block right after the front that leads to it, since the exchange of the front that follows fails unless
     /// both were read of one state (memory.md 5.3); a block that was given back: it may hold another parcel by the time the input, which
     /// carries out what others have left to be sent, loads it again.
-    pub fn again(&mut self, access: Access, len: usize) -> bool {
+    pub fn again(&mut self, access: Access) -> bool {
         let Access { kind, memory, at, bytes } = access;
         let after_front = self.front.take() == Some(memory);
-        if bytes <= 8 && is_polled(len, at) {
-            self.front = matches!(kind, Kind::Load | Kind::Exchange { .. }).then_some(memory);
-            if let (Kind::Exchange { .. }, Some((of, header))) = (kind, self.stored)
-                && of == memory
-            {
-                self.loaded.retain(|(other, from, _)| *other != memory || !(header..=header + HEADER).contains(from));
+        match kind {
+            Kind::Poll => self.front = Some(memory),
+            Kind::Exchange { .. } => {
+                self.front = Some(memory);
+                if let Some((_, header)) = self.stored.filter(|(of, _)| *of == memory) {
+                    self.loaded.retain(|(other, from, _)| *other != memory || !(header..=header + HEADER).contains(from));
+                }
             }
-            return false;
-        }
-        if matches!(kind, Kind::Store(_)) {
-            self.stored = Some((memory, at));
+            Kind::Store(_) => self.stored = Some((memory, at)),
+            _ => (),
         }
         if !matches!(kind, Kind::Load | Kind::Read) || after_front || bytes == 0 {
             return false;
@@ -68,15 +68,19 @@ mod tests {
         Access { kind: Kind::Load, memory: 0, at, bytes: 4 }
     }
 
+    fn poll(at: usize) -> Access {
+        Access { kind: Kind::Poll, ..load(at) }
+    }
+
     #[test]
     fn a_second_load_is_seen_whatever_its_width_and_only_within_one_input() {
         let mut fetches = Fetches::default();
-        assert!(!fetches.again(load(DATA), 131_072) && !fetches.again(load(DATA + 4), 131_072));
-        assert!(!fetches.again(Access { memory: 1, ..load(DATA) }, 131_072));
-        assert!(fetches.again(Access { kind: Kind::Read, bytes: 1, ..load(DATA + 3) }, 131_072));
-        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }, 131_072));
+        assert!(!fetches.again(load(DATA)) && !fetches.again(load(DATA + 4)));
+        assert!(!fetches.again(Access { memory: 1, ..load(DATA) }));
+        assert!(fetches.again(Access { kind: Kind::Read, bytes: 1, ..load(DATA + 3) }));
+        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }));
         fetches.clear();
-        assert!(!fetches.again(load(DATA), 131_072));
+        assert!(!fetches.again(load(DATA)));
     }
 
     #[test]
@@ -84,23 +88,24 @@ mod tests {
         let read = Access { kind: Kind::Read, bytes: 300, ..load(DATA + HEADER) };
         let exchange = Access { kind: Kind::Exchange { expected: 0, new: 1 }, ..load(FRONT) };
         let mut fetches = Fetches::default();
-        assert!(!fetches.again(read, 131_072) && !fetches.again(load(DATA + 512), 131_072));
-        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }, 131_072));
-        assert!(fetches.again(read, 131_072), "not given back yet");
+        assert!(!fetches.again(read) && !fetches.again(load(DATA + 512)));
+        assert!(!fetches.again(Access { kind: Kind::Store(0), ..load(DATA) }));
+        assert!(fetches.again(read), "not given back yet");
         // What follows the exchange at once is excused as its header would be.
-        assert!(!fetches.again(exchange, 131_072) && !fetches.again(load(DATA + 1024), 131_072));
-        assert!(!fetches.again(read, 131_072));
-        assert!(fetches.again(load(DATA + 512), 131_072), "another block");
+        assert!(!fetches.again(exchange) && !fetches.again(load(DATA + 1024)));
+        assert!(!fetches.again(read));
+        assert!(fetches.again(load(DATA + 512)), "another block");
     }
 
     #[test]
     fn what_the_protocol_polls_may_be_loaded_again() {
         let mut fetches = Fetches::default();
         for _ in 0..2 {
-            assert!(!fetches.again(load(256 + 4), 131_072), "the status of a link state");
-            assert!(!fetches.again(load(FRONT), 131_072), "the front of a free list");
-            assert!(!fetches.again(load(DATA), 131_072), "the block it leads to");
+            assert!(!fetches.again(poll(256 + 4)), "the status of a link state");
+            assert!(!fetches.again(poll(20)), "the status of one where a liar put it");
+            assert!(!fetches.again(poll(FRONT)), "the front of a free list");
+            assert!(!fetches.again(load(DATA)), "the block it leads to");
         }
-        assert!(!fetches.again(load(DATA), 131_072) && fetches.again(load(DATA), 131_072));
+        assert!(!fetches.again(load(DATA)) && fetches.again(load(DATA)));
     }
 }

@@ -94,7 +94,7 @@ impl Engine {
 
     /// Counts and notes what a chain is about to do; of a word in memory it is also done, so that the activity need not ask the world.
     pub(super) fn carry_out(&mut self, state: &mut State, number: u32, process: u32, stop: Stop) -> Go {
-        let len = state.operation(number, stop);
+        state.operation(number, stop);
         let Stop::Access(access) = stop else {
             self.counts.turns += 1;
             return Go::On;
@@ -105,7 +105,7 @@ impl Engine {
         }
         let faults = self.fine.faults;
         let mut flipped = 0;
-        if self.chains[number as usize].fetches.again(access, len) {
+        if self.chains[number as usize].fetches.again(access) {
             if faults.flipped == 0 {
                 return Go::Tell;
             }

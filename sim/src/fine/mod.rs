@@ -528,7 +528,9 @@ fn touches(stop: Stop, process: u32) -> (u64, bool) {
         // Of a range, the whole memory.
         Stop::Access(Access { kind: Kind::Read, .. }) => (0, false),
         Stop::Access(Access { kind: Kind::Write, .. }) => (0, true),
-        Stop::Access(Access { kind, memory, at, .. }) => ((u64::from(memory + 1) << 32) | (at as u64 / 8), kind != Kind::Load),
+        Stop::Access(Access { kind, memory, at, .. }) => {
+            ((u64::from(memory + 1) << 32) | (at as u64 / 8), !matches!(kind, Kind::Load | Kind::Poll))
+        }
         Stop::Turn(Point::Effect) => (0, true),
         Stop::Turn(_) => (lock_of(process), true),
     }

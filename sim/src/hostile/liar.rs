@@ -217,7 +217,7 @@ impl State {
 
     /// Depth L1: a process is about to use a word of link memory, which a hostile one may change first.
     pub fn lie_between(&mut self, process: u32, access: Access) {
-        let (How::Load | How::Exchange { .. } | How::Add(_)) = access.kind else { return };
+        let (How::Load | How::Poll | How::Exchange { .. } | How::Add(_)) = access.kind else { return };
         if !self.liars.plan.lies.contains(&Lie::BetweenLoads) || self.liars.has(process) {
             return;
         }

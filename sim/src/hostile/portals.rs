@@ -80,7 +80,7 @@ fn strange(far: &Far, dice: &mut Dice<'_>) -> RouterDescriptor {
         0 => plain,
         1 => RouterDescriptor {
             peer_closed: true,
-            closed_peer_sequence_length: plain.next_incoming_sequence_number + dice.pick([0, 1, 1_000_000]),
+            closed_peer_sequence_length: plain.next_incoming_sequence_number + dice.pick([0, 1, 1_000_000, 1_000_001]),
             ..plain
         },
         _ => RouterDescriptor {
@@ -104,7 +104,7 @@ fn impossible(far: &Far, sublink: SublinkId, dice: &mut Dice<'_>) -> RouterDescr
     };
     match dice.below(7) {
         0 => RouterDescriptor { peer_closed: true, next_incoming_sequence_number: 5, closed_peer_sequence_length: 4, ..plain },
-        1 => RouterDescriptor { peer_closed: true, closed_peer_sequence_length: 1_000_001, ..plain },
+        1 => RouterDescriptor { peer_closed: true, closed_peer_sequence_length: (1 << 63) + 1, ..plain },
         2 => RouterDescriptor { new_link_state_fragment: FragmentDescriptor::NULL, ..bypassed },
         3 => RouterDescriptor {
             new_link_state_fragment: FragmentDescriptor { buffer: BufferId::PRIMARY, offset: 1028, size: 64 },

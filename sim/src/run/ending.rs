@@ -27,13 +27,13 @@ impl Run {
                 body.inspect(|view| steps.nodes(process, view))?;
             }
         }
-        let refused = stage.world.refusals();
-        stage.checks.honesty.refused(&refused)?;
         let stale = stage.world.trace(|trace| trace.totals().stale);
         stage.checks.honesty.stale(stale)?;
         let closed_twice = stage.world.trace(|trace| trace.totals().closed_twice);
         stage.checks.honesty.closed_twice(closed_twice)?;
         stage.checks.honesty.rest(&snapshot, &stage.names)?;
+        // After those who say why they refused.
+        stage.checks.honesty.refused(&stage.world.refusals())?;
         stage.checks.hostility.rest(&stage.world, &stage.ghost)?;
         if stage.checks.hostility.any() {
             let honest = snapshot.alive().filter(|(process, _)| !stage.checks.hostility.is(*process));

@@ -105,11 +105,7 @@ impl Run {
         if let Some(spec) = &fine.spec {
             let policy = spec.of_seed(self.options.seed);
             let names: Vec<String> = self.scenario.nodes.iter().map(|node| node.name.clone()).collect();
-            let length = match self.options.length {
-                Some(length) => length,
-                None if policy.needs_length() => measure_fine(&self.scenario, &fine),
-                None => Length(1),
-            };
+            let length = self.options.length.unwrap_or(Length(1));
             let built = policy.build(&names, length);
             let built = built.map_err(|bad| Violation::new("policy", "the policy is one for this scenario", bad.to_string()))?;
             fine.policy = built.unwrap_or_default();

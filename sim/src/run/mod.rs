@@ -97,6 +97,7 @@ pub struct Run {
 impl Run {
     /// Sets the world up; nothing has happened in it yet.
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
+        let length = options.length.or_else(|| length_for(scenario, options));
         let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
         let mut source = if options.log { source.recording() } else { source };
         let scenario = expand(scenario, &mut source);
@@ -138,7 +139,7 @@ impl Run {
             outcome: Outcome::begin(&scenario, options.seed),
             engine: None,
             descent: Descent::Never,
-            options: options.clone(),
+            options: RunOptions { length, ..options.clone() },
             scenario,
         };
         run.stage.checks.steps.thorough = run.small();
@@ -266,8 +267,10 @@ impl Run {
         self.seldom();
         match self.phase {
             Phase::SetUp => {
+                let done = self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)?;
+                // For what it has begun.
                 self.allow();
-                if self.set_up.idle(&mut self.stage, &self.scenario, &mut self.plan.ends)? {
+                if done {
                     if self.descent == Descent::AfterSetUp {
                         self.descent = Descent::Due;
                         return Ok(());
@@ -307,18 +310,17 @@ impl Run {
     /// From now on the policy decides what is next.
     fn govern(&mut self) -> Checked {
         let policy = self.options.policy.of_seed(self.options.seed);
-        let length = match self.options.length {
-            Some(length) => length,
-            None if policy.needs_length() => measure(&self.scenario),
-            None => Length(1),
-        };
+        let length = self.options.length.unwrap_or(Length(1));
         let names: Vec<String> = self.scenario.nodes.iter().map(|node| node.name.clone()).collect();
         let built = policy.build(&names, length);
         let built = built.map_err(|bad| Violation::new("policy", "the policy is one for this scenario", bad.to_string()))?;
         self.stage.world.govern(built.unwrap_or_default());
-        let policy = if self.scheduled && policy == PolicySpec::Timed { PolicySpec::Fifo } else { policy };
-        self.outcome.length = policy.needs_length().then_some(length);
-        self.outcome.policy = policy;
+        // Whoever has gone down to single operations has said what orders those.
+        if self.engine.is_none() {
+            let policy = if self.scheduled && policy == PolicySpec::Timed { PolicySpec::Fifo } else { policy };
+            self.outcome.length = policy.needs_length().then_some(length);
+            self.outcome.policy = policy;
+        }
         Ok(())
     }
 
@@ -461,6 +463,16 @@ impl Run {
         self.outcome.fingerprint = self.stage.world.fingerprint();
         self.outcome.last_messages = self.stage.world.recent();
         self.outcome
+    }
+}
+
+/// The length that the policy of these options must know. Of the scenario as it is written, not as a seed expands it: a run by itself
+/// and one among many have the same order.
+fn length_for(scenario: &Scenario, options: &RunOptions) -> Option<Length> {
+    let needs = |spec: &PolicySpec| spec.of_seed(options.seed).needs_length();
+    match &options.fine {
+        Some(fine) => fine.spec.as_ref().is_some_and(needs).then(|| measure_fine(scenario, fine)),
+        None => needs(&options.policy).then(|| measure(scenario)),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::check::Status;
 use crate::events::HoldFate;
+use crate::fine::Fine;
 
 fn load(name: &str, sets: &[(&str, &str)]) -> Scenario {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
@@ -327,6 +328,23 @@ fn ordered(policy: &str, seed: u64) -> RunOptions {
 fn worlds() -> [Scenario; 4] {
     let chain = load("relay-chain.toml", &[("N", "12")]);
     [load("abc.toml", &[]), load("both-ends-run.toml", &[("N", "8")]), chain, crowd()]
+}
+
+#[test]
+fn a_swarm_s_run_by_itself_has_the_order_that_it_has_among_many() {
+    let swarm = load("swarm.toml", &[]);
+    let policy: PolicySpec = "pct:3".parse().unwrap();
+    let fine = Fine { spec: Some(policy.clone()), ..Fine::default() };
+    for seed in [2, 3] {
+        let coarse = RunOptions { seed, policy: policy.clone(), ..RunOptions::default() };
+        let fine = RunOptions { seed, fine: Some(fine.clone()), ..RunOptions::default() };
+        for (alone, length) in [(coarse, super::measure(&swarm)), (fine.clone(), measure_fine(&swarm, fine.fine.as_ref().unwrap()))] {
+            let among = run(&swarm, &RunOptions { length: Some(length), ..alone.clone() });
+            let alone = run(&swarm, &alone);
+            assert_eq!((alone.length, alone.fingerprint), (Some(length), among.fingerprint), "seed {seed}");
+            assert_eq!(alone.policy, policy);
+        }
+    }
 }
 
 #[test]

@@ -92,7 +92,7 @@ pub(super) fn swarm(value: &Value, scope: &Scope) -> Result<Swarm, ScenarioError
     };
     let brokers = if table.get("brokers").is_some() { counts("brokers", 1, 16)? } else { Range { min: 1, max: 1 } };
     let hostile = if table.get("hostile").is_some() { counts("hostile", 0, 8)? } else { Range { min: 0, max: 0 } };
-    Ok(Swarm { nodes: counts("nodes", 2, 64)?, brokers, operations: counts("operations", 1, 1_000_000)?, faults, hostile })
+    Ok(Swarm { nodes: counts("nodes", 2, 1000)?, brokers, operations: counts("operations", 1, 1_000_000)?, faults, hostile })
 }
 
 fn kind(value: &Value, scope: &Scope) -> Result<Fault, ScenarioError> {

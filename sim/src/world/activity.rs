@@ -23,6 +23,8 @@ const STACK: usize = 1 << 20;
 pub enum Kind {
     /// An atomic load.
     Load,
+    /// A load of a word that is polled ([`VirtualMemory::poll`](ipcz::mapping::VirtualMemory::poll)).
+    Poll,
     /// An atomic store.
     Store(u64),
     /// An add.
@@ -46,7 +48,7 @@ impl Kind {
     /// Its number in the trace.
     pub fn number(self) -> u8 {
         match self {
-            Kind::Load => 1,
+            Kind::Load | Kind::Poll => 1,
             Kind::Store(_) => 2,
             Kind::Add(_) => 3,
             Kind::Exchange { .. } => 4,

@@ -385,6 +385,13 @@ impl SimMemory {
         activity::stop(|| Stop::Access(Access { kind, memory: self.index, at, bytes }))
     }
 
+    fn load_as(&self, kind: How, at: usize, width: Width) -> u64 {
+        match self.before(kind, at, width.bytes()) {
+            Go::Done(Ok(value)) => value,
+            _ => self.shared.lock().memory(self.index).load(at, width),
+        }
+    }
+
     /// `memory` as what it must be in a world: one of ours.
     pub fn of(memory: &Arc<dyn VirtualMemory>) -> Option<&SimMemory> {
         let any: &dyn Any = memory.as_ref();
@@ -404,10 +411,11 @@ impl VirtualMemory for SimMemory {
     }
 
     fn load(&self, at: usize, width: Width, _order: Ordering) -> u64 {
-        match self.before(How::Load, at, width.bytes()) {
-            Go::Done(Ok(value)) => value,
-            _ => self.shared.lock().memory(self.index).load(at, width),
-        }
+        self.load_as(How::Load, at, width)
+    }
+
+    fn poll(&self, at: usize, width: Width, _order: Ordering) -> u64 {
+        self.load_as(How::Poll, at, width)
     }
 
     fn store(&self, at: usize, width: Width, value: u64, _order: Ordering) {

@@ -379,9 +379,9 @@ impl State {
         }
     }
 
-    /// Notes an operation of the activity `chain` that is about to be carried out. Answers the length of the memory that it touches.
+    /// Notes an operation of the activity `chain` that is about to be carried out.
     #[inline]
-    pub fn operation(&mut self, chain: u32, stop: Stop) -> usize {
+    pub fn operation(&mut self, chain: u32, stop: Stop) {
         match stop {
             Stop::Access(Access { kind, memory, at, bytes }) => {
                 self.trace.record(
@@ -390,12 +390,8 @@ impl State {
                     u64::from(kind.number()) << 32 | u64::from(memory),
                     (bytes as u64) << 32 | at as u64,
                 );
-                self.memory(memory).len()
             }
-            Stop::Turn(point) => {
-                self.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0);
-                0
-            }
+            Stop::Turn(point) => self.trace.record(Kind::Operation, chain, (0x100 | point as u64) << 32, 0),
         }
     }
 
@@ -404,7 +400,7 @@ impl State {
     pub fn carry_out(&mut self, process: u32, access: Access) -> Option<Result<u64, u64>> {
         let Access { kind, memory, at, .. } = access;
         match kind {
-            How::Load => Some(Ok(self.load(access))),
+            How::Load | How::Poll => Some(Ok(self.load(access))),
             _ if self.is_dying(process) => None,
             How::Store(value) => {
                 self.store(memory, at, access.width(), value);

@@ -113,6 +113,36 @@ fn two_processes_talk_over_our_driver() {
 }
 
 #[test]
+fn what_cargo_c_installs_is_found_by_pkg_config() {
+    let Some(with) = compilers().into_iter().next() else { return };
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !there("cargo-cinstall") || !there("pkg-config") {
+        return say("no cargo-c or no pkg-config: nothing is installed; cargo install cargo-c, on Debian apt install pkg-config");
+    }
+    let (prefix, target) = (scratch().join("installed"), scratch().join("target-c"));
+    let _ = std::fs::remove_dir_all(&prefix);
+    for package in ["ipcz", "ipcz-drivers"] {
+        let mut cargo = Command::new("cargo-cinstall");
+        cargo.current_dir(root()).env("CARGO_TARGET_DIR", &target).args(["cinstall", "--profile", "dev", "-p", package]);
+        run(cargo.arg("--prefix").arg(&prefix).arg("--libdir").arg(prefix.join("lib")));
+    }
+    let lib = prefix.join("lib");
+    let exported = run(Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(lib.join("libipcz.so")));
+    assert_eq!(exported, "IpczGetAPI\n");
+    let flags = |of: &str| run(Command::new("pkg-config").env("PKG_CONFIG_PATH", lib.join("pkgconfig")).args(["--cflags", "--libs", of]));
+    for (source, library, says) in [
+        ("tests/c/calls.c", "ipcz", "all as api.md says\n"),
+        ("../drivers/examples/ping_pong.c", "ipcz_drivers", "ping 1, pong\nping 2, pong\nping 3, pong\n"),
+    ] {
+        let program = scratch().join(format!("installed-{library}"));
+        let mut compiler = Command::new(with.0);
+        compiler.arg(root().join(source)).args(flags(library).split_whitespace()).arg("-lpthread");
+        run(compiler.arg("-Wl,-rpath").arg(&lib).arg("-o").arg(&program));
+        assert_eq!(run(&mut Command::new(&program)), says);
+    }
+}
+
+#[test]
 fn the_libraries_export_what_their_headers_declare() {
     if !has_binutils() {
         return;

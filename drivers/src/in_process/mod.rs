@@ -454,7 +454,8 @@ impl Driver for InProcess {
                 give_up(frames);
                 return Err(DriverError::InvalidArgument);
             };
-            let Some(end) = state.end(peer).filter(|end| end.stage != Stage::Done) else {
+            // Who was told of an error hears nothing after it.
+            let Some(end) = state.end(peer).filter(|end| end.stage != Stage::Done && !end.told) else {
                 drop(state);
                 give_up(frames);
                 return Ok(());

@@ -42,7 +42,7 @@ use rustix::process::{Resource, getrlimit};
 pub use child::{inherited, spawn};
 use frame::{HEADER, MAX_DESCRIPTORS};
 use io::{Lease, Reactor};
-pub use launch::{VARIABLE, from_parent, launch};
+pub use launch::{VARIABLE, from_parent, launch, socket_from_parent};
 use memory::{Memory, exhausted};
 use transport::Transport;
 

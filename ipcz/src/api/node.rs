@@ -106,6 +106,22 @@ impl Node {
     }
 
     /// Another node of the same program: portals of the two can be merged with and sent through each other without any link.
+    ///
+    /// ```
+    /// use ipcz::ids::NodeType;
+    /// use ipcz::{Node, NodeOptions};
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let one = Node::broker(InProcess::new())?;
+    /// let other = one.beside(NodeType::Broker, InProcess::new(), NodeOptions::default())?;
+    /// let ((a, b), (c, d)) = (one.open_portals()?, other.open_portals()?);
+    /// b.merge(c).map_err(|(error, _, _)| error)?;
+    /// a.put(b"from node to node")?;
+    /// assert_eq!(d.recv()?.data, b"from node to node");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn beside(&self, kind: NodeType, driver: Arc<dyn Driver>, options: NodeOptions) -> Result<Node, Error> {
         Node::made_by(Arc::clone(&self.host), kind, driver, options)
     }
@@ -123,7 +139,7 @@ impl Node {
         Ok(made.into_iter().map(|handle| Portal::new(Arc::clone(&self.host), handle)).collect())
     }
 
-    /// Two entangled portals.
+    /// Two entangled portals: what is put into one comes out of the other.
     pub fn open_portals(&self) -> Result<(Portal, Portal), Error> {
         let (a, b) = self.host.process.open_portals(self.handle)?;
         Ok((Portal::new(Arc::clone(&self.host), a), Portal::new(Arc::clone(&self.host), b)))

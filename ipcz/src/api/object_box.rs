@@ -12,6 +12,26 @@ use crate::error::Error;
 use crate::ids::{Handle, ObjectId};
 
 /// A box: what is in it travels in parcels, like a portal. Closed when dropped, and what is in it with it.
+///
+/// ```
+/// use ipcz::driver::Driver;
+/// use ipcz::{Attachment, BoxContents, Node, Unboxed};
+/// use ipcz_drivers::InProcess;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let driver = InProcess::new();
+/// let node = Node::normal(driver.clone())?;
+/// let (a, b) = node.open_portals()?;
+/// let boxed = node.box_object(BoxContents::Driver(driver.allocate(4096)?))?;
+/// a.put_with(b"memory", vec![boxed.into()])?;
+///
+/// let Some(Attachment::Box(boxed)) = b.recv()?.attachments.pop() else { panic!("a box was sent") };
+/// let Unboxed::Driver(memory) = boxed.unbox()? else { panic!("with an object of the driver") };
+/// assert_eq!(driver.size(memory)?, 4096);
+/// driver.close(memory);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ObjectBox {
     host: Arc<Host>,
     handle: Handle,

@@ -18,6 +18,25 @@ use crate::trap::{PortalStatus, TrapConditions, TrapEvent};
 /// when dropped: the other end still gets everything put before.
 ///
 /// Any thread may use it; it can be sent through any other portal but its own peer.
+///
+/// ```
+/// use ipcz::{Error, Node};
+/// use ipcz_drivers::InProcess;
+///
+/// # fn main() -> Result<(), ipcz::Error> {
+/// let node = Node::normal(InProcess::new())?;
+/// let (a, b) = node.open_portals()?;
+/// a.put(b"first")?;
+/// a.put("second")?;
+/// assert_eq!(b.get()?.data, b"first");
+/// assert_eq!(b.recv()?.data, b"second");
+/// // Nothing yet; and once the peer is closed, never again.
+/// assert_eq!(b.get().unwrap_err(), Error::Unavailable);
+/// drop(a);
+/// assert_eq!(b.get().unwrap_err(), Error::NotFound);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Portal {
     pub(super) host: Arc<Host>,
     pub(super) handle: Handle,
@@ -26,7 +45,25 @@ pub struct Portal {
     gone: bool,
 }
 
-/// A parcel that was received.
+/// A parcel that was received: its data, and the portals and boxes that came with it.
+///
+/// ```
+/// use ipcz::Node;
+/// use ipcz_drivers::InProcess;
+///
+/// # fn main() -> Result<(), ipcz::Error> {
+/// let node = Node::normal(InProcess::new())?;
+/// let (a, b) = node.open_portals()?;
+/// let (kept, given) = node.open_portals()?;
+/// a.put_with(b"yours", vec![given.into()])?;
+///
+/// let parcel = b.recv()?;
+/// assert_eq!((&parcel.data[..], parcel.attachments.len()), (&b"yours"[..], 1));
+/// parcel.into_portal()?.put(b"thanks")?;
+/// assert_eq!(kept.recv()?.data, b"thanks");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Parcel {
     /// Its data: a copy that nobody else can change.
@@ -62,6 +99,20 @@ impl Parcel {
 }
 
 /// A put that was refused; what was attached is given back.
+///
+/// ```
+/// use ipcz::{Error, Node};
+/// use ipcz_drivers::InProcess;
+///
+/// # fn main() -> Result<(), ipcz::Error> {
+/// let node = Node::normal(InProcess::new())?;
+/// let (a, b) = node.open_portals()?;
+/// // A portal cannot go through its own peer.
+/// let refused = a.put_with(b"", vec![b.into()]).unwrap_err();
+/// assert_eq!((refused.error, refused.attachments.len()), (Error::InvalidArgument, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct PutRefused {
@@ -151,14 +202,50 @@ impl Portal {
     }
 
     /// Begins a put of at most `bytes` bytes that are written where they will travel, in shared memory if there is some. Dropped
-    /// before it is [committed](Put::commit), it sends nothing.
+    /// before it is [committed](Put::commit), it sends nothing. Fails as [`Portal::put`].
+    ///
+    /// ```
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// let put = a.begin_put(1000)?;
+    /// put.data().write_at(0, b"in place");
+    /// put.commit(8, vec![])?;
+    /// assert_eq!(b.recv()?.data, b"in place");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn begin_put(&self, bytes: usize) -> Result<Put<'_>, Error> {
         let Putting { transaction, data } = self.host.process.begin_put(self.handle, bytes, false)?;
         Ok(Put { portal: self, transaction, data, open: true })
     }
 
     /// Begins to get the next parcel where it lies. Nobody else gets from the portal meanwhile. Dropped before it is
-    /// [committed](Get::commit), it leaves the parcel where it was, but for the attachments that were taken.
+    /// [committed](Get::commit), it leaves the parcel where it was, but for the attachments that were taken. Fails as [`Portal::get`];
+    /// `AlreadyExists`: another get is open.
+    ///
+    /// ```
+    /// use ipcz::{Error, Node};
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// a.put(b"in place")?;
+    /// let get = b.begin_get()?;
+    /// let mut copy = [0; 8];
+    /// get.data().read_at(0, &mut copy);
+    /// assert_eq!(&copy, b"in place");
+    /// drop(get);
+    /// // It was only looked at.
+    /// b.begin_get()?.commit()?;
+    /// assert_eq!(b.get().unwrap_err(), Error::Unavailable);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn begin_get(&self) -> Result<Get<'_>, Error> {
         let flags = BeginGetFlags { partial: true, overlapped: false };
         let begun = self.host.process.begin_get(self.handle, usize::MAX, flags).map_err(Error::from)?;
@@ -166,18 +253,71 @@ impl Portal {
     }
 
     /// What can be said of the portal at once.
+    ///
+    /// ```
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// a.put(b"1234")?;
+    /// drop(a);
+    /// let status = b.status()?;
+    /// assert_eq!((status.parcels, status.bytes), (1, 4));
+    /// assert!(status.peer_closed && !status.dead, "there is something left to read");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Result<PortalStatus, Error> {
         self.host.process.query(self.handle)
     }
 
     /// Runs `handler` once, when one of the conditions comes true, or when the portal is closed or leaves this process; on whatever
     /// thread makes it so, with no lock held. [`TrapRefused::Satisfied`]: one holds already, and nothing was installed.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use ipcz::trap::{TrapConditions, TrapFlags};
+    /// use ipcz::{Node, TrapRefused};
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// let parcels = TrapConditions { flags: TrapFlags::ABOVE_MIN_PARCELS, min_parcels: 1, min_bytes: 0 };
+    /// let (tell, told) = mpsc::channel();
+    /// b.trap(parcels, move |event| tell.send(event.status.parcels).unwrap()).unwrap();
+    /// a.put(b"one")?;
+    /// assert!(told.try_recv().is_err(), "not above one yet");
+    /// a.put(b"two")?;
+    /// assert_eq!(told.recv(), Ok(2));
+    /// assert!(matches!(b.trap(parcels, |_| {}), Err(TrapRefused::Satisfied { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trap(&self, conditions: TrapConditions, handler: impl FnOnce(&TrapEvent) + Send + 'static) -> Result<(), TrapRefused> {
         self.host.trap(self.handle, conditions, Box::new(handler))
     }
 
     /// Joins two pipes: this portal's peer and the other's peer are each other's from now on. Neither may have been used; see
     /// [`Process::merge`](crate::Process::merge). A refusal gives both back.
+    ///
+    /// ```
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// let (c, d) = node.open_portals()?;
+    /// a.put(b"on its way")?;
+    /// b.merge(c).map_err(|(error, _, _)| error)?;
+    /// assert_eq!(d.recv()?.data, b"on its way");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn merge(self, other: Portal) -> Result<(), (Error, Portal, Portal)> {
         match self.host.process.merge(self.handle, other.handle) {
             Ok(()) => {

@@ -176,7 +176,6 @@ impl Process {
         core.net.links.iter_mut().filter_map(|(_, link)| link.peer_mut()).for_each(|peer| peer.memory.release_hoard());
     }
 
-    /// Arms a planted bug; the error says what is wrong with the name or the build.
     /// Arms a planted bug, once and before it has links; the error says what is wrong with the name or the build.
     #[doc(hidden)]
     pub fn plant(&self, name: &str) -> Result<(), String> {

@@ -56,6 +56,20 @@ impl Portal {
     }
 
     /// [`Portal::recv`], for at most `timeout`; `Unavailable` then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ipcz::{Error, Node};
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (_a, b) = node.open_portals()?;
+    /// assert_eq!(b.recv_timeout(Duration::from_millis(1)).unwrap_err(), Error::Unavailable);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Parcel, Error> {
         self.wait(Some(self.host.now() + timeout))
     }
@@ -87,6 +101,22 @@ impl Portal {
     }
 
     /// Gets the next parcel once there is one. Runs under any executor; dropped, it has taken nothing. Fails as [`Portal::recv`].
+    ///
+    /// ```
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// std::thread::scope(|scope| {
+    ///     let answer = scope.spawn(|| futures_lite::future::block_on(b.recv_async()));
+    ///     a.put(b"now")?;
+    ///     assert_eq!(answer.join().unwrap()?.data, b"now");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub async fn recv_async(&self) -> Result<Parcel, Error> {
         poll_fn(|context| self.poll_recv(context)).await
     }
@@ -114,6 +144,23 @@ impl Portal {
     }
 
     /// The parcels to come, as a stream that ends when the peer is closed and all it sent was read.
+    ///
+    /// ```
+    /// use futures_lite::StreamExt;
+    /// use ipcz::Node;
+    /// use ipcz_drivers::InProcess;
+    ///
+    /// # fn main() -> Result<(), ipcz::Error> {
+    /// let node = Node::normal(InProcess::new())?;
+    /// let (a, b) = node.open_portals()?;
+    /// a.put(b"12")?;
+    /// a.put(b"345")?;
+    /// drop(a);
+    /// let sizes: Vec<usize> = futures_lite::future::block_on(b.parcels().map(|parcel| parcel.data.len()).collect());
+    /// assert_eq!(sizes, [2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn parcels(&self) -> Parcels<'_> {
         Parcels(self)
     }

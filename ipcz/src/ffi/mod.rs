@@ -1,6 +1,6 @@
 //! The C ABI (api.md): the table that `IpczGetAPI` fills, over one process for the whole program. The only place that knows C.
 //!
-//! Every entry checks what it is given, calls [`Process`](crate::Process), and turns the answer into a result. Handles are the
+//! Every entry checks what it is given, calls [`Process`], and turns the answer into a result. Handles are the
 //! process's own, as numbers; listeners and trap handlers are looked up in tables of theirs. No panic crosses into C.
 #![allow(unsafe_code)]
 
@@ -18,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use crate::abi;
 use abi::{IpczApi, IpczHandle, IpczResult, result};
+pub use driver::CDriver;
 
 use crate::Process;
 use crate::clock::MonotonicClock;

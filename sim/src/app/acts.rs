@@ -57,6 +57,20 @@ pub enum Deed {
         /// Where.
         process: u32,
     },
+    /// A parcel was taken.
+    Took {
+        /// Out of this end.
+        end: EndId,
+        /// Bytes of data.
+        bytes: u64,
+        /// The portal in it.
+        carries: Option<EndId>,
+    },
+    /// An end's owner knows that nothing will come any more: the peer is closed and everything was read.
+    Died {
+        /// Which.
+        end: EndId,
+    },
     /// The link between two nodes was cut.
     CutLink {
         /// The two.

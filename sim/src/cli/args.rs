@@ -4,7 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::policy::PolicySpec;
 
@@ -46,6 +46,9 @@ Examples:
 
   A page to look at, offline:
     ipcz-sim run scenarios/abc.toml --report abc.html
+
+  The same steps in real processes, one a node, compared with the simulated run:
+    ipcz-sim run scenarios/abc.toml --driver unix
 
   Fingerprints for a script:
     ipcz-sim run scenarios/abc.toml --seeds 0..10 --json | jq -r .fingerprint
@@ -139,6 +142,20 @@ pub enum Command {
     /// Test the testbed: hunt every planted bug and say who found it, where and after how long; needs a build with the feature `planted`
     #[command(after_help = MUTANTS_EXAMPLES)]
     Mutants(MutantsArgs),
+    /// A process of `run --driver unix`
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    UnixNode,
+}
+
+/// What a scenario runs in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum World {
+    /// The simulator
+    Sim,
+    /// A process for each node, over the Unix driver; what its ends saw is compared with the simulated run
+    #[cfg(target_os = "linux")]
+    Unix,
 }
 
 /// Arguments of `run`.
@@ -153,6 +170,9 @@ pub struct RunArgs {
     /// Many runs: seeds from A up to, not including, B
     #[arg(long, value_name = "A..B")]
     pub seeds: Option<Seeds>,
+    /// What carries the messages
+    #[arg(long, value_name = "D", value_enum, default_value = "sim")]
+    pub driver: World,
     /// How many seeds run at a time, each on a thread of its own; changes nothing in what they give
     #[arg(long, value_name = "J", default_value = "1")]
     pub jobs: NonZeroUsize,

@@ -1,6 +1,6 @@
 //! The command `ipcz-sim`: what was asked for (`args`), running it (`play`, `pool`, `run`, `sweep`, `replay`, `shrink`, `bench`, `list`, `probes`), telling what came of it
 //! (`table`, `json`, `report`, `progress`). Nothing here decides anything about a run: it only chooses scenario and seed and reads the
-//! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate.
+//! outcome. Wall time, threads and the terminal are known here and nowhere else in the crate. `unix/` takes a scenario to real processes.
 
 mod again;
 mod args;
@@ -24,6 +24,8 @@ mod sweep;
 mod table;
 mod totals;
 mod transcript;
+#[cfg(target_os = "linux")]
+mod unix;
 mod usage;
 mod verify;
 
@@ -31,6 +33,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[cfg(target_os = "linux")]
+use args::World;
 use args::{Args, Command};
 use exit::Exit;
 
@@ -45,6 +49,8 @@ pub fn main() -> ExitCode {
         }
     };
     done(match args.command {
+        #[cfg(target_os = "linux")]
+        Command::Run(args) if args.driver == World::Unix => unix::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Replay(args) => replay::replay(&args),
@@ -54,6 +60,8 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Probes(args) => probes::probes(&args),
         Command::Mutants(args) => mutants::mutants(&args),
+        #[cfg(target_os = "linux")]
+        Command::UnixNode => unix::node(),
     })
 }
 

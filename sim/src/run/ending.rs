@@ -83,8 +83,9 @@ impl Run {
     /// What was done until now is all that counts.
     pub(super) fn keep_acts(&mut self) {
         let start = self.start;
-        let acts = self.stage.acts.take().into_iter().flatten();
-        self.outcome.acts.extend(acts.map(|act| Act { at_ns: act.at_ns - start, ..act }));
+        let Some(acts) = self.stage.acts.take() else { return };
+        self.outcome.ends = self.plan.ends.clone();
+        self.outcome.acts.extend(acts.into_iter().map(|act| Act { at_ns: act.at_ns - start, ..act }));
     }
 
     /// The applications close what they hold of these ends.

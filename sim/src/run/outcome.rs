@@ -12,6 +12,7 @@ use crate::choice::{Log, Source};
 use crate::events::Hold;
 use crate::fault::{Hit, Struck};
 use crate::fine::{self, Fine};
+use crate::ghost::EndId;
 use crate::hostile::Told;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
@@ -439,6 +440,8 @@ pub struct Outcome {
     pub log: Option<Log>,
     /// What the applications did until rest, with [`RunOptions::acts`].
     pub acts: Vec<Act>,
+    /// Of each portal of the scenario, its end, once it was open; with [`RunOptions::acts`].
+    pub ends: Vec<Option<EndId>>,
     /// What was done at depth L1.
     pub fine: fine::Counts,
 }
@@ -483,6 +486,7 @@ impl Outcome {
             order: None,
             log: None,
             acts: Vec::new(),
+            ends: Vec::new(),
             fine: fine::Counts::default(),
         }
     }

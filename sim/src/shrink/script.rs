@@ -343,6 +343,7 @@ fn ops(acts: &[Act]) -> Vec<Op> {
                 }
                 continue;
             }
+            Deed::Took { .. } | Deed::Died { .. } => continue,
             Deed::CutLink { processes: [a, b] } => Verb::CutLink { nodes: [a as NodeId, b as NodeId] },
             Deed::CutNode { process } => Verb::CutNode { node: process as NodeId },
         };

@@ -219,6 +219,7 @@ impl Stage {
         self.ghost.end_mut(end).dead = true;
         self.ghost.give_up(end);
         self.news.push(News::Dead { end, process });
+        self.note(Deed::Died { end });
         self.say(process, || format!("{end} is dead"));
         Ok(())
     }
@@ -267,6 +268,7 @@ impl Stage {
 
     pub(in crate::app) fn took(&mut self, end: EndId, process: u32, received: &Received, taken: &Taken) {
         self.calls.gets += 1;
+        self.note(Deed::Took { end, bytes: received.data.len() as u64, carries: taken.parcel.attached });
         self.trace(process, call::GET, &[u64::from(end.0), taken.number, received.data.len() as u64]);
         self.order = (self.order ^ (u64::from(end.0) << 32 | taken.number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
         if taken.parcel.counted {

@@ -43,7 +43,7 @@ impl Resident {
 pub fn keep() -> Outcome<()> {
     let (_node, portals) = from_parent(1)?.ok_or("nobody's child")?;
     let parent = &portals[0];
-    let pairs = usize::from_str_radix(std::str::from_utf8(&parent.recv()?.data)?, 10)?;
+    let pairs = std::str::from_utf8(&parent.recv()?.data)?.parse()?;
     let before = Resident::now()?;
     let mut kept = Vec::with_capacity(pairs);
     for _ in 0..pairs {

@@ -175,10 +175,10 @@ fn conclude(scenario: &Scenario, rest: &Rest, outcome: &Outcome, wall: u64) -> R
         plural(rest.proxies, "proxy").replace("proxys", "proxies"),
         ipcz_reports::format::measured(wall)
     ))?;
-    let closed_early =
-        if compared.cut_short == 0 { String::new() } else { format!(", {} cut short by its own closing", compared.cut_short) };
+    let timely =
+        if compared.timely == 0 { String::new() } else { format!(", {} longer or shorter as time would have it", compared.timely) };
     print(&format!(
-        "  the same history as in the simulated run of seed {}: {} of {}{closed_early}\n",
+        "  the same history as in the simulated run of seed {}: {} of {}{timely}\n",
         outcome.seed,
         compared.same,
         plural(simulated.len() as u64, "end")

@@ -14,6 +14,9 @@ pub struct LiveObjects {
     pub links: usize,
     /// Ends and middles of routes: portals, portals on their way, and proxies.
     pub routers: usize,
+    /// Those of them that pass on what others sent, until their peers are linked directly. A peer that never lets them go has as many of a
+    /// process as portals were moved over its links (hazards.md RE-14). To be counted each router is looked at.
+    pub proxies: usize,
     /// Boxes, attached ones included.
     pub boxes: usize,
     /// Parcels kept as objects.
@@ -31,6 +34,7 @@ impl Process {
             nodes: core.net.nodes.len(),
             links: core.net.links.len(),
             routers: core.routing.routers.len(),
+            proxies: core.routing.routers.iter().filter(|(_, router)| !router.is_terminal()).count(),
             boxes: core.routing.boxes.len(),
             parcels: core.parcels.len(),
             driver_objects: core.net.objects,

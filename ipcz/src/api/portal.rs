@@ -274,7 +274,8 @@ impl Portal {
     }
 
     /// Runs `handler` once, when one of the conditions comes true, or when the portal is closed or leaves this process; on whatever
-    /// thread makes it so, with no lock held. [`TrapRefused::Satisfied`]: one holds already, and nothing was installed.
+    /// thread makes it so, with no lock held. That thread may be the one that everything else comes by: a handler that waits for a
+    /// notification may wait for ever. [`TrapRefused::Satisfied`]: one holds already, and nothing was installed.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -44,6 +44,7 @@ pub(super) fn of(scenario: &Scenario, options: &RunOptions) -> Config {
         loose: scenario.nodes.iter().zip(0..).filter_map(|(node, at)| Some((at, node.loose?))).collect(),
         hostile: hostile(scenario),
         lies: scenario.hostile.clone(),
+        wrap: options.wrap.clone(),
         ..Config::default()
     }
 }

@@ -17,7 +17,7 @@ use crate::hostile::Told;
 use crate::policy::{Length, PolicySpec};
 use crate::scenario::Scenario;
 use crate::trace::Recent;
-use crate::world::OrderReport;
+use crate::world::{OrderReport, Wrap};
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct RunOptions {
     pub holds: Vec<Hold>,
     /// Whether the constraints that lead to the same order again are kept ([`OrderReport::recorded`]).
     pub record_order: bool,
+    /// A driver around each process's virtual one.
+    pub wrap: Option<Wrap>,
 }
 
 impl Default for RunOptions {
@@ -73,6 +75,7 @@ impl Default for RunOptions {
             length: None,
             holds: Vec::new(),
             record_order: false,
+            wrap: None,
         }
     }
 }

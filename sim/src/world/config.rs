@@ -1,6 +1,10 @@
 //! What a world is told before it begins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use ipcz::driver::Driver;
 
 use super::order::Order;
 use super::pages::Template;
@@ -42,6 +46,17 @@ pub enum Looseness {
     Early,
 }
 
+/// Makes the driver that a process is given of the world's own: one around it, that counts, traces or fails calls. Asked for each process,
+/// and again for each in a copy of the world.
+#[derive(Clone)]
+pub struct Wrap(pub Arc<dyn Fn(u32, Arc<dyn Driver>) -> Arc<dyn Driver> + Send + Sync>);
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wrap")
+    }
+}
+
 /// What a world is told before it begins.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +86,8 @@ pub struct Config {
     pub hostile: Vec<u32>,
     /// How.
     pub lies: Lies,
+    /// A driver around each process's.
+    pub wrap: Option<Wrap>,
 }
 
 impl Default for Config {
@@ -89,6 +106,7 @@ impl Default for Config {
             loose: BTreeMap::new(),
             hostile: Vec::new(),
             lies: Lies::default(),
+            wrap: None,
         }
     }
 }

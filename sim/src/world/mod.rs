@@ -31,7 +31,7 @@ use ipcz::mapping::VirtualMemory;
 use ipcz::trap::TrapEvent;
 use ipcz::{Application, Error};
 
-pub use config::{Config, DropRule, LinkProfile, Looseness};
+pub use config::{Config, DropRule, LinkProfile, Looseness, Wrap};
 pub use fault::Strike;
 pub use loose::PATIENCE;
 pub use order::{Order, OrderReport, Schedule, bare_heap};

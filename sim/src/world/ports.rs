@@ -14,6 +14,7 @@ use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::{Application, Serialized};
 
 use super::activity::{self, Access, Go, Kind as How, Stop};
+use super::config::Wrap;
 use super::fault::Strike;
 use super::objects::{Carried, Holds};
 use super::state::{KIND_MEMORY, KIND_TOKEN, KIND_TRANSPORT, State};
@@ -99,7 +100,13 @@ impl Ports {
         let traps = Arc::new(SimTraps { port: port(), owner: Arc::clone(&owner) });
         let node = Arc::default();
         let application = Arc::new(SimApplication { port: port(), owner: Arc::clone(&owner), node: Arc::clone(&node) });
-        Ports { driver: Arc::new(SimDriver(port())), clock: Arc::new(SimClock(port())), traps, application, owner, node }
+        let driver: Arc<dyn Driver> = Arc::new(SimDriver(port()));
+        let wrap = shared.lock().config.wrap.clone();
+        let driver = match wrap {
+            Some(Wrap(wrap)) => wrap(process, driver),
+            None => driver,
+        };
+        Ports { driver, clock: Arc::new(SimClock(port())), traps, application, owner, node }
     }
 
     /// The process was made; a handler of its traps may call it.

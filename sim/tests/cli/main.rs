@@ -2,6 +2,8 @@
 
 mod replay;
 mod sweep;
+#[cfg(target_os = "linux")]
+mod unix;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,6 +1,6 @@
 //! Two histories of each end of a pipe: in real processes, and in the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::{History, Taken};
 use crate::app::Deed;
@@ -33,23 +33,52 @@ pub fn simulated(scenario: &Scenario, outcome: &Outcome) -> Vec<History> {
 pub struct Compared {
     /// Ends with one history.
     pub same: u64,
-    /// Ends that a step closes, and that saw more in one world than in the other before.
-    pub cut_short: u64,
+    /// Ends that saw more in one world than in the other, where that is a matter of time.
+    pub timely: u64,
     /// What differs, for people.
     pub differences: Vec<String>,
 }
 
-/// Compares what the ends saw. When an end that is closed by a step stops to read is a matter of time: of it one history is the
-/// beginning of the other.
+/// Ends whose history is a matter of time: those that a step closes, for how much they read before; and all of a route that goes in a
+/// parcel to such an end, for whether it is taken out.
+fn matters_of_time(scenario: &Scenario) -> BTreeSet<PortalId> {
+    // Routes by the least of their ends; merging makes two one.
+    let mut routes: Vec<PortalId> = scenario.portals.iter().enumerate().map(|(portal, spec)| portal.min(spec.peer)).collect();
+    let mut out = BTreeSet::new();
+    for step in &scenario.steps {
+        match step.action {
+            Action::Merge { portals: [a, b] } => {
+                let [kept, gone] = [routes[a], routes[b]];
+                routes.iter_mut().filter(|route| **route == gone).for_each(|route| *route = kept);
+            }
+            Action::Close { portal } => drop(out.insert(portal)),
+            _ => {}
+        }
+    }
+    let mut closing: BTreeSet<PortalId> = out.iter().map(|portal: &PortalId| routes[*portal]).collect();
+    loop {
+        let hands = scenario.steps.iter().filter_map(|step| match step.action {
+            Action::Hand { portal, over, .. } if closing.contains(&routes[over]) => Some(routes[portal]),
+            _ => None,
+        });
+        let more: Vec<_> = hands.filter(|route| !closing.contains(route)).collect();
+        if more.is_empty() {
+            return out;
+        }
+        out.extend((0..routes.len()).filter(|portal| more.contains(&routes[*portal])));
+        closing.extend(more);
+    }
+}
+
+/// Compares what the ends saw. Where that is a matter of time one history must be the beginning of the other.
 pub fn compare(scenario: &Scenario, real: &[History], simulated: &[History]) -> Compared {
     let mut compared = Compared::default();
+    let timely = matters_of_time(scenario);
     for (portal, (real, simulated)) in real.iter().zip(simulated).enumerate() {
-        let closes = |action: &Action| matches!(action, Action::Close { portal: closed } if *closed == portal);
-        let is_closed = scenario.steps.iter().any(|step| closes(&step.action));
         if real == simulated {
             compared.same += 1;
-        } else if is_closed && (real.taken.starts_with(&simulated.taken) || simulated.taken.starts_with(&real.taken)) {
-            compared.cut_short += 1;
+        } else if timely.contains(&portal) && (real.taken.starts_with(&simulated.taken) || simulated.taken.starts_with(&real.taken)) {
+            compared.timely += 1;
         } else {
             compared.differences.push(difference(scenario, portal, real, simulated));
         }
@@ -103,8 +132,8 @@ close = "q"
     fn histories_are_the_same_but_where_an_end_closed_itself() {
         let scenario = Scenario::parse("small", TEXT, &[]).unwrap();
         let compare = |real: [History; 2], simulated: [History; 2]| {
-            let Compared { same, cut_short, differences } = compare(&scenario, &real, &simulated);
-            (same, cut_short, differences)
+            let Compared { same, timely, differences } = compare(&scenario, &real, &simulated);
+            (same, timely, differences)
         };
         let [p, q] = [history(&[1, 2], true), history(&[3], false)];
         assert_eq!(compare([p.clone(), q.clone()], [p.clone(), q.clone()]), (2, 0, vec![]));
@@ -116,5 +145,13 @@ close = "q"
         assert_eq!(other, "q of A, parcel 1: 4 bytes in real processes, 3 bytes in the simulator");
         let untold = told([history(&[1, 2], false), q.clone()], [p, q]);
         assert_eq!(untold, "p of A did not in real processes, in the simulator it saw its peer closed");
+    }
+
+    #[test]
+    fn what_goes_to_an_end_that_is_closed_hangs_on_time() {
+        let handed = "[[step]]\non = \"A\"\nopen = [\"r\", \"s\"]\n[[step]]\non = \"A\"\nhand = \"s\"\nover = \"p\"\nto = \"A\"\n";
+        let scenario = Scenario::parse("small", &format!("{TEXT}{handed}"), &[]).unwrap();
+        let names: Vec<&str> = matters_of_time(&scenario).into_iter().map(|portal| &*scenario.portals[portal].name).collect();
+        assert_eq!(names, ["q", "r", "s"]);
     }
 }

@@ -243,3 +243,87 @@ impl Ledger {
         self.ends.iter().map(|end| end.history.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+name = "small"
+purpose = "a test"
+[nodes]
+A = { broker = true }
+[[step]]
+on = "A"
+open = ["p", "q"]
+[[step]]
+on = "A"
+open = ["r", "s"]
+"#;
+    const P: PortalId = 0;
+    const Q: PortalId = 1;
+    const R: PortalId = 2;
+    const S: PortalId = 3;
+
+    /// Two pipes in one process, by keys 10 to 13.
+    fn ledger() -> Ledger {
+        let scenario = Scenario::parse("small", TEXT, &[]).unwrap();
+        let mut ledger = Ledger::new(&scenario);
+        (P..=S).for_each(|portal| ledger.place(portal, 0, 10 + portal as u64));
+        ledger
+    }
+
+    fn hash(from: PortalId, number: u64, bytes: usize) -> u64 {
+        let mut data = Vec::new();
+        write_payload(EndId(from as u32), number, bytes, &mut data);
+        xxh3_64(&data)
+    }
+
+    #[test]
+    fn parcels_come_once_in_order_and_whole() {
+        let mut ledger = ledger();
+        assert_eq!((ledger.put(P, 2, 50, None), ledger.put(P, 1, 60, None)), (0, 2));
+        assert_eq!(ledger.took(0, 11, 50, hash(P, 0, 50), &[]), Ok(News::Received(Q)));
+        assert!(ledger.missing().unwrap().contains("q of A has yet to get 2 parcels"));
+        // The second is left out; it is damaged; it brings what nobody gave; then it comes twice.
+        assert!(ledger.took(0, 11, 60, hash(P, 2, 60), &[]).unwrap_err().contains("should have got parcel 1"));
+        assert!(ledger.took(0, 11, 60, hash(P, 1, 60), &[]).is_err());
+        assert!(ledger.took(0, 11, 60, hash(P, 2, 60), &[]).unwrap_err().contains("that nobody sent"));
+        assert!(ledger.took(0, 99, 60, 0, &[]).unwrap_err().contains("nobody has"));
+        ledger.put(P, 1, 16, None);
+        assert!(ledger.took(0, 11, 16, hash(P, 3, 16), &[14]).unwrap_err().contains("1 portals"));
+    }
+
+    #[test]
+    fn an_end_is_closed_when_its_owner_says_so_or_nobody_can_get_it() {
+        let mut ledger = ledger();
+        assert!(ledger.died(0, 10).unwrap_err().contains("which it is not"));
+        assert!(ledger.refused(P, 0..1, None, 0).is_err(), "its peer is open");
+        // s goes to q, which is closed before it takes it.
+        ledger.put(P, 1, 16, Some(S));
+        ledger.close(Q);
+        assert_eq!(ledger.died(0, 12), Ok(()), "r's peer is lost");
+        ledger.closed(Q);
+        assert!(ledger.missing().unwrap().contains("p of A has yet to hear"));
+        assert_eq!(ledger.died(0, 10), Ok(()));
+        assert_eq!(ledger.missing(), None);
+        let put = ledger.put(P, 2, 50, None);
+        assert_eq!(ledger.refused(P, put..put + 2, None, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_portal_is_where_it_was_taken_and_merged_pipes_are_one() {
+        let mut ledger = ledger();
+        ledger.put(P, 1, 16, Some(S));
+        assert!(ledger.holder(S).is_none() && ledger.missing().is_some());
+        assert_eq!(ledger.took(0, 11, 16, hash(P, 0, 16), &[20]), Ok(News::Arrived(S, 0)));
+        assert_eq!((ledger.holder(S), ledger.histories()[Q].taken[0].carries), (Some((0, 20)), Some(S)));
+        let mut ledger = self::ledger();
+        ledger.put(P, 1, 50, None);
+        ledger.merge(Q, R);
+        assert_eq!(ledger.took(0, 13, 50, hash(P, 0, 50), &[]), Ok(News::Received(S)));
+        ledger.close(S);
+        ledger.closed(S);
+        assert_eq!((ledger.died(0, 10), ledger.missing()), (Ok(()), None));
+    }
+}

@@ -167,18 +167,18 @@ fn conclude(scenario: &Scenario, rest: &Rest, outcome: &Outcome, wall: u64) -> R
     let compared = compare::compare(scenario, &rest.histories, &simulated);
     let taken = |histories: &[History]| histories.iter().map(|history| history.taken.len() as u64).sum();
     print(&format!(
-        "  {} taken, {} of steps; {} told that their peer is closed; {}; {} left; {}\n",
+        "  {} taken, {} of steps; {} told that their peer is closed; bypasses {}, proxies left {}; {}\n",
         plural(taken(&rest.histories), "parcel"),
         rest.delivered,
         plural(rest.histories.iter().filter(|history| history.dead).count() as u64, "end"),
-        plural(rest.bypasses, "bypass").replace("bypasss", "bypasses"),
-        plural(rest.proxies, "proxy").replace("proxys", "proxies"),
+        rest.bypasses,
+        rest.proxies,
         ipcz_reports::format::measured(wall)
     ))?;
-    let closed_early =
-        if compared.cut_short == 0 { String::new() } else { format!(", {} cut short by its own closing", compared.cut_short) };
+    let timely =
+        if compared.timely == 0 { String::new() } else { format!(", {} longer or shorter as time would have it", compared.timely) };
     print(&format!(
-        "  the same history as in the simulated run of seed {}: {} of {}{closed_early}\n",
+        "  the same history as in the simulated run of seed {}: {} of {}{timely}\n",
         outcome.seed,
         compared.same,
         plural(simulated.len() as u64, "end")

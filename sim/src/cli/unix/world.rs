@@ -118,11 +118,15 @@ pub fn run(scenario: &Scenario, stop: &AtomicBool) -> Result<Rest, Failed> {
         seen: vec![(0, 0, Vec::new()); scenario.nodes.len()],
     };
     let ended = world.live();
-    world.bury(ended.is_ok());
-    ended
+    let fallen = world.bury(ended.is_ok());
+    // Whatever was seen first, this is why.
+    match (ended, fallen) {
+        (Err(Failed::Violated(why)), Some(node)) => Err(Failed::Violated(format!("the process of node {node} is gone; {why}"))),
+        (ended, _) => ended,
+    }
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
     fn live(&mut self) -> Result<Rest, Failed> {
         self.set_up()?;
         let before = self.look()?;
@@ -151,7 +155,7 @@ impl World<'_> {
     }
 
     fn lost(&self, node: usize, error: Error) -> Failed {
-        Failed::Violated(format!("the process of node {} is gone: {error}", self.scenario.nodes[node].name))
+        Failed::Violated(format!("node {} does not answer any more: {error}", self.scenario.nodes[node].name))
     }
 
     /// Waits for something to happen, and takes note of it.
@@ -403,9 +407,17 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Lets the processes go, or ends them if something went wrong.
-    fn bury(mut self, well: bool) {
-        for (mut child, portal) in std::mem::take(&mut self.parts) {
+    /// Lets the processes go, or ends them if something went wrong; answers the node of one that had ended by itself.
+    fn bury(mut self, well: bool) -> Option<&'a str> {
+        let mut fallen = None;
+        if !well {
+            // The system closes what a process had before it says that there is none.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        for ((mut child, portal), spec) in std::mem::take(&mut self.parts).into_iter().zip(&self.scenario.nodes) {
+            if !well && child.try_wait().is_ok_and(|status| status.is_some()) {
+                fallen.get_or_insert(spec.name.as_str());
+            }
             drop(portal);
             if !well {
                 // It may have ended by itself.
@@ -413,5 +425,6 @@ impl World<'_> {
             }
             let _ = child.wait();
         }
+        fallen
     }
 }

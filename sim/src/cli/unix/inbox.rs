@@ -1,6 +1,6 @@
 //! Waiting for many portals at once, without a thread for each.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use ipcz::trap::{TrapConditions, TrapEvent, TrapFlags, TrapTarget};
@@ -49,10 +49,7 @@ impl Inbox {
 
     /// The next number; none if nothing happens for so long.
     pub fn next(&self, patience: Duration) -> Option<u64> {
-        match self.told.recv_timeout(patience) {
-            Ok(number) => Some(number),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.told.recv_timeout(patience).ok()
     }
 }
 

@@ -42,14 +42,13 @@ pub fn node() -> Result<Exit, Trouble> {
     let mut actor = Actor { mail, command, driver, process, inbox, node: None, held: BTreeSet::new() };
     actor.inbox.watch(COMMAND, &actor.command);
     loop {
-        match actor.inbox.next(LONG) {
-            Some(COMMAND) => {
-                if !actor.listen() {
-                    return Ok(Exit::Held);
-                }
+        let next = actor.inbox.next(LONG);
+        if next == Some(COMMAND) {
+            if !actor.listen() {
+                return Ok(Exit::Held);
             }
-            Some(key) => actor.read(key),
-            None => {}
+        } else if let Some(key) = next {
+            actor.read(key);
         }
     }
 }

@@ -63,6 +63,11 @@ enum After {
     Closed(PortalId),
 }
 
+#[allow(clippy::disallowed_methods, reason = "real processes take real time")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 struct World<'a> {
     scenario: &'a Scenario,
     stop: &'a AtomicBool,
@@ -371,7 +376,7 @@ impl<'a> World<'a> {
             if seen.0 == 0 && seen.2.iter().all(|direct| *direct) {
                 break;
             }
-            std::thread::sleep(BETWEEN);
+            pause(BETWEEN);
             seen = self.look()?;
         }
         let (proxies, bypasses, direct) = seen;
@@ -412,7 +417,7 @@ impl<'a> World<'a> {
         let mut fallen = None;
         if !well {
             // The system closes what a process had before it says that there is none.
-            std::thread::sleep(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
         for ((mut child, portal), spec) in std::mem::take(&mut self.parts).into_iter().zip(&self.scenario.nodes) {
             if !well && child.try_wait().is_ok_and(|status| status.is_some()) {

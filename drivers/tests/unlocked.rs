@@ -1,6 +1,8 @@
 //! What a driver is asked, it is asked by a thread that holds no lock of the process (nodes.md I16): a driver may wait there for whoever wants
 //! one. So `deactivate` may wait until a handler on another thread is through (nodes.md F49).
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "threads and time are what it is about")]
+
 use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -51,7 +53,7 @@ fn f49_whatever_a_driver_is_asked_others_may_ask_the_process_meanwhile() {
     near.put_with(b"a box", vec![token.into()]).unwrap();
     // Beyond what the primary buffer has blocks for: memory grows.
     for _ in 0..40 {
-        near.put(&[7; 16_000]).unwrap();
+        near.put([7; 16_000]).unwrap();
     }
     for _ in 0..41 {
         far.recv_timeout(Duration::from_secs(60)).unwrap();

@@ -49,7 +49,9 @@ pub enum Looseness {
 /// Makes the driver that a process is given of the world's own: one around it, that counts, traces or fails calls. Asked for each process,
 /// and again for each in a copy of the world.
 #[derive(Clone)]
-pub struct Wrap(pub Arc<dyn Fn(u32, Arc<dyn Driver>) -> Arc<dyn Driver> + Send + Sync>);
+pub struct Wrap(pub Arc<Around>);
+
+type Around = dyn Fn(u32, Arc<dyn Driver>) -> Arc<dyn Driver> + Send + Sync;
 
 impl fmt::Debug for Wrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

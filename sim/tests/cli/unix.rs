@@ -48,7 +48,7 @@ fn real_processes_see_what_simulated_ones_do() {
     for (args, same, taken) in runs {
         let args = [&["run", "--driver", "unix"], args].concat();
         let (out, _) = ends_with(0, &args);
-        assert!(out.contains(same) && out.contains(taken) && out.contains("0 proxies left"), "{out}");
+        assert!(out.contains(same) && out.contains(taken) && out.contains("proxies left 0"), "{out}");
     }
 }
 

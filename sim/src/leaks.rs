@@ -154,7 +154,7 @@ mod hooks {
             Leak::Environment => env::vars_os().map(|(key, value)| (key.len() + value.len()) as u64).sum(),
             Leak::ProcessId => u64::from(process::id()) % 1000,
             Leak::CurrentDir => env::current_dir().map_or(0, |folder| folder.as_os_str().len()) as u64,
-            Leak::CodeAddress => (race as fn() -> u64 as usize as u64 >> 12) % 61,
+            Leak::CodeAddress => (race as fn() -> u64 as usize as u64 >> 12) % 8191,
             Leak::Processors => thread::available_parallelism().map_or(0, |count| count.get()) as u64,
         }
     }

@@ -65,6 +65,7 @@ fn f49_whatever_a_driver_is_asked_others_may_ask_the_process_meanwhile() {
             thread::yield_now();
         }
     }
+    inner.join();
     for watch in [watch, other] {
         assert!(watch.stuck.lock().unwrap().is_empty(), "asked under a lock: {:?}", watch.stuck.lock().unwrap());
         let asked = watch.asked.lock().unwrap();

@@ -16,7 +16,7 @@ use ipcz::ids::{NodeType, ObjectId};
 use ipcz::trap::{TrapEvent, TrapTarget};
 use ipcz::{BoxContents, ConnectTo, Error, NodeOptions, Process};
 use ipcz_drivers::{MonotonicClock, UnixDriver, UnixLimits};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::SealFlags;
 use rustix::net::sockopt;
 
 #[test]
@@ -308,13 +308,6 @@ fn memory_is_shared_zero_filled_and_outlives_its_handles() {
     assert_eq!(driver.allocate(0), Err(DriverError::InvalidArgument));
     assert_eq!(driver.can_travel(a, Some(b)), Travel::Yes);
     assert_eq!(driver.can_travel(b, Some(a)), Travel::Never, "it is active");
-}
-
-fn memfd(bytes: u64, seals: SealFlags) -> OwnedFd {
-    let file = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    ftruncate(&file, bytes).unwrap();
-    fcntl_add_seals(&file, seals).unwrap();
-    file
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl Mapping {
     /// [`load32`](Self::load32) of a word that is polled ([`VirtualMemory::poll`]).
     pub fn poll32(&self, at: usize, order: Ordering) -> u32 {
         match self {
-            Mapping::Native(m) => u32::from_le(m.word32(at).load(order)),
+            Mapping::Native(_) => self.load32(at, order),
             Mapping::Virtual(m) => m.poll(at, Width::W32, order) as u32,
         }
     }
@@ -253,7 +253,7 @@ impl Mapping {
     /// [`load64`](Self::load64) of a word that is polled ([`VirtualMemory::poll`]).
     pub fn poll64(&self, at: usize, order: Ordering) -> u64 {
         match self {
-            Mapping::Native(m) => u64::from_le(m.word64(at).load(order)),
+            Mapping::Native(_) => self.load64(at, order),
             Mapping::Virtual(m) => m.poll(at, Width::W64, order),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipcz::driver::{Activity, Driver, Frame, Listener, Packed, Verdict};
 use ipcz::ids::ObjectId;
 use ipcz_drivers::UnixDriver;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,6 +114,13 @@ pub fn send_raw(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
     assert_eq!(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()), Ok(bytes.len()));
+}
+
+pub fn memfd(bytes: u64, seals: SealFlags) -> OwnedFd {
+    let file = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    ftruncate(&file, bytes).unwrap();
+    fcntl_add_seals(&file, seals).unwrap();
+    file
 }
 
 /// A descriptor as a message carries it; and what is at the other end of it.

@@ -46,13 +46,6 @@ impl Receiver {
     }
 }
 
-fn memfd(bytes: u64, seals: SealFlags) -> OwnedFd {
-    let file = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    ftruncate(&file, bytes).unwrap();
-    fcntl_add_seals(&file, seals).unwrap();
-    file
-}
-
 #[test]
 fn row11_what_is_no_socket_and_no_memory_is_neither() {
     let _alone = alone();

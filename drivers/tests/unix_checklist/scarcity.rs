@@ -226,6 +226,14 @@ impl Node {
     }
 }
 
+/// Until what the one says makes the other say nothing more.
+fn settle_both(one: &Node, other: &Node) {
+    for _ in 0..3 {
+        settle(&one.driver);
+        settle(&other.driver);
+    }
+}
+
 /// So much memory this process has in use, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -295,12 +303,7 @@ fn garbage_from_a_peer_costs_its_link_and_no_other() {
     let broker = Node::new(NodeType::Broker, 1 << 30);
     let client = Node::new(NodeType::Normal, 1 << 30);
     let [near, far] = broker.connect(&client);
-    let both = || {
-        for _ in 0..3 {
-            settle(&broker.driver);
-            settle(&client.driver);
-        }
-    };
+    let both = || settle_both(&broker, &client);
     both();
     let mut seed = 1u64;
     let mut random = || {
@@ -352,12 +355,7 @@ fn three_hundred_descriptors_in_one_parcel_arrive_also_through_a_full_socket() {
     for full in [false, true] {
         let (broker, client) = (Node::new(NodeType::Broker, 1 << 30), Node::new(NodeType::Normal, 1 << 30));
         let [near, far] = broker.connect(&client);
-        let both = || {
-            for _ in 0..3 {
-                settle(&broker.driver);
-                settle(&client.driver);
-            }
-        };
+        let both = || settle_both(&broker, &client);
         both();
         if full {
             // Too large for any block, so that it all goes through the socket.

@@ -175,10 +175,12 @@ impl Routing {
         let at = |id| Sublink { link: over, id };
         let router = self.routers.get_mut(z).expect("inserted in the same input");
         router.outbound = ParcelQueue::starting_at(descriptor.next_outgoing_sequence_number);
-        router.inbound = ParcelQueue::starting_at(descriptor.next_incoming_sequence_number);
-        if descriptor.peer_closed {
+        let next = descriptor.next_incoming_sequence_number;
+        if !descriptor.peer_closed {
+            router.inbound = ParcelQueue::starting_at(next);
+        } else {
             self.probes.hit(Probe::ArrivedPeerClosed);
-            router.inbound = ParcelQueue::between(descriptor.next_incoming_sequence_number, descriptor.closed_peer_sequence_length);
+            router.inbound = ParcelQueue::between(next, descriptor.closed_peer_sequence_length);
             router.peer_closed = true;
             router.status_peer_closed = !router.inbound.expects_more();
             router.status_dead = router.inbound.fully_consumed();

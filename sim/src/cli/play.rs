@@ -13,7 +13,7 @@ use super::stopwatch::{Stopwatch, peak_memory};
 use super::verify::Side;
 use crate::fine::Fine;
 use crate::policy::{Length, PolicySpec};
-use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict, measure, measure_fine};
+use crate::run::{Failure, Outcome, Phase, Progress, Run, RunOptions, Verdict};
 use crate::scenario::Scenario;
 
 /// Events between two looks at how far a run is.
@@ -221,14 +221,6 @@ pub fn order(policy: &PolicySpec, depth: u8) -> (PolicySpec, Option<Fine>) {
     }
     let spec = (*policy != PolicySpec::Timed).then(|| policy.clone());
     (PolicySpec::Timed, Some(Fine { spec, ..Fine::default() }))
-}
-
-/// How long runs are about, if what orders them must know.
-pub fn length(scenario: &Scenario, policy: &PolicySpec, fine: Option<&Fine>) -> Option<Length> {
-    match fine {
-        Some(fine) => fine.spec.as_ref().is_some_and(PolicySpec::needs_length).then(|| measure_fine(scenario, fine)),
-        None => policy.needs_length().then(|| measure(scenario)),
-    }
 }
 
 /// One run.

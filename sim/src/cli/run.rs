@@ -9,14 +9,16 @@ use super::args::{RunArgs, Seeds, Setting};
 use super::exit::Exit;
 use super::failures::{Failures, MOST};
 use super::out::{Trouble, print, tell};
-use super::play::{Finding, Plan, Second, length, listen_to_panics, order, orderable};
+use super::play::{Finding, Plan, Second, listen_to_panics, order, orderable};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::stopwatch::Stopwatch;
 use super::totals::Totals;
 use super::{again, json, report, table, usage};
 use crate::leaks;
+use crate::policy::PolicySpec;
 use crate::replay::Text;
+use crate::run::measure_for;
 use crate::scenario::Scenario;
 
 /// Most seeds of a sweep that get a line each; of more only those that did not hold.
@@ -56,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Trouble> {
         let plant = args.plant.clone();
         let (policy, fine) = order(&args.policy, args.depth);
         // Measured once for all seeds: it is the same for each.
-        let length = if seeds.count > 1 { length(&scenario, &policy, fine.as_ref()) } else { None };
+        let length = if seeds.count > 1 { measure_for(&scenario, &policy, fine.as_ref(), PolicySpec::needs_length) } else { None };
         let plan = Plan { scenario, plant, policy, length, fine, verify, stop: Arc::clone(&stop) };
         let (ended, done) = one(args, file, &text, &plan, at > 0)?;
         exit = exit.max(ended);

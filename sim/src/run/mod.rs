@@ -28,7 +28,7 @@ use crate::check::{
     Broken, Checked, Closure, Delivery, Honesty, Leaks, Names, Routes, Scope, Secrecy, Shape, Status, Steps, Tally, Violation, Watch,
 };
 use crate::choice::Source;
-use crate::fine::Engine;
+use crate::fine::{Engine, Fine};
 use crate::ghost::EndId;
 use crate::hostile::Hostility;
 use crate::policy::{Length, PolicySpec};
@@ -97,7 +97,10 @@ pub struct Run {
 impl Run {
     /// Sets the world up; nothing has happened in it yet.
     pub fn new(scenario: &Scenario, options: &RunOptions) -> Run {
-        let length = options.length.or_else(|| length_for(scenario, options));
+        let length = options.length.or_else(|| {
+            let needs = |spec: &PolicySpec| spec.of_seed(options.seed).needs_length();
+            measure_for(scenario, &options.policy, options.fine.as_ref(), needs)
+        });
         let source = options.source.clone().unwrap_or_else(|| Source::seeded(options.seed, &scenario.name));
         let mut source = if options.log { source.recording() } else { source };
         let scenario = expand(scenario, &mut source);
@@ -466,13 +469,12 @@ impl Run {
     }
 }
 
-/// The length that the policy of these options must know. Of the scenario as it is written, not as a seed expands it: a run by itself
+/// How long runs are about, if what orders them `needs` to know. Of the scenario as it is written, not as a seed expands it: a run by itself
 /// and one among many have the same order.
-fn length_for(scenario: &Scenario, options: &RunOptions) -> Option<Length> {
-    let needs = |spec: &PolicySpec| spec.of_seed(options.seed).needs_length();
-    match &options.fine {
+pub fn measure_for(scenario: &Scenario, policy: &PolicySpec, fine: Option<&Fine>, needs: impl Fn(&PolicySpec) -> bool) -> Option<Length> {
+    match fine {
         Some(fine) => fine.spec.as_ref().is_some_and(needs).then(|| measure_fine(scenario, fine)),
-        None => needs(&options.policy).then(|| measure(scenario)),
+        None => needs(policy).then(|| measure(scenario)),
     }
 }
 

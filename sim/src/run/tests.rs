@@ -3,7 +3,6 @@
 use super::*;
 use crate::check::Status;
 use crate::events::HoldFate;
-use crate::fine::Fine;
 
 fn load(name: &str, sets: &[(&str, &str)]) -> Scenario {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);

@@ -16,14 +16,15 @@ use super::args::{Seeds, Setting, SweepArgs};
 use super::exit::Exit;
 use super::failures::Failures;
 use super::out::{Trouble, print, tell};
-use super::play::{Plan, Played, length, listen_to_panics, order, orderable};
+use super::play::{Plan, Played, listen_to_panics, order, orderable};
 use super::pool::{Event, each_seed};
 use super::progress::Meter;
 use super::run::listen_to_ctrl_c;
 use super::stopwatch::Stopwatch;
 use super::{again, table, usage};
-use crate::policy::Bound;
+use crate::policy::{Bound, PolicySpec};
 use crate::replay::Text;
+use crate::run::measure_for;
 use crate::scenario::Scenario;
 use state::{Header, Refused, State};
 use sums::{Chain, Failed, Sums};
@@ -66,7 +67,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Trouble> {
     let left = args.seeds.count - state.sums.runs;
     let (policy, fine) = order(&args.policy, args.depth);
     // Measured once for all seeds: it is the same for each.
-    let length = if left > 0 { length(&scenario, &policy, fine.as_ref()) } else { None };
+    let length = if left > 0 { measure_for(&scenario, &policy, fine.as_ref(), PolicySpec::needs_length) } else { None };
     let plan = Plan { scenario, plant: args.plant.clone(), policy, length, fine, verify: None, stop };
     let mut sweep = Sweep::new(args, &plan, &text, state);
     sweep.go()?;

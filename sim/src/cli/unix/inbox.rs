@@ -25,14 +25,12 @@ impl Inbox {
     /// Tells `number`, once, when something can be read from `portal` or never will be; at once if that is so already.
     pub fn watch(&self, number: u64, portal: &Portal) {
         let tell = self.tell.clone();
-        let fire = move || {
+        let fire = move |_: &TrapEvent| {
             // Nobody reads when the process ends.
             let _ = tell.send(number);
         };
-        let later = fire.clone();
-        match portal.trap(READY, move |_| later()) {
-            Ok(()) => {}
-            Err(TrapRefused::Satisfied { .. } | TrapRefused::Error(_)) => fire(),
+        if let Err(TrapRefused::Satisfied { .. } | TrapRefused::Error(_)) = portal.trap(READY, fire) {
+            self.tell(number);
         }
     }
 
